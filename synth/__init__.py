@@ -1,0 +1,1 @@
+"""What a generator is and how one is made."""

@@ -1,0 +1,87 @@
+"""Files that carry their types: Parquet, Arrow IPC / Feather and ORC, read through PyArrow datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from synth.data.location import Files, reading
+from synth.data.schema import check_names, chosen, plain_type
+from synth.errors import UserError
+
+FORMATS = {"parquet": ds.ParquetFileFormat, "ipc": ds.IpcFileFormat, "orc": ds.OrcFileFormat}
+# A scan reads this many batches ahead; the default of 16 holds a wide table's row groups in memory many times over.
+READAHEAD = 2
+
+
+class ArrowFiles:
+    """A table in self-describing files.
+
+    Files may order their columns differently and differ in the width of a number; anything else that differs is an
+    error naming file and column. ``key=value`` folders become columns, as Hive writes them.
+    """
+
+    def __init__(self, files: Files, columns: Sequence[str] | None, batch_rows: int) -> None:
+        self.files = files
+        self.batch_rows = batch_rows
+        schema: pa.Schema | None = None
+        form = FORMATS[files.format]()
+        for path in files.paths:
+            with reading(files.name(path)):
+                physical = form.inspect(path, filesystem=files.filesystem)
+            check_names(physical.names, files.name(path))
+            plain = pa.schema([pa.field(f.name, plain_type(f.type)) for f in physical])
+            schema = plain if schema is None else _unify(schema, plain, files.name(path), files.name(files.paths[0]))
+        assert schema is not None
+        # Hive folders are found by the factory, which looks at paths only once it is given a schema.
+        options = ds.FileSystemFactoryOptions(
+            partition_base_dir=files.folder or "", partitioning=ds.HivePartitioning.discover()
+        )
+        factory = ds.FileSystemDatasetFactory(files.filesystem, list(files.paths), form, options)
+        with reading(files.name(files.paths[0])):
+            found = factory.inspect(promote_options="permissive")
+        extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in schema.names]
+        self._dataset = factory.finish(pa.schema([*schema, *extra]))
+        self._fragments = sorted(self._dataset.get_fragments(), key=lambda f: files.paths.index(f.path))
+        names = chosen(self._dataset.schema.names, columns, files.name(files.paths[0]))
+        self.schema = pa.schema([f for f in self._dataset.schema if f.name in names])
+        self.counts = []
+        for fragment in self._fragments:
+            with reading(files.name(fragment.path)):
+                self.counts.append(fragment.count_rows())
+        self.notes: list[str] = []
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        for fragment in self._fragments:
+            with reading(self.files.name(fragment.path)):
+                yield from fragment.to_batches(
+                    schema=self._dataset.schema,
+                    columns=self.schema.names,
+                    batch_size=self.batch_rows,
+                    batch_readahead=READAHEAD,
+                )
+
+
+def _unify(first: pa.Schema, other: pa.Schema, name: str, first_name: str) -> pa.Schema:
+    same_columns(first.names, other.names, name, first_name)
+    fields = []
+    for field in first:
+        pair = [pa.schema([field]), pa.schema([other.field(field.name)])]
+        try:
+            fields.append(pa.unify_schemas(pair, promote_options="permissive").field(0))
+        except pa.ArrowTypeError as error:
+            raise UserError(
+                f"{name}: column '{field.name}' holds {other.field(field.name).type}, but {field.type} in "
+                f"{first_name}. Write the files with one schema."
+            ) from error
+    return pa.schema(fields)
+
+
+def same_columns(first: Sequence[str], other: Sequence[str], name: str, first_name: str) -> None:
+    """UserError unless both files have the same columns, in any order."""
+    if missing := [c for c in first if c not in other]:
+        raise UserError(f"{name}: column '{missing[0]}' is missing, which {first_name} has. Use files of one schema.")
+    if extra := [c for c in other if c not in first]:
+        raise UserError(f"{name}: column '{extra[0]}' is not in {first_name}. Use files of one schema.")

@@ -1,0 +1,182 @@
+"""The reversible map between Arrow batches and what a generator sees, fitted on training rows alone, in one pass.
+
+Memory of the fit: per column one quantile sketch and at most SUPPORT distinct numbers, or the counts of its categories.
+The codec is JSON; its size depends on the categories and never on the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import ndtri
+
+from synth.data.columns import Categories, Coder, Numbers
+from synth.data.numbers import Lattice, LatticeFit
+from synth.data.schema import Column, Schema, arrow_type
+from synth.data.sketch import Counter, QuantileSketch
+from synth.generators.layout import Encoded, Layout
+
+SUPPORT = 4096  # distinct numbers up to which samples repeat observed ones instead of any number on the lattice
+KNOTS = 1000
+EDGE = 3e-5  # quantiles are kept off 0 and 1: ±4 standard deviations
+
+
+class Codec(BaseModel):
+    """``columns`` are the coders of the learnt columns, in table order; ids are regenerated when rows are decoded.
+
+    The schema is a file of its own in a release and no part of the codec's JSON.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    table: Schema = Field(exclude=True)
+    columns: list[Coder]
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(
+            cells=tuple(cell for c in self.columns for cell in c.cells),
+            values=sum(isinstance(c, Numbers) for c in self.columns),
+        )
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        """Cells (rows, C) int32 and values (rows, V) float64 of a batch in the schema's types.
+
+        Raises UserError for a category or a number that the training rows did not have.
+        """
+        parts = [c.encode(batch.column(c.name)) for c in self.columns]
+        empty = np.empty((batch.num_rows, 0))
+        cells = np.concatenate([empty.astype(np.int32), *(p[0] for p in parts)], axis=1)
+        return Encoded(cells, np.concatenate([empty, *(p[1] for p in parts)], axis=1))
+
+    def decode(self, rows: Encoded, first: int = 0) -> pa.RecordBatch:
+        """A batch in the schema's types. ``first`` is the number of the first row, from which ids are made."""
+        arrays, cell, value = {}, 0, 0
+        for c in self.columns:
+            cells, values = len(c.cells), int(isinstance(c, Numbers))
+            arrays[c.name] = c.decode(rows.cells[:, cell : cell + cells], rows.values[:, value : value + values])
+            cell, value = cell + cells, value + values
+        for column in self.table.columns:
+            if column.name not in arrays:
+                arrays[column.name] = _fresh_ids(column, first, len(rows.cells))
+        return pa.RecordBatch.from_arrays([arrays[n] for n in self.table.names], schema=self.table.arrow())
+
+
+def fit(batches: Iterable[pa.RecordBatch], schema: Schema, *, ordered_up_to: int, atom_share: float) -> Codec:
+    """Fit a codec to the training rows in one pass.
+
+    A numerical or datetime column with at most ``ordered_up_to`` distinct values, ten rows or more to each on average,
+    becomes an ordered category. Any other keeps a continuous value; numbers that make up ``atom_share`` of its rows or
+    more become states of a cell beside it.
+    """
+    fits = [_ColumnFit(column) for column in schema.learnt]
+    for batch in batches:
+        for column in fits:
+            column.update(batch.column(column.name))
+    return Codec(table=schema, columns=[c.finish(ordered_up_to, atom_share) for c in fits])
+
+
+def encode_all(codec: Codec, batches: Iterable[pa.RecordBatch]) -> Iterator[Encoded]:
+    """Encode batch by batch, values in float32 as training wants them."""
+    for batch in batches:
+        cells, values = codec.encode(batch)
+        yield Encoded(cells, values.astype(np.float32))
+
+
+class _ColumnFit:
+    """What one pass keeps of one column."""
+
+    def __init__(self, column: Column) -> None:
+        self.column, self.name = column, column.name
+        self.continuous = column.kind in ("numerical", "datetime")
+        self.counter = Counter(column.name)
+        self.lattice = LatticeFit(column)
+        self.sketch = QuantileSketch()
+        self.missing = 0
+        self.few: tuple[np.ndarray, np.ndarray] | None = (np.empty(0), np.empty(0, np.int64))
+
+    def update(self, array: pa.Array) -> None:
+        if not self.continuous:
+            if pa.types.is_floating(array.type):
+                array = pc.if_else(pc.is_nan(array), None, array)
+            self.counter.update(array)
+            self.missing = self.counter.missing
+            return
+        k = self.lattice.update(array)
+        present = k[~np.isnan(k)]
+        self.missing += len(k) - len(present)
+        self.sketch.update(present)
+        if self.few is not None:
+            values, index, counts = np.unique(np.append(self.few[0], present), return_inverse=True, return_counts=True)
+            counts -= np.bincount(index[: len(self.few[0])], minlength=len(values))
+            counts[index[: len(self.few[0])]] += self.few[1]
+            self.few = (values, counts) if len(values) <= SUPPORT else None
+
+    def finish(self, ordered_up_to: int, atom_share: float) -> Coder:
+        if not self.continuous:
+            values, counts = self.counter.counts()
+            return self._categories(values, counts, ordered=False)
+        lattice = self.lattice.finish()
+        if self.few is not None:
+            k, counts = self._on(lattice, self.few[0]), self.few[1]
+            if len(k) <= max(1, min(ordered_up_to, counts.sum() // 10)):
+                return self._categories(lattice.to_arrow(k), counts, ordered=True)
+            return self._numbers(lattice, k, counts / counts.sum(), k, atom_share)
+        levels = (np.arange(KNOTS) + 0.5) / KNOTS
+        grid = self._on(lattice, self.sketch.quantiles(np.concatenate([[0.0], levels, [1.0]])))
+        knots, repeats = np.unique(grid, return_counts=True)
+        return self._numbers(lattice, knots, repeats / repeats.sum(), np.empty(0), atom_share)
+
+    @staticmethod
+    def _on(lattice: Lattice, distance: np.ndarray) -> np.ndarray:
+        """Distances to the origin in steps of the lattice."""
+        return distance if lattice.decimals is None else np.rint(distance / lattice.step)
+
+    def _categories(self, values: pa.Array, counts: np.ndarray, *, ordered: bool) -> Categories:
+        dtype = arrow_type(self.column.dtype)
+        plain = pa.types.is_boolean(dtype) or pa.types.is_integer(dtype) or pa.types.is_floating(dtype)
+        return Categories(
+            name=self.name,
+            dtype=self.column.dtype,
+            values=(values if plain else values.cast(pa.string())).to_pylist(),
+            ordered=ordered,
+            missing=self.missing > 0,
+            counts=[*counts.tolist(), *([self.missing] if self.missing else [])],
+        )
+
+    def _numbers(
+        self, lattice: Lattice, knots: np.ndarray, shares: np.ndarray, support: np.ndarray, atom_share: float
+    ) -> Numbers:
+        """``shares`` of the rows lie at or near each knot; a knot goes to the normal quantile of the middle of its share."""
+        normal = ndtri((shares.cumsum() - shares / 2).clip(EDGE, 1 - EDGE))
+        normal += np.arange(len(normal)) * 1e-9  # strictly increasing where clipping made ties
+        mean = np.average(normal, weights=shares)
+        deviation = np.sqrt(np.average((normal - mean) ** 2, weights=shares))
+        atoms = shares >= atom_share
+        states = np.append(shares[atoms], 1 - shares[atoms].sum()) * (1 - self.missing / max(self._rows, 1))
+        if self.missing:
+            states = np.append(states, self.missing / self._rows)
+        return Numbers(
+            name=self.name,
+            lattice=lattice,
+            knots=knots.tolist(),
+            normal=((normal - mean) / max(deviation, 1e-6)).tolist(),
+            support=support.tolist(),
+            atoms=knots[atoms].tolist(),
+            missing=self.missing > 0,
+            shares=states.tolist(),
+        )
+
+    @property
+    def _rows(self) -> int:
+        return self.sketch.count + self.missing
+
+
+def _fresh_ids(column: Column, first: int, rows: int) -> pa.Array:
+    """Row numbers in the id column's type: unique, and no trace of a real id."""
+    return pa.array(np.arange(first, first + rows)).cast(arrow_type(column.dtype))

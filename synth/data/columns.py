@@ -1,0 +1,167 @@
+"""How one column is shown to a generator: as cells (discrete), as a value (continuous), or as both.
+
+This is where quality comes from. A column with few distinct values is drawn exactly when each value is a state; a smooth
+one wants to stay a number; one that is mostly zero, or piles up on round amounts, wants both: a cell that says which
+point mass or "in between", and a value for the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from synth.data.numbers import Lattice
+from synth.data.schema import arrow_type
+from synth.errors import UserError
+from synth.generators.layout import Cell
+
+DIGIT = 512  # a vocabulary beyond this is written as two digits: its cost is 2·√n states instead of n
+
+
+class _Coder(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+
+
+class Categories(_Coder):
+    """Each distinct value is a state; missing is one more, the last.
+
+    ``values`` are in order of size for ordered columns, else of falling frequency. ``counts`` has one entry a state.
+    Beyond DIGIT states, state s is the two cells s // base and s % base.
+    """
+
+    how: Literal["categories"] = "categories"
+    dtype: str
+    values: list[str | bool | int | float]
+    ordered: bool
+    missing: bool
+    counts: list[int]
+
+    @cached_property
+    def base(self) -> int:
+        """Number of states of the last digit; 0 where the column is a single cell."""
+        n = len(self.counts)
+        return 0 if n <= DIGIT else math.ceil(math.sqrt(n))
+
+    @cached_property
+    def _states(self) -> pa.Array:
+        return pa.array(self.values, type=pa.string() if _as_text(self.dtype) else None).cast(arrow_type(self.dtype))
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        counts = np.asarray(self.counts, dtype=np.float64)
+        shares = counts / max(counts.sum(), 1)
+        if len(counts) == 1:  # a constant needs no learning
+            return []
+        if not self.base:
+            return [Cell(shares=tuple(shares), ordered=len(self.values) if self.ordered else 0)]
+        grid = np.pad(shares, (0, -len(shares) % self.base)).reshape(-1, self.base)
+        return [Cell(shares=tuple(grid.sum(1))), Cell(shares=tuple(grid.sum(0)))]
+
+    def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, cells) int32 and (rows, 0); UserError for a value that the training rows lack."""
+        array = _without_nan(array)
+        state = pc.index_in(array, value_set=self._states, skip_nulls=True)
+        unknown = pc.and_not(state.is_null(), array.is_null())
+        if pc.any(unknown).as_py():
+            value = array.filter(unknown)[0].as_py()
+            raise UserError(f"column {self.name!r}: the value {value!r} does not occur in the training rows")
+        if array.null_count and not self.missing:
+            raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
+        codes = state.fill_null(len(self.values)).to_numpy(zero_copy_only=False).astype(np.int32)
+        if len(self.counts) == 1:
+            cells = np.empty((len(codes), 0), np.int32)
+        elif self.base:
+            cells = np.stack([codes // self.base, codes % self.base], 1)
+        else:
+            cells = codes[:, None]
+        return cells, np.empty((len(codes), 0))
+
+    def decode(self, cells: np.ndarray, values: np.ndarray) -> pa.Array:
+        """Arrow array of ``dtype``. Two digits that name no state (only in the last, incomplete block of a vocabulary)
+        wrap around within that block, so that a category always comes out."""
+        if len(self.counts) == 1:
+            codes = np.zeros(len(cells), np.int64)
+        elif self.base:
+            high, low = cells[:, 0].astype(np.int64), cells[:, 1].astype(np.int64)
+            codes = high * self.base + low % np.minimum(self.base, len(self.counts) - high * self.base)
+        else:
+            codes = cells[:, 0]
+        states = pa.concat_arrays([self._states, pa.nulls(1, self._states.type)]) if self.missing else self._states
+        return states.take(pa.array(codes, type=pa.int64()))
+
+
+class Numbers(_Coder):
+    """A continuous value through its quantiles to a standard normal, and a cell where it has point masses or gaps.
+
+    ``knots`` and ``normal`` are the map, strictly increasing both, piecewise linear in between. ``support`` holds all
+    observed numbers where they are few (samples then take one of them), and is empty otherwise. ``atoms`` are point
+    masses: states of the cell, followed by "in between" and, with ``missing``, by "missing". All numbers are in units of the
+    lattice.
+    """
+
+    how: Literal["numbers"] = "numbers"
+    lattice: Lattice
+    knots: list[float]
+    normal: list[float]
+    support: list[float]
+    atoms: list[float]
+    missing: bool
+    shares: list[float]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        return [Cell(shares=tuple(self.shares))] if len(self.shares) > 1 else []
+
+    def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, 0 or 1) int32 and (rows, 1) float64; UserError for a number outside the range of the training rows."""
+        k = self.lattice.to_float(array)
+        gone = np.isnan(k)
+        outside = ~gone & ((k < self.knots[0]) | (k > self.knots[-1]))
+        if outside.any():
+            value = array[int(outside.argmax())].as_py()
+            raise UserError(f"column {self.name!r}: {value!r} lies outside the range of the training rows")
+        value = np.where(gone, 0.0, np.interp(k, self.knots, self.normal))[:, None]
+        if not self.cells:
+            if gone.any():
+                raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
+            return np.empty((len(k), 0), np.int32), value
+        cell = np.full(len(k), len(self.atoms), np.int32)
+        if self.atoms:
+            at = np.searchsorted(self.atoms, k).clip(max=len(self.atoms) - 1)
+            cell = np.where(np.asarray(self.atoms)[at] == k, at, cell).astype(np.int32)
+        if gone.any() and not self.missing:
+            raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
+        cell[gone] = len(self.atoms) + 1
+        return cell[:, None], value
+
+    def decode(self, cells: np.ndarray, values: np.ndarray) -> pa.Array:
+        k = np.interp(values[:, 0].astype(np.float64), self.normal, self.knots)
+        if self.support:
+            support = np.asarray(self.support)
+            k = support[np.searchsorted((support[1:] + support[:-1]) / 2, k)]
+        if not self.cells:
+            return self.lattice.to_arrow(k)
+        cell = cells[:, 0]
+        if self.atoms:
+            k = np.where(cell < len(self.atoms), np.asarray(self.atoms)[cell.clip(max=len(self.atoms) - 1)], k)
+        return self.lattice.to_arrow(k, cell > len(self.atoms) if self.missing else None)
+
+
+Coder = Annotated[Categories | Numbers, Field(discriminator="how")]
+
+
+def _as_text(dtype: str) -> bool:
+    """Whether category values of this type are kept as text in JSON."""
+    kind = arrow_type(dtype)
+    return not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _without_nan(array: pa.Array) -> pa.Array:
+    return pc.if_else(pc.is_nan(array), None, array) if pa.types.is_floating(array.type) else array

@@ -1,0 +1,178 @@
+"""Where files lie: a path, folder, glob, list or URI becomes a sorted list of files of one format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs
+from fsspec.implementations.arrow import ArrowFSWrapper
+
+from synth.data.schema import nearest
+from synth.errors import UserError
+
+FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".arrow": "ipc",
+    ".feather": "ipc",
+    ".ipc": "ipc",
+    ".orc": "orc",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+}
+COMPRESSED = (".gz", ".bz2", ".zst")
+# These PyArrow reads by itself; any other scheme is fsspec's.
+ARROW_SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one format on one file system, in the order in which they are read."""
+
+    paths: tuple[str, ...]
+    format: str
+    filesystem: pa.fs.FileSystem
+    prefix: str = ""
+    folder: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def name(self, path: str) -> str:
+        """The path as messages show it, with its scheme."""
+        return self.prefix + path
+
+    def open(self, path: str, *, decompress: bool = True) -> pa.NativeFile:
+        return self.filesystem.open_input_stream(path, compression="detect" if decompress else None)
+
+    def place(self, counts: Sequence[int], row: int) -> str:
+        """``FILE, row R`` for the zero-based ``row`` of all files together, given each file's rows; R counts from 1."""
+        for path, count in zip(self.paths, counts, strict=True):
+            if row < count:
+                return f"{self.name(path)}, row {row + 1}"
+            row -= count
+        raise IndexError(row)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what reading ``name`` raises into a UserError that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: there is no such file.") from error
+    except PermissionError as error:
+        raise UserError(
+            f"{name}: reading it is not permitted. Give yourself read access or name another file."
+        ) from error
+    except (pa.ArrowException, OSError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{name}: cannot be read ({reason}). It may be truncated or damaged: write it again."
+        ) from error
+
+
+def find(location: str | Path | Sequence[str | Path]) -> Files:
+    """The files of ``location``: a file, a folder (searched to the bottom), a glob, or a list of these.
+
+    Folders and globs are sorted by path; a list keeps its order. In folders, names that start with ``.`` or ``_`` are
+    bookkeeping and left out, as everywhere in the Arrow world; files of unknown format are left out and noted.
+
+    Raises UserError for what is missing (with the nearest name that exists), empty, of unknown or of mixed format.
+    """
+    if isinstance(location, str | Path):
+        return _find_one(str(location))
+    if not location:
+        raise UserError("no file given: the list of files is empty.")
+    found = [_find_one(str(one)) for one in location]
+    for other in found[1:]:
+        if (other.format, other.prefix) != (found[0].format, found[0].prefix):
+            raise UserError(
+                f"{other.name(other.paths[0])} and {found[0].name(found[0].paths[0])} differ in format or storage: "
+                "give files of one kind."
+            )
+    return Files(
+        tuple(path for files in found for path in files.paths),
+        found[0].format,
+        found[0].filesystem,
+        found[0].prefix,
+        notes=tuple(note for files in found for note in files.notes),
+    )
+
+
+def _find_one(location: str) -> Files:
+    storage, path, prefix = _storage(location)
+    with reading(location):
+        if storage.isdir(path):
+            paths = sorted(storage.find(path))
+            folder = path.rstrip("/")
+            visible = [p for p in paths if not _hidden(p[len(folder) :])]
+            known = [p for p in visible if _format(p) is not None]
+            skipped = [PurePosixPath(p).name for p in visible if _format(p) is None]
+        else:
+            folder, skipped = None, []
+            known = [path] if storage.isfile(path) else sorted(p for p in storage.glob(path) if storage.isfile(p))
+    if not known:
+        raise UserError(_nothing(storage, path, location, folder, skipped))
+    formats = {_format(p): p for p in reversed(known)}
+    if None in formats:
+        raise UserError(f"{formats[None]}: unknown format. Known endings: {', '.join(FORMATS)} (text also .gz).")
+    if len(formats) > 1:
+        raise UserError(
+            f"{location} mixes formats ({' and '.join(sorted(formats.values()))}): "
+            "name one kind with a glob such as '*.parquet'."
+        )
+    for one in known:
+        with reading(prefix + one):
+            if storage.size(one) == 0:
+                raise UserError(f"{prefix}{one}: the file is empty (0 bytes). Write it again or leave it out.")
+    notes = (f"{location}: left out files of unknown format: {', '.join(skipped)}",) if skipped else ()
+    arrow = storage.fs if isinstance(storage, ArrowFSWrapper) else pa.fs._ensure_filesystem(storage)
+    return Files(tuple(known), _format(known[0]) or "", arrow, prefix, folder, notes)
+
+
+def _storage(location: str) -> tuple[Any, str, str]:
+    """The fsspec file system of a location, the path in it, and the prefix that messages put before paths."""
+    scheme, separator, _ = location.partition("://")
+    try:
+        if separator and scheme in ARROW_SCHEMES:
+            arrow, path = pa.fs.FileSystem.from_uri(location)
+            return ArrowFSWrapper(arrow), path, f"{scheme}://"
+        storage, path = fsspec.core.url_to_fs(location if separator else os.path.expanduser(location))
+    except (ValueError, ImportError, OSError) as error:
+        raise UserError(f"{location}: this storage cannot be reached ({error}).") from error
+    return storage, path, f"{scheme}://" if separator and scheme != "file" else ""
+
+
+def _hidden(relative: str) -> bool:
+    return any(part.startswith((".", "_")) for part in relative.split("/") if part)
+
+
+def _format(path: str) -> str | None:
+    suffixes = [s.lower() for s in PurePosixPath(path).suffixes]
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSED:
+        found = FORMATS.get(suffixes[-2])
+        return found if found in ("csv", "ndjson") else None
+    return FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def _nothing(storage: Any, path: str, location: str, folder: str | None, skipped: list[str]) -> str:
+    if folder is not None:
+        what = f"holds no table (only {', '.join(skipped[:3])})" if skipped else "is empty"
+        return f"{location}: the folder {what}. Known endings: {', '.join(FORMATS)}."
+    parent, _, name = path.rpartition("/")
+    if any(sign in name for sign in "*?["):
+        return f"{location}: the pattern matches no file."
+    try:
+        siblings = [PurePosixPath(p).name for p in storage.ls(parent or "/", detail=False)]
+    except (OSError, NotImplementedError):
+        siblings = []
+    return f"{location}: there is no such file or folder.{nearest(name, siblings)}"

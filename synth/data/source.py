@@ -1,0 +1,159 @@
+"""Real data as a stream of Arrow batches, wherever it lies and however it is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from synth.data.arrow_files import ArrowFiles
+from synth.data.csv_files import CsvFiles
+from synth.data.location import Files, find, reading
+from synth.data.ndjson_files import NdjsonFiles
+from synth.data.schema import check_names, chosen, plain_type
+from synth.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Location: TypeAlias = "str | Path | Sequence[str | Path] | pa.Table | pd.DataFrame"
+CHUNK = 1 << 20
+
+
+class Reader(Protocol):
+    """What each format offers; ``counts`` are the rows of each file, ``notes`` what the report must tell."""
+
+    schema: pa.Schema
+    counts: list[int]
+    notes: list[str]
+
+    def batches(self) -> Iterator[pa.RecordBatch]: ...
+
+
+class Source:
+    """A table of real data, read batch by batch in bounded memory, again and again in the same order.
+
+    ``location`` is how messages name it. Dictionary-encoded and large strings arrive as plain strings.
+    """
+
+    def __init__(self, location: str, reader: Reader, files: Files | None) -> None:
+        self.location = location
+        self._reader = reader
+        self._files = files
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._reader.schema
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out or assumed in reading, one sentence each."""
+        return [*(self._files.notes if self._files else ()), *self._reader.notes]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Batches of at most ``batch_rows`` rows, of type ``schema``; UserError naming the file that cannot be read."""
+        return self._reader.batches()
+
+    def rows(self) -> int:
+        """The number of rows, known since the source was opened."""
+        return sum(self._reader.counts)
+
+    def table(self) -> pa.Table:
+        """The whole source in memory."""
+        return pa.Table.from_batches(self.batches(), self.schema)
+
+    def place(self, row: int) -> str:
+        """``FILE, row R`` for the zero-based ``row``, with R counted from 1 within its file, header apart."""
+        return self._files.place(self._reader.counts, row) if self._files else f"{self.location}, row {row + 1}"
+
+    def fingerprint(self) -> str:
+        """SHA-256 in hex: of the files' bytes one after the other (as ``cat FILES | sha256sum`` gives), or of the
+        Arrow IPC stream of a table in memory."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        if self._files is None:
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, self.schema) as writer:
+                for batch in self.batches():
+                    writer.write_batch(batch)
+            digest.update(sink.getvalue())
+            return digest.hexdigest()
+        for path in self._files.paths:
+            with reading(self._files.name(path)), self._files.open(path, decompress=False) as stream:
+                while chunk := stream.read(CHUNK):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+
+class _Memory:
+    """A table that the caller already holds."""
+
+    def __init__(self, table: pa.Table, columns: Sequence[str] | None, batch_rows: int) -> None:
+        table = table.select(chosen(table.column_names, columns, "the table"))
+        self.schema = pa.schema([pa.field(f.name, plain_type(f.type)) for f in table.schema])
+        self._table = table.cast(self.schema).combine_chunks()
+        self._batch_rows = batch_rows
+        self.counts = [table.num_rows]
+        self.notes: list[str] = []
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        yield from self._table.to_batches(max_chunksize=self._batch_rows)
+
+
+def open_source(
+    location: Location,
+    *,
+    columns: Sequence[str] | None = None,
+    batch_rows: int = 65_536,
+    as_text: Sequence[str] = (),
+) -> Source:
+    """Open a table: a file, folder, glob or list of files, or one in memory.
+
+    Files are Parquet, CSV / TSV, Arrow IPC / Feather, ORC or NDJSON (text also compressed), on a local path or any URI
+    that PyArrow or fsspec knows; tables in memory are pandas or Arrow. ``columns`` restricts what is read. ``as_text``
+    names CSV columns to be read as strings: those that are forced to be categories (so that 01 stays 01) or will be
+    excluded (so that nothing in them can be wrong); names the file does not have are the business of inference.
+
+    Raises UserError for whatever can be wrong with the files: missing, empty, without rows, damaged, not UTF-8, of
+    differing schemas, with duplicate or empty column names, or a CSV column of numbers with text in it.
+    """
+    reader: Reader
+    if isinstance(location, str | Path | Sequence):
+        files = find(location)
+        name = str(location) if isinstance(location, str | Path) else f"{files.name(files.paths[0])} and others"
+        if files.format == "csv":
+            reader = CsvFiles(files, columns, batch_rows, as_text)
+        elif files.format == "ndjson":
+            reader = NdjsonFiles(files, columns, batch_rows)
+        else:
+            reader = ArrowFiles(files, columns, batch_rows)
+        source = Source(name, reader, files)
+    else:
+        table = location if isinstance(location, pa.Table) else _from_pandas(location)
+        check_names(table.column_names, "the table")
+        source = Source("the table", _Memory(table, columns, batch_rows), None)
+    if source.rows() == 0:
+        raise UserError(f"{source.location}: holds column names but no rows. Give a table with data.")
+    return source
+
+
+def _from_pandas(frame: pd.DataFrame) -> pa.Table:
+    names = [str(name) for name in frame.columns]
+    check_names(names, "the data frame")
+    arrays = []
+    for index, name in enumerate(names):
+        try:
+            arrays.append(pa.Array.from_pandas(frame.iloc[:, index]))
+        except (pa.ArrowException, OverflowError) as error:
+            raise UserError(
+                f"the data frame: column '{name}' mixes types or holds what Arrow cannot ({error}). "
+                f"Give it one type, e.g. frame['{name}'].astype(str)."
+            ) from error
+    return pa.Table.from_arrays([pa.chunked_array([a]) if isinstance(a, pa.Array) else a for a in arrays], names)

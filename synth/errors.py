@@ -1,0 +1,13 @@
+"""Errors that a person can act on."""
+
+
+class UserError(ValueError):
+    """What the user asked for cannot be done.
+
+    The message names the offending value, the place (file, column, row, key) and the remedy. The command prints it
+    without a traceback and exits with status 2.
+    """
+
+
+class ReleaseError(UserError):
+    """A release is incomplete, altered or unreadable; the message names the file."""

@@ -1,0 +1,137 @@
+"""What a certificate can say: one catalogue of figures, and one figure."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+from synth.evaluation.intervals import Estimate
+
+Better = Literal["lower", "higher", "baseline"]
+Group = Literal["fidelity", "diversity", "utility", "privacy"]
+
+
+class Figure(BaseModel):
+    """A measured figure with its 95 % interval, and the same figure for real test rows in the sample's place.
+
+    ``better``: where a good generator is: low, high, or neither above nor below the baseline. ``matched``: the value on
+    as many synthetic rows as the baseline had, where the figure depends on that number (smaller samples scatter more);
+    None where ``value`` is such already.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    group: Group
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    baseline: FiniteFloat
+    baseline_low: FiniteFloat
+    baseline_high: FiniteFloat
+    matched: FiniteFloat | None = None
+    unit: str
+    better: Better
+    description: str
+
+    @property
+    def as_good_as_real(self) -> bool:
+        """Whether the value is not significantly on the wrong side of the baseline (95 %, equal numbers of rows).
+
+        Both are measured, so both errors count: two samples of one distribution would otherwise fail one figure in six.
+        """
+        value, error = self.value, (self.high - self.low) / 2
+        noise = (self.baseline_high - self.baseline_low) / 2
+        if self.matched is not None:
+            # Measured on as few rows as the baseline, so at least as uncertain.
+            value, error = self.matched, max(error, noise)
+        gap, allowed = value - self.baseline, math.hypot(error, noise)
+        return not {"lower": gap > allowed, "higher": -gap > allowed, "baseline": abs(gap) > allowed}[self.better]
+
+
+class _Entry(NamedTuple):
+    title: str
+    group: Group
+    unit: str
+    better: Better
+    description: str
+
+
+CATALOGUE: dict[str, _Entry] = {
+    "shape_error": _Entry(
+        "Shape error", "fidelity", "%", "lower",
+        "Mean distance between a column's real and synthetic distribution: Kolmogorov-Smirnov for numbers and dates, "
+        "total variation for categories."),
+    "trend_error": _Entry(
+        "Trend error", "fidelity", "%", "lower",
+        "Mean distance between the real and synthetic dependence of two columns: half the difference of correlations, "
+        "or total variation of the joint table."),
+    "c2st_tree": _Entry(
+        "Two-sample test (trees)", "fidelity", "AUC", "baseline",
+        "How well gradient-boosted trees tell synthetic rows from real ones: 0.5 is a coin toss, 1 is always; clearly "
+        "below 0.5, synthetic rows are twins of real ones."),
+    "c2st_logistic": _Entry(
+        "Two-sample test (logistic)", "fidelity", "AUC", "baseline",
+        "The same for logistic regression, which is easier to fool: 0.5 is a coin toss."),
+    "alpha_precision": _Entry(
+        "α-precision", "diversity", "%", "higher",
+        "Whether synthetic rows are typical of real ones, at every level of typicality."),
+    "beta_recall": _Entry(
+        "β-recall", "diversity", "%", "baseline",
+        "Whether real rows have a synthetic one as near as their nearest real one. About 50 for real rows; much less: "
+        "parts are missing; much more: rows are copied."),
+    "density": _Entry(
+        "Density", "diversity", "ratio", "baseline",
+        "How crowded synthetic rows are where real ones are: about 1 for real rows; more: too typical."),
+    "coverage": _Entry(
+        "Coverage", "diversity", "share", "higher",
+        "Share of real rows with a synthetic row within the distance of their fifth nearest real neighbour."),
+    "category_coverage": _Entry(
+        "Categories present", "diversity", "share", "higher",
+        "Share of the categories seen at least twice in real train that occur in the synthetic rows at all."),
+    "rare_category_coverage": _Entry(
+        "Rare categories present", "diversity", "share", "higher",
+        "The same for categories with less than 1 % of the real rows: the first that a collapsing generator loses."),
+    "range_coverage": _Entry(
+        "Range present", "diversity", "share", "higher",
+        "Mean share of the range of real numbers that the synthetic ones span."),
+    "utility": _Entry(
+        "Relative utility", "utility", "ratio", "higher",
+        "How well models trained on synthetic rows do on real test rows, relative to models trained on real rows; mean "
+        "of three learners, 1 is as good."),
+    "dcr_share": _Entry(
+        "Closer to train than to holdout", "privacy", "share", "baseline",
+        "Share of synthetic rows nearer to a training row than to a row that the generator never saw: 0.5 if it learnt "
+        "the distribution and not the rows."),
+    "nndr": _Entry(
+        "Nearest-neighbour distance ratio", "privacy", "ratio", "baseline",
+        "Median of the distances to the closest over the second closest training row: falls where rows are copied."),
+    "exact_copies": _Entry(
+        "Exact copies", "privacy", "share", "lower",
+        "Share of synthetic rows that equal a training row in every column. Real rows repeat each other too: see the "
+        "baseline."),
+}  # fmt: skip
+
+_LEARNERS = {"boosting": "gradient boosting", "linear": "linear model", "forest": "extra trees", "mean": "mean"}
+_METRICS: dict[str, tuple[str, str, Better]] = {
+    "auc": ("AUC", "AUC", "higher"), "rmse": ("RMSE", "target units", "lower"), "r2": ("R²", "R²", "higher"),
+}  # fmt: skip
+for _metric, (_name, _unit, _better) in _METRICS.items():
+    for _learner, _title in _LEARNERS.items():
+        CATALOGUE[f"tstr_{_metric}" + ("" if _learner == "mean" else f"_{_learner}")] = _Entry(
+            f"{_name} ({_title})", "utility", _unit, _better,
+            "On real test rows, trained on synthetic rows; the baseline is trained on real rows.")  # fmt: skip
+
+
+def figure(name: str, value: Estimate, baseline: Estimate, matched: Estimate | None = None) -> Figure:
+    """The figure ``name`` of the catalogue. Rounded to six decimals: what lies beyond is the order of sums, not a
+    measurement."""
+    entry = CATALOGUE[name]
+    return Figure(
+        title=entry.title, group=entry.group, unit=entry.unit, better=entry.better, description=entry.description,
+        value=round(value.value, 6), low=round(value.low, 6), high=round(value.high, 6),
+        baseline=round(baseline.value, 6), baseline_low=round(baseline.low, 6), baseline_high=round(baseline.high, 6),
+        matched=None if matched is None else round(matched.value, 6),
+    )  # fmt: skip

@@ -1,0 +1,188 @@
+"""Utility: do models trained on the synthetic rows work on real ones? (train on synthetic, test on real: TSTR)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from synth.evaluation import features
+from synth.evaluation.frame import Frame, Lens
+from synth.evaluation.intervals import NORMAL_95, Estimate, auc, multiplicities
+
+LEARNERS = ("boosting", "linear", "forest")
+LEARNER_ROWS = 50_000
+MAX_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Utility:
+    """Scores on real test rows, by learner and, as ``mean``, over the learners.
+
+    ``synthetic`` and ``real`` map a metric (``auc``, or ``rmse`` and ``r2``) to its scores when trained on synthetic
+    and on real rows. ``relative``: the mean over learners of AUC(synthetic) / AUC(real), or of RMSE(real) /
+    RMSE(synthetic), so that 1 is as good as real and less is worse; ``relative_real``: 1 with the interval that the test rows leave.
+    """
+
+    synthetic: dict[str, dict[str, Estimate]]
+    real: dict[str, dict[str, Estimate]]
+    relative: Estimate
+    relative_real: Estimate
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Features for trees (with codes) and for the linear model, and the target: class indices or float64 (n,)."""
+
+    coded: NDArray[np.float64]
+    mixed: NDArray[np.float64]
+    target: NDArray[Any]
+
+
+def utility(
+    lens: Lens, real: Frame, sample: Frame, test: Frame, rng: np.random.Generator
+) -> tuple[Utility | None, list[str]]:
+    """Train three learners on each of ``sample`` and ``real`` with default settings, score them on ``test``.
+
+    Classification: ROC AUC, one class against the rest, averaged over the classes of real train that the test rows
+    have. A class that the training rows lack is never predicted: it scores 0.5. Regression: RMSE in the target's unit
+    (seconds for a date) and R². Intervals: bootstrap over the test rows, the same resamples for every model, so that
+    ``relative`` is a paired comparison. Where nothing can be scored the result is None, and the notes say why.
+    """
+    target, task = lens.schema.target, lens.schema.task
+    if target is None or task is None:
+        return None, ["no target is named: utility was not measured"]
+    if target not in lens.names or len(lens.names) < 2:
+        return None, [f"utility was not measured: {target!r} cannot be predicted from the columns compared"]
+    read, notes = _reader(lens, target, task)
+    parts = []
+    for what, frame in (("real", real), ("synthetic", sample), ("test", test)):
+        values = read(frame)
+        present = np.flatnonzero(~np.isnan(values))
+        if len(present) < len(frame):
+            notes.append(
+                f"utility: {len(frame) - len(present):,} {what} rows whose {target!r} is missing (or is no "
+                "class of real train) were left out"
+            )
+        if len(present) > LEARNER_ROWS:
+            notes.append(f"utility: {LEARNER_ROWS:,} of the {what} rows were used, drawn at random")
+            present = rng.permutation(present)[:LEARNER_ROWS]
+        if len(present) == 0:
+            return None, [*notes, f"utility was not measured: no {what} row has the target {target!r}"]
+        rows, y = frame.take(present), values[present]
+        coded, is_code = features.coded(lens, rows, without=target)
+        parts.append(_Part(coded, features.mixed(lens, rows, without=target), y))
+    train, synthetic, held = parts
+    if np.ptp(held.target) == 0 or np.ptp(train.target) == 0:
+        return None, [*notes, f"utility was not measured: {target!r} is constant in real train or test rows"]
+    if np.ptp(synthetic.target) == 0:
+        notes.append(f"utility: {target!r} is constant in the synthetic rows; a model trained on them knows nothing")
+    weights, seed = multiplicities(len(held.target), rng), int(rng.integers(2**31))
+    once = np.vstack([np.ones((1, len(held.target)), dtype=np.uint8), weights])
+    score = _classification if task == "classification" else _regression
+    ours, theirs = (
+        {learner: score(learner, part, held, is_code, once, seed) for learner in LEARNERS}
+        for part in (synthetic, train)
+    )
+    if task == "classification":
+        ratios = np.mean([ours[k]["auc"] / theirs[k]["auc"] for k in LEARNERS], axis=0)
+        spread = np.mean([theirs[k]["auc"] / theirs[k]["auc"][0] for k in LEARNERS], axis=0)
+    else:
+        # A perfect fit on either side leaves 0 / 0: as good as each other.
+        tiny = 1e-12 * float(np.ptp(held.target))
+        ratios = np.mean([(theirs[k]["rmse"] + tiny) / (ours[k]["rmse"] + tiny) for k in LEARNERS], axis=0)
+        spread = np.mean([(theirs[k]["rmse"] + tiny) / (theirs[k]["rmse"][0] + tiny) for k in LEARNERS], axis=0)
+    return Utility(_summary(ours), _summary(theirs), _estimate(ratios), _estimate(spread), notes), notes
+
+
+def _reader(lens: Lens, target: str, task: str) -> tuple[Callable[[Frame], NDArray[np.float64]], list[str]]:
+    """From a frame to its target, float64 (n,) with NaN where it is missing; a class is its rank by frequency."""
+    if task == "regression":
+        column = lens.number_names.index(target)
+        return lambda frame: frame.numbers[:, column], []
+    column = lens.code_names.index(target)
+    known = lens.vocabularies[column].known
+    pooled = known > MAX_CLASSES
+    notes = [f"utility: {target!r} has {known:,} classes; those beyond the {MAX_CLASSES - 1} commonest are one class"]
+
+    def read(frame: Frame) -> NDArray[np.float64]:
+        codes = frame.codes[:, column]
+        ranks = np.minimum(codes - 1, MAX_CLASSES - 1).astype(np.float64)
+        return np.where((codes == 0) | (codes > known), np.nan, ranks)
+
+    return read, notes if pooled else []
+
+
+def _classification(
+    learner: str, part: _Part, test: _Part, is_code: NDArray[np.bool_], weights: NDArray[np.uint8], seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """``auc``: (B,), for each row of ``weights``."""
+    present = np.unique(test.target)
+    if np.ptp(part.target) == 0:
+        return {"auc": np.full(len(weights), 0.5)}
+    if learner == "boosting":
+        model: Any = HistGradientBoostingClassifier(
+            categorical_features=is_code, early_stopping=False, random_state=seed
+        )
+    elif learner == "linear":
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
+    else:
+        model = ExtraTreesClassifier(100, min_samples_leaf=5, random_state=seed)
+    fit_on, score_on = (part.mixed, test.mixed) if learner == "linear" else (part.coded, test.coded)
+    model.fit(fit_on, part.target)
+    probability = dict(zip(model.classes_, model.predict_proba(score_on).T, strict=True))
+    nothing = np.zeros(len(test.target))
+    # With two classes both are the same area; one is enough.
+    wanted = present[1:] if len(present) == 2 else present
+    areas = [auc(probability.get(k, nothing), test.target == k, weights) for k in wanted]
+    return {"auc": np.mean(areas, axis=0)}
+
+
+def _regression(
+    learner: str, part: _Part, test: _Part, is_code: NDArray[np.bool_], weights: NDArray[np.uint8], seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """``rmse`` and ``r2``: (B,), for each row of ``weights``."""
+    if learner == "boosting":
+        model: Any = HistGradientBoostingRegressor(
+            categorical_features=is_code, early_stopping=False, random_state=seed
+        )
+    elif learner == "linear":
+        model = make_pipeline(StandardScaler(), Ridge())
+    else:
+        model = ExtraTreesRegressor(100, min_samples_leaf=5, random_state=seed)
+    fit_on, score_on = (part.mixed, test.mixed) if learner == "linear" else (part.coded, test.coded)
+    predicted = model.fit(fit_on, part.target).predict(score_on)
+    y, w = test.target, weights.astype(np.float64)
+    rows = w.sum(axis=1)
+    square = w @ (y - predicted) ** 2 / rows
+    variance = w @ (y - y.mean()) ** 2 / rows - (w @ (y - y.mean()) / rows) ** 2
+    return {"rmse": np.sqrt(square), "r2": 1 - square / np.maximum(variance, np.finfo(float).tiny)}
+
+
+def _estimate(values: NDArray[np.float64]) -> Estimate:
+    """The value on all test rows, which comes first, and the normal interval of the bootstrap's standard error."""
+    return Estimate.around(float(values[0]), NORMAL_95 * float(values[1:].std(ddof=1)), (-np.inf, np.inf))
+
+
+def _summary(scores: dict[str, dict[str, NDArray[np.float64]]]) -> dict[str, dict[str, Estimate]]:
+    metrics = scores[LEARNERS[0]]
+    return {
+        metric: {
+            **{k: _estimate(scores[k][metric]) for k in LEARNERS},
+            "mean": _estimate(np.mean([scores[k][metric] for k in LEARNERS], axis=0)),
+        }
+        for metric in metrics
+    }

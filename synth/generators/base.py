@@ -1,0 +1,70 @@
+"""The contract between a generator and everything around it, and addressed randomness."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from synth.generators.layout import Encoded
+
+Call = Mapping[str, Callable[..., Any]]
+
+
+class Draw:
+    """A source of random numbers found by its address instead of its history.
+
+    ``Draw(seed, "sample", 7)`` yields the same numbers whenever and wherever it is made, so a step can be resumed and
+    a block of samples replayed without a state to carry. Numbers are drawn on the CPU, in float32, and then moved to
+    ``device``, so that devices agree on the noise. With ``part``, every draw is made for the ``total`` rows of a batch
+    that is shared between workers and only this worker's rows ``part`` are kept: the noise a row gets does not depend
+    on the number of workers.
+    """
+
+    def __init__(
+        self, *address: int | str, device: torch.device | str = "cpu", part: slice | None = None, total: int | None = None
+    ) -> None:
+        digest = hashlib.blake2b("/".join(map(str, address)).encode(), digest_size=8).digest()
+        self._source = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+        self._device, self._part, self._total = device, part, total
+
+    def _keep(self, rows: int, make: Callable[[int], Tensor]) -> Tensor:
+        if self._part is None or self._total is None:
+            return make(rows).to(self._device)
+        return make(self._total)[self._part].to(self._device)
+
+    def normal(self, rows: int, columns: int) -> Tensor:
+        """(rows, columns) standard normal numbers."""
+        return self._keep(rows, lambda n: torch.randn(n, columns, generator=self._source))
+
+    def uniform(self, rows: int, columns: int) -> Tensor:
+        """(rows, columns) numbers uniform on [0, 1)."""
+        return self._keep(rows, lambda n: torch.rand(n, columns, generator=self._source))
+
+    def permutation(self, n: int) -> Tensor:
+        """A permutation of 0 … n−1, the same for all parts of a batch."""
+        return torch.randperm(n, generator=self._source)
+
+
+class Generator(nn.Module):
+    """A neural model that draws encoded rows.
+
+    Training asks for losses one at a time and steps the player that owns each before asking for the next, so one loop
+    trains diffusion models, GANs and VAEs; engines, precision, sharding and accumulation belong to the loop.
+    """
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]:
+        """The separately stepped networks by name: one for a diffusion model, two for a GAN."""
+        raise TypeError(f"{type(self).__name__} names no players")
+
+    def losses(self, call: Call, batch: Encoded, draw: Draw) -> Iterator[tuple[str, Tensor]]:
+        """Yield (player, scalar loss) in step order. ``call[name](…)`` runs a player as the trainer wrapped it."""
+        raise TypeError(f"{type(self).__name__} defines no losses")
+
+    def sample(self, rows: int, draw: Draw) -> Encoded:
+        """Draw ``rows`` encoded rows: cells (rows, C) int64 and values (rows, V) float32. ``draw`` is the only noise."""
+        raise TypeError(f"{type(self).__name__} cannot sample")

@@ -1,0 +1,46 @@
+"""What an encoded table looks like to a generator: cells and values.
+
+A *cell* is a discrete variable with a fixed number of states (a category, a digit of a large vocabulary, an ordered
+number with few distinct values, "which point mass, or in between"). A *value* is a continuous variable, standardised to
+about zero mean and unit variance. The codec decides which column becomes what; a generator sees nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Encoded(NamedTuple):
+    """Encoded rows: ``cells`` (rows, C) integer states, ``values`` (rows, V) floating point; NumPy arrays or tensors."""
+
+    cells: Any
+    values: Any
+
+
+class Cell(BaseModel):
+    """A discrete variable.
+
+    ``shares[s]`` is the share of training rows in state *s*. The first ``ordered`` states are numbers in increasing
+    order, so that neighbours may learn from each other (0: the states have no order).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shares: tuple[float, ...]
+    ordered: int = 0
+
+
+class Layout(BaseModel):
+    """Shape of an encoded table: its cells, and the number of its continuous ``values``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cells: tuple[Cell, ...]
+    values: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of states of each cell."""
+        return [len(c.shares) for c in self.cells]

@@ -1,0 +1,269 @@
+"""Diffusion for tables: masked cells and noisy values in one denoiser.
+
+The rows' distribution is factorised as p(cells) p(values | cells). Cells follow absorbing (masked) diffusion, in its
+any-order form: the network learns every conditional p(cell | any subset of the others), and samples unmask one cell at
+a time, so that no two cells are ever drawn independently of each other (Hoogeboom et al. 2022, "Autoregressive
+Diffusion Models", arXiv 2110.02037, Eq. 4; the masked half of TabDiff, Shi et al. 2025, arXiv 2410.20626). Values follow
+EDM's continuous diffusion given all cells (Karras et al. 2022, arXiv 2206.00364).
+
+Unmasking several cells in one step, as joint samplers do, draws them as if independent; on UCI Adult that alone costs
+0.7 points of trend error. Here the number of network evaluations is C + 2 · steps − 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synth.generators import noise
+from synth.generators.base import Call, Draw, Generator
+from synth.generators.layout import Encoded, Layout
+
+SMALLEST = 1e-30  # keeps log(sum) finite where a whole cell's logits lie 80 below the row's greatest
+
+
+class Block(nn.Module):
+    """Pre-norm residual block; ``level`` (rows, width) embeds the noise level."""
+
+    def __init__(self, width: int, expansion: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, width * expansion)
+        self.narrow = nn.Linear(width * expansion, width)
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        return x + self.narrow(F.silu(self.widen(self.norm(x) + level)))
+
+
+class States(nn.Module):
+    """One vector (width) for each state of each cell, side by side: (sum of sizes, width).
+
+    A state of an ordered cell is the sum of a vector of its own and of a piecewise linear function of its position,
+    with KNOTS knots a cell: neighbouring numbers share what they learn, and a number that is special can still differ.
+    """
+
+    KNOTS = 16
+    neighbours: Tensor
+    weights: Tensor
+
+    def __init__(self, layout: Layout, width: int, deviation: float) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.randn(sum(layout.sizes), width) * deviation)
+        neighbours = torch.zeros(len(self.own), 2, dtype=torch.long)
+        weights = torch.zeros(len(self.own), 2)
+        first = knots = 0
+        for cell in layout.cells:
+            if cell.ordered > 8:  # fewer have nothing to share
+                position = self.positions(torch.tensor(cell.shares[: cell.ordered])) * (self.KNOTS - 1)
+                left = position.long().clamp_max(self.KNOTS - 2)
+                here = slice(first, first + cell.ordered)
+                neighbours[here] = torch.stack([left, left + 1], 1) + knots
+                weights[here] = torch.stack([1 - (position - left), position - left], 1)
+                knots += self.KNOTS
+            first += len(cell.shares)
+        self.curve = nn.Parameter(torch.randn(max(knots, 1), width) * deviation)
+        self.register_buffer("neighbours", neighbours, persistent=False)
+        self.register_buffer("weights", weights, persistent=False)
+
+    @staticmethod
+    def positions(shares: Tensor) -> Tensor:
+        """(states) positions in [0, 1]: halfway between even spacing and even mass, so that neither a long thin tail
+        nor a crowded middle is squeezed into one knot."""
+        mass = shares / shares.sum().clamp_min(SMALLEST)
+        return (torch.linspace(0, 1, len(shares)) + mass.cumsum(0) - mass / 2) / 2
+
+    def forward(self) -> Tensor:
+        curve = F.embedding_bag(self.neighbours, self.curve, mode="sum", per_sample_weights=self.weights)
+        return self.own + curve
+
+
+class Shown(nn.Module):
+    """Sum of the vectors of a row's cells, masked ones included: (rows, C) states → (rows, width)."""
+
+    offsets: Tensor
+
+    def __init__(self, layout: Layout, width: int) -> None:
+        super().__init__()
+        sizes = torch.tensor(layout.sizes, dtype=torch.long)
+        deviation = 0.5 / math.sqrt(max(len(sizes), 1))
+        self.states = States(layout, width, deviation)
+        self.hidden = nn.Parameter(torch.randn(len(sizes), width) * deviation)
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+
+    def forward(self, cells: Tensor, hidden: Tensor) -> Tensor:
+        """``hidden`` (rows, C) marks the masked cells, whose states are not looked at."""
+        table = torch.cat([self.states(), self.hidden])
+        masks = len(table) - len(self.hidden) + torch.arange(len(self.hidden), device=cells.device)
+        return F.embedding_bag(torch.where(hidden, masks, cells + self.offsets), table, mode="sum")
+
+
+class Logits(nn.Module):
+    """Logits of every cell's states, side by side; they start at the marginals, so rare states need no unlearning."""
+
+    def __init__(self, layout: Layout, width: int) -> None:
+        super().__init__()
+        self.states = States(layout, width, 0.0)
+        shares = torch.tensor([s for cell in layout.cells for s in cell.shares])
+        self.bias = nn.Parameter(shares.clamp_min(1e-6).log())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.states(), self.bias)
+
+
+class Denoiser(nn.Module):
+    """Residual MLP over partly masked cells and noisy values.
+
+    The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values; they return logits of
+    all states (masked rows, sum of sizes). The others see all cells and noisy ``values`` (rest, V) at noise level
+    ``sigma`` (rest, 1), and return EDM's raw output F (rest, V).
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, layout: Layout, width: int, blocks: int, expansion: int) -> None:
+        super().__init__()
+        self.cells = Shown(layout, width) if layout.cells else None
+        self.values = nn.Linear(layout.values, width) if layout.values else None
+        self.level = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
+        self.absent = nn.Parameter(torch.zeros(width))
+        self.blocks = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.logits = Logits(layout, width) if layout.cells else None
+        self.raw = nn.Linear(width, layout.values) if layout.values else None
+        if self.raw is not None:
+            nn.init.zeros_(self.raw.weight)
+            nn.init.zeros_(self.raw.bias)
+        self.register_buffer("frequencies", torch.logspace(math.log10(0.3), math.log10(20), 16), persistent=False)
+
+    def trunk(self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor) -> Tensor:
+        """(rows, width) hidden state; shapes as above, ``cells`` (rows, C) whatever is hidden."""
+        masked, rest = len(hidden), len(values)
+        phase = (sigma.log() / 4) * self.frequencies
+        level = self.level(torch.cat([phase.sin(), phase.cos()], 1))
+        level = torch.cat([self.absent.to(level.dtype).expand(masked, -1), level])
+        x = torch.zeros_like(level)
+        if self.cells is not None:
+            x = x + self.cells(cells, F.pad(hidden, (0, 0, 0, rest)))
+        if self.values is not None:
+            # In full precision: bfloat16 has 8 bits, and noise levels below 1/256 would vanish in rounding.
+            with torch.autocast(x.device.type, enabled=False):
+                x = x + F.pad(self.values(noise.scaled_input(values, sigma)), (0, 0, masked, 0))
+        for block in self.blocks:
+            x = block(x, level)
+        return self.norm(x)
+
+    def forward(self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.trunk(cells, hidden, values, sigma)
+        masked, rest = x[: len(hidden)], x[len(hidden) :]
+        logits = self.logits(masked) if self.logits is not None else masked[:, :0]
+        return logits.float(), (self.raw(rest) if self.raw is not None else rest[:, :0]).float()
+
+
+class TableDiffusion(Generator):
+    """Masked and continuous diffusion over an encoded table.
+
+    ``cell_share`` is the share of each batch that learns cells (the rest learns values); ``sigma_mean`` and
+    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        width: int,
+        blocks: int,
+        expansion: int,
+        cell_share: float,
+        sigma_mean: float,
+        sigma_deviation: float,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.layout, self.steps = layout, steps
+        self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
+        self.denoiser = Denoiser(layout, width, blocks, expansion)
+        self.cell_share = 0.0 if not layout.cells else 1.0 if not layout.values else cell_share
+        sizes = torch.tensor(layout.sizes, dtype=torch.long)
+        self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
+        self.register_buffer("cell_of_state", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+
+    first: Tensor
+    cell_of_state: Tensor
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]:
+        return {"denoiser": self.denoiser}
+
+    def losses(self, call: Call, batch: Encoded, draw: Draw) -> Iterator[tuple[str, Tensor]]:
+        """One loss: cross-entropy of masked cells and denoising error of values, each averaged per variable."""
+        cells, values = batch
+        rows, c, v = len(cells), cells.shape[1], values.shape[1]
+        masked = round(self.cell_share * rows)
+        hidden = self._hide(draw, rows, c)[:masked]
+        sigma = noise.training_sigma(draw.normal(rows, 1)[masked:], self.sigma_mean, self.sigma_deviation)
+        clean = values[masked:]
+        noisy = clean + sigma * draw.normal(rows, v)[masked:]
+        logits, raw = call["denoiser"](cells, hidden, noisy, sigma)
+
+        loss = logits.new_zeros(())
+        if masked:
+            entropy = self._cross_entropy(logits, cells[:masked]) * hidden
+            loss = loss + c / (c + v) * (entropy.sum(1) / hidden.sum(1)).mean()
+        if masked < rows:
+            loss = loss + v / (c + v) * F.mse_loss(raw, noise.target(clean, noisy, sigma))
+        yield "denoiser", loss
+
+    @staticmethod
+    def _hide(draw: Draw, rows: int, cells: int) -> Tensor:
+        """(rows, C) boolean: a uniformly random number 1 … C of cells, uniformly chosen, is hidden in each row.
+
+        Averaging each row's cross-entropy over its hidden cells then gives −log p(cells) / C in expectation over the
+        orders (arXiv 2110.02037, Eq. 4), without the 1/t weights of the continuous-time form and their variance.
+        """
+        visible = (draw.uniform(rows, 1) * cells).long()
+        return draw.uniform(rows, cells).argsort(1).argsort(1) >= visible
+
+    def _cross_entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
+        """(rows, C) −log p of the true state of each cell, without a loop over cells of unequal size."""
+        top = logits.detach().amax(1, keepdim=True)
+        sums = torch.zeros(cells.shape, device=logits.device).index_add(1, self.cell_of_state, (logits - top).exp())
+        return sums.clamp_min(SMALLEST).log() + top - logits.gather(1, cells + self.first)
+
+    @torch.no_grad()
+    def sample(self, rows: int, draw: Draw) -> Encoded:
+        cells = self._unmask(rows, draw)
+        hidden = cells.new_zeros(0, cells.shape[1], dtype=torch.bool)
+        start = noise.SIGMA_MAX * draw.normal(rows, self.layout.values)
+        if not self.layout.values:
+            return Encoded(cells, start)
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            level = x.new_full((rows, 1), sigma)
+            return noise.denoised(self.denoiser(cells, hidden, x, level)[1], x, level)
+
+        return Encoded(cells, noise.heun(denoise, start, self.steps))
+
+    def _unmask(self, rows: int, draw: Draw) -> Tensor:
+        """(rows, C) states, one cell at a time in a random order that the rows of one draw share."""
+        net, sizes = self.denoiser, self.layout.sizes
+        if net.logits is None:
+            return torch.zeros(rows, 0, dtype=torch.long, device=self.first.device)
+        uniform = draw.uniform(rows, len(sizes))  # one number a drawn state, however many states there are
+        cells = uniform.new_zeros(uniform.shape, dtype=torch.long)
+        hidden = torch.ones_like(cells, dtype=torch.bool)
+        values, sigma = uniform.new_zeros(0, self.layout.values), uniform.new_ones(0, 1)
+        table = net.logits.states()
+        for cell in draw.permutation(len(sizes)).tolist():
+            x = net.trunk(cells, hidden, values, sigma)
+            span = slice(int(self.first[cell]), int(self.first[cell]) + sizes[cell])
+            cumulated = F.linear(x, table[span], net.logits.bias[span]).float().softmax(1).cumsum(1)
+            point = uniform[:, cell, None] * cumulated[:, -1:]  # inverse transform sampling
+            cells[:, cell] = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(sizes[cell] - 1)
+            hidden[:, cell] = False
+        return cells

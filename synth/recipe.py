@@ -1,0 +1,155 @@
+"""The recipe: everything a training run needs, as one validated document.
+
+A recipe plus a source plus a seed gives the same release on the same machine. Every flag of ``artesian train`` is a key
+here, and every key can be given as ``--set key=value``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from synth.errors import UserError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class CodecRecipe(_Part):
+    """How columns are shown to the model."""
+
+    ordered_up_to: int = Field(256, ge=2, le=4096, description="numbers with at most so many distinct values are states")
+    atom_share: float = Field(0.01, ge=0.002, le=1.0, description="share of rows from which one number is a state")
+
+
+class DiffusionRecipe(_Part):
+    """The table diffusion model: its size, its training noise, its sampler."""
+
+    width: int = Field(256, ge=16, le=8192)
+    blocks: int = Field(4, ge=1, le=64)
+    expansion: int = Field(2, ge=1, le=8)
+    cell_share: float = Field(0.5, gt=0, lt=1, description="share of each batch that learns cells, not values")
+    sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
+    sigma_deviation: float = Field(1.4, gt=0)
+    steps: int = Field(32, ge=2, le=1000, description="Heun steps a sample")
+
+
+class TrainingRecipe(_Part):
+    """Batches, optimiser, length, sharding, checkpoints."""
+
+    steps: int | None = Field(None, ge=1, description="optimizer steps; give this or budget_s")
+    budget_s: float | None = Field(None, gt=0, description="seconds of training, counted from the first step")
+    batch: int = Field(1024, ge=2, description="rows in one optimizer step, over all workers")
+    accumulate: int = Field(1, ge=1, description="micro-batches in one optimizer step")
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: int = Field(100, ge=1, description="steps over which the learning rate rises")
+    decay: float = Field(0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0")
+    clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published")
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    workers: int = Field(1, ge=1)
+    zero: Literal[0, 1, 2, 3] = Field(0, description="ZeRO stage: what is sharded over the workers")
+    checkpoint_s: float = Field(60, gt=0, description="seconds between checkpoints")
+    keep: int = Field(2, ge=1, description="checkpoints kept")
+
+    @model_validator(mode="after")
+    def _length(self) -> TrainingRecipe:
+        if self.steps is not None and self.budget_s is not None:
+            raise ValueError("give steps or budget_s, not both")
+        if self.batch % (self.workers * self.accumulate):
+            raise ValueError(f"batch={self.batch} does not divide into workers={self.workers} × accumulate={self.accumulate}")
+        return self
+
+
+class Recipe(_Part):
+    """Everything a run needs besides the data."""
+
+    family: Literal["diffusion"] = "diffusion"
+    seed: int = Field(0, ge=0)
+    target: str | None = None
+    split: list[float] = Field([0.7, 0.1, 0.1, 0.1], description="shares of train, select, confirm and test")
+    categorical: list[str] = []
+    numerical: list[str] = []
+    datetime: list[str] = []
+    id: list[str] = []
+    exclude: list[str] = []
+    codec: CodecRecipe = CodecRecipe()
+    diffusion: DiffusionRecipe = DiffusionRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+
+    @field_validator("split")
+    @classmethod
+    def _shares(cls, shares: list[float]) -> list[float]:
+        if len(shares) not in (3, 4) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"{shares} must be 3 or 4 shares that sum to 1: train, select, confirm and, without --test, test")
+        return shares
+
+    @classmethod
+    def read(cls, path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
+        """The recipe in a YAML file (or the default one) with ``overrides`` by dotted key, None meaning not given."""
+        document: dict[str, Any] = {}
+        if path is not None:
+            try:
+                document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+                raise UserError(f"recipe {str(path)!r} cannot be read: {e}") from e
+            if not isinstance(document, dict):
+                raise UserError(f"recipe {str(path)!r} must be a mapping of keys, not {type(document).__name__}")
+        for key, value in overrides.items():
+            if value is None:
+                continue
+            *parents, last = key.split(".")
+            part = document
+            for parent in parents:
+                part = part.setdefault(parent, {})
+            part[last] = value
+            # A length on the command line replaces the one in the file.
+            if key in ("training.steps", "training.budget_s"):
+                part.pop({"steps": "budget_s", "budget_s": "steps"}[last], None)
+        return cls.check(document, where=f"recipe {str(path)!r}" if path else "recipe")
+
+    @classmethod
+    def check(cls, document: dict[str, Any], where: str = "recipe") -> Recipe:
+        """Validate; a UserError names each offending key, with the nearest known name for an unknown one."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as e:
+            raise UserError("\n".join(f"{where}: {_explain(cls, error)}" for error in e.errors())) from e
+
+    def yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``4m``, ``1h30m`` → seconds; UserError otherwise."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    total = sum(float(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0.0
+    if total <= 0:
+        raise UserError(f"{text!r} is no length of time: write 90s, 4m or 1h30m")
+    return total
+
+
+def _explain(model: type[BaseModel], error: Any) -> str:
+    path = [str(p) for p in error["loc"]]
+    key = ".".join(path) or "recipe"
+    if error["type"] != "extra_forbidden":
+        return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+    for name in path[:-1]:
+        annotation = model.model_fields[name].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"

@@ -1,0 +1,68 @@
+"""The one sampler: used by files, jobs, the service and the evaluation.
+
+Rows are drawn in blocks of BLOCK, each from noise of its own address (seed, block). Row *i* of a request is row
+``i % BLOCK`` of block ``i // BLOCK``: it depends on the release, the seed and *i* alone. A block is always computed
+whole, even for one of its rows, because a matrix product may round differently at another number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import torch
+
+from synth.data.codec import Codec
+from synth.data.schema import Schema
+from synth.errors import UserError
+from synth.generators.base import Draw, Generator
+from synth.generators.families import build
+from synth.generators.layout import Encoded
+from synth.recipe import Recipe
+
+if TYPE_CHECKING:
+    from synth.release import Release
+
+BLOCK = 1024
+
+
+class Sampler:
+    """Draws tables from a generator; memory does not depend on the number of rows."""
+
+    def __init__(self, generator: Generator, codec: Codec, device: torch.device | str = "cpu") -> None:
+        self.generator, self.codec, self.device = generator.to(device).eval(), codec, device
+
+    @classmethod
+    def of(cls, recipe: Recipe, codec: Codec, weights: Mapping[str, torch.Tensor]) -> Sampler:
+        """A sampler from the parts that a release consists of, on the accelerator if there is one."""
+        generator = build(recipe, codec.layout)
+        generator.load_state_dict(dict(weights))
+        return cls(generator, codec, "cuda" if torch.cuda.is_available() else "cpu")
+
+    @classmethod
+    def from_release(cls, release: Release) -> Sampler:
+        codec = Codec.model_validate(release.codec | {"table": release.schema})
+        return cls.of(Recipe.check(release.recipe, where="the release's recipe"), codec, release.tensors)
+
+    @property
+    def schema(self) -> Schema:
+        return self.codec.table
+
+    def batches(self, rows: int, *, seed: int = 0, first: int = 0) -> Iterator[pa.RecordBatch]:
+        """Rows ``first`` … ``first + rows − 1`` of the endless table of ``seed``, at most BLOCK to a batch."""
+        if rows < 0 or first < 0:
+            raise UserError(f"the number of rows ({rows}) and the first row ({first}) must not be negative")
+        last = first + rows
+        for block in range(first // BLOCK, -(-last // BLOCK)):
+            start = block * BLOCK
+            batch = self._block(seed, block)
+            low, high = max(first, start) - start, min(last, start + BLOCK) - start
+            yield batch.slice(low, high - low)
+
+    def table(self, rows: int, *, seed: int = 0) -> pa.Table:
+        return pa.Table.from_batches(self.batches(rows, seed=seed), schema=self.schema.arrow())
+
+    def _block(self, seed: int, block: int) -> pa.RecordBatch:
+        encoded = self.generator.sample(BLOCK, Draw("sample", seed, block, device=self.device))
+        return self.codec.decode(Encoded(encoded.cells.cpu().numpy(), encoded.values.cpu().numpy()), block * BLOCK)

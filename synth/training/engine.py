@@ -1,0 +1,88 @@
+"""DeepSpeed around one player of a generator, and the averaged weights that are published."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from synth.recipe import TrainingRecipe
+
+
+def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device) -> Any:
+    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32.
+
+    Weights, gradients and moments stay in fp32 and the loop computes under autocast: table models are small, so
+    half-precision storage would save nothing and cost the optimizer its accuracy.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", device.type)
+    import deepspeed
+
+    # On CPUs DeepSpeed compiles a shared-memory all-reduce at its first collective if it finds a compiler: half a
+    # minute of silence for a small gain. Gloo does without, everywhere alike.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # A client optimizer from torch needs no compiled operator either.
+    optimizer = torch.optim.AdamW(
+        player.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
+    config = {
+        "train_micro_batch_size_per_gpu": recipe.batch // (recipe.workers * recipe.accumulate),
+        "gradient_accumulation_steps": recipe.accumulate,
+        "gradient_clipping": recipe.clip,
+        "zero_optimization": {"stage": recipe.zero},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 1_000_000_000,
+    }
+    engine, *_ = deepspeed.initialize(model=player, optimizer=optimizer, config=config)
+    return engine
+
+
+def bare(engine: Any) -> nn.Module:
+    """The player inside an engine."""
+    return engine.module
+
+
+class Average:
+    """Exponential moving average of a player's weights, fp32, sharded as ZeRO shards the weights themselves.
+
+    Under ZeRO 3 each rank averages its own shard (``ds_tensor``); writing through gathered parameters would be lost.
+    Early steps average over a shorter past, decay = min(``decay``, (t + 1)/(t + 10)), so the start is forgotten.
+    """
+
+    def __init__(self, player: nn.Module, decay: float) -> None:
+        self.player, self.decay, self.steps = player, decay, 0
+        self.shards = [s.detach().clone() for s in self._live()]
+
+    def _live(self) -> list[Tensor]:
+        return [getattr(p, "ds_tensor", p).data for p in self.player.parameters()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        decay = min(self.decay, (self.steps + 1) / (self.steps + 10))
+        torch._foreach_lerp_(self.shards, self._live(), 1 - decay)
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "shards": self.shards}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+        for mine, saved in zip(self.shards, state["shards"], strict=True):
+            mine.copy_(saved)
+
+    @torch.no_grad()
+    def full(self) -> dict[str, Tensor]:
+        """The averaged weights by parameter name, whole, on the CPU; a collective under ZeRO 3."""
+        import deepspeed
+
+        live = [s.clone() for s in self._live()]
+        for shard, mine in zip(self._live(), self.shards, strict=True):
+            shard.copy_(mine)
+        parameters = dict(self.player.named_parameters())
+        with deepspeed.zero.GatheredParameters(list(parameters.values())):  # only read: writes would be lost
+            whole = {name: p.detach().float().cpu().clone() for name, p in parameters.items()}
+        for shard, mine in zip(self._live(), live, strict=True):
+            shard.copy_(mine)
+        return whole

@@ -1,0 +1,15 @@
+"""What every test relies on: no test sees, makes or uses the user's own key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def config_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty configuration folder, for this test and the processes that it starts."""
+    folder = tmp_path_factory.mktemp("config") / "artesian"
+    monkeypatch.setenv("ARTESIAN_CONFIG_DIR", str(folder))
+    return folder

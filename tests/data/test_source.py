@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.feather as feather
+import pyarrow.orc as orc
+import pyarrow.parquet as pq
+import pytest
+
+from synth.data import location
+from synth.data.demo import adult
+from synth.data.source import open_source
+from synth.errors import UserError
+
+TABLE = pa.table({"n": [1, 2, 3], "x": [0.5, None, -1.25], "word": ["a", "ü\nb", "?"], "on": [True, False, None]})
+
+
+def write_json(table: pa.Table, path: Path) -> None:
+    table.to_pandas().to_json(path, orient="records", lines=True)
+
+
+WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    "t.parquet": pq.write_table,
+    "t.csv": pacsv.write_csv,
+    "t.feather": feather.write_feather,
+    "t.orc": orc.write_table,
+    "t.ndjson": write_json,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_table(tmp_path: Path, name: str) -> None:
+    WRITERS[name](TABLE, tmp_path / name)
+    source = open_source(tmp_path / name, batch_rows=2)
+    assert source.table().equals(TABLE)
+    assert source.table().equals(TABLE)
+    assert source.rows() == 3
+    assert max(b.num_rows for b in source.batches()) <= 2
+    assert source.fingerprint() == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert open_source(tmp_path / name, columns=["word", "n"]).schema.names == ["n", "word"]
+
+
+def test_folders_globs_lists_and_storage(tmp_path: Path) -> None:
+    for part in ("b", "a"):
+        pq.write_table(pa.table({"part": [part]}), tmp_path / f"{part}.parquet")
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / "notes.txt").write_text("by hand")
+    folder = open_source(tmp_path)
+    assert folder.table()["part"].to_pylist() == ["a", "b"]
+    assert "notes.txt" in folder.notes[0]
+    assert open_source(str(tmp_path / "*.parquet")).rows() == 2
+    assert open_source([tmp_path / "b.parquet", tmp_path / "a.parquet"]).table()["part"].to_pylist() == ["b", "a"]
+    assert open_source(f"file://{tmp_path}/a.parquet").rows() == 1
+    assert folder.place(1).endswith("b.parquet, row 1")
+    with fsspec.open("memory://bucket/a.csv", "w") as file:
+        file.write("x,y\n1,2\n")
+    assert open_source("memory://bucket/a.csv").table().to_pydict() == {"x": [1], "y": [2]}
+    with pytest.raises(UserError, match=r"memory://.*'b\.csv'|no such file"):
+        open_source("memory://bucket/b.csv")
+
+
+def test_hive_folders_become_columns(tmp_path: Path) -> None:
+    for year in (2020, 2021):
+        (tmp_path / f"year={year}").mkdir()
+        pq.write_table(pa.table({"x": [year - 2000]}), tmp_path / f"year={year}" / "part.parquet")
+    assert open_source(tmp_path).table().to_pydict() == {"x": [20, 21], "year": [2020, 2021]}
+
+
+def test_tables_in_memory() -> None:
+    frame = pd.DataFrame({"c": pd.Categorical(["u", "v", "u"]), "x": [1.0, None, 3.0]}, index=[7, 8, 9])
+    source = open_source(frame)
+    assert source.table().to_pydict() == {"c": ["u", "v", "u"], "x": [1.0, None, 3.0]}
+    chunked = pa.concat_tables([open_source(frame[:1]).table(), open_source(frame[1:]).table()])
+    assert open_source(chunked).fingerprint() == source.fingerprint() != open_source(frame[:2]).fingerprint()
+    with pytest.raises(UserError, match="column 'mixed' mixes types"):
+        open_source(pd.DataFrame({"mixed": [1, "a"]}))
+    with pytest.raises(UserError, match="columns 1 and 2 are both named 'a'"):
+        open_source(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_csv_dialects(tmp_path: Path) -> None:
+    want = {"a": [1, 3], "b": ["x", "y, z"]}
+    (tmp_path / "semicolon.csv").write_text("a;b\n1;x\n3;y, z\n")
+    (tmp_path / "tab.tsv").write_text("a\tb\n1\tx\n3\ty, z\n")
+    with gzip.open(tmp_path / "comma.csv.gz", "wt") as file:
+        file.write('\ufeffa,b\n 1,x\n3 ,"y, z"\n')
+    for name in ("semicolon.csv", "tab.tsv", "comma.csv.gz"):
+        assert open_source(tmp_path / name).table().to_pydict() == want
+
+
+def test_csv_types_come_from_all_values(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "whole,half,zip,wide,flag,day,moment,local,missing,word\n"
+        "1,1,01234,1,true,0001-01-01,2024-01-01T10:00:00.5Z,2024-01-01 10:00,,NA\n"
+        "NA,2.5,90210,12345678901234567890,False,9999-12-31,2024-01-01T10:00:00+02:00,1066-10-14,,?\n"
+        "3,,10001,2,,null,,2024-01-01T10:00:00.000001,,\n"
+    )
+    source = open_source(path)
+    assert [str(f.type) for f in source.schema] == [
+        *("int64", "double", "string", "string", "bool", "date32[day]"),
+        *("timestamp[ms, tz=UTC]", "timestamp[us]", "string", "string"),
+    ]
+    columns = source.table().to_pydict()
+    assert columns["whole"] == [1, None, 3]
+    assert columns["half"] == [1, 2.5, None]
+    assert columns["zip"][0] == "01234"
+    assert columns["word"] == ["NA", "?", None]
+    assert columns["missing"] == [None] * 3
+    assert [d and d.year for d in columns["day"]] == [1, 9999, None]
+    assert columns["local"][1].year == 1066
+    assert open_source(path, as_text=["whole"]).table()["whole"].to_pylist() == ["1", "NA", "3"]
+
+
+def test_number_column_with_text_in_row_40000(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"{i},{i}" for i in range(50_000)]
+    rows[39_999] = "39999,n.a."
+    path.write_text("i,x\n" + "\n".join(rows))
+    with pytest.raises(UserError, match=r"t\.csv, row 40000: column 'x' holds numbers.*'n\.a\.' \(1 of 50000.*--categ"):
+        open_source(path)
+    assert open_source(path, as_text=["x"]).table()["x"][39_999].as_py() == "n.a."
+
+
+def test_impossible_date_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("day\n" + "2023-01-05\n" * 30 + "2023-02-30\n")
+    with pytest.raises(UserError, match=r"row 31: column 'day' holds dates.*2023-02-30"):
+        open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"", r"t\.csv: the file is empty"),
+        ("t.parquet", b"", r"t\.parquet: the file is empty"),
+        ("t.csv", b"\n\n", r"t\.csv: cannot be read"),
+        ("t.csv", b"a,b\n", r"t\.csv: holds column names but no rows"),
+        ("t.csv", b"a,b,a\n1,2,3\n", r"columns 1 and 3 are both named 'a'"),
+        ("t.csv", b",a\n0,1\n", r"column 1 has no name"),
+        ("t.csv", b"a,b\n1,2\n3\n", r"t\.csv: cannot be read.*Row #3: Expected 2 columns, got 1"),
+        (
+            "t.csv",
+            "a,b\n1,x\n2,caf\u00e9\n".encode("latin1"),
+            r"line 3: is not UTF-8 \(byte 0xe9 at offset 13\).*iconv",
+        ),
+        ("t.csv", "caf\u00e9,b\n1,x\n".encode("latin1"), r"line 1: is not UTF-8 \(byte 0xe9 at offset 3\)"),
+        ("t.csv", "a,b\n1,x\n".encode("utf-16"), r"UTF-16"),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n")[:-6], r"t\.csv\.gz: cannot be read"),
+        ("t.ndjson", b'{"a": 1}\n{"a": "x"}\n', r"t\.ndjson, row 2: column 'a' holds numbers.*string 'x'"),
+        ("t.ndjson", b'{"a": 1}\n{"a": \n', r"t\.ndjson, row 2: is not JSON"),
+        ("t.ndjson", b'[{"a": 1}]\n', r"t\.ndjson, row 1: is not a JSON object"),
+        ("t.xlsx", b"PK", r"unknown format.*\.parquet"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("keep", [10, 1_000, 300_000])
+def test_truncated_parquet(tmp_path: Path, keep: int) -> None:
+    (tmp_path / "t.parquet").write_bytes(adult().read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"t\.parquet: cannot be read"):
+        open_source(tmp_path / "t.parquet")
+
+
+def test_parquet_damaged_within(tmp_path: Path) -> None:
+    content = bytearray(adult().read_bytes())
+    content[1_000:200_000] = bytes(199_000)
+    (tmp_path / "t.parquet").write_bytes(content)
+    source = open_source(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t\.parquet: cannot be read"):
+        source.table()
+
+
+def test_bad_parquet_columns(tmp_path: Path) -> None:
+    for names, message in ((["a", "a"], "both named 'a'"), (["a", " "], "column 2 has no name")):
+        pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names), tmp_path / "t.parquet")
+        with pytest.raises(UserError, match=message):
+            open_source(tmp_path / "t.parquet")
+
+
+def test_mixed_schemas_in_a_folder(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"b": ["y"], "a": [0.5]}), tmp_path / "2.parquet")
+    assert open_source(tmp_path).table().to_pydict() == {"a": [1, 0.5], "b": ["x", "y"]}
+    pq.write_table(pa.table({"a": ["one"], "b": ["x"]}), tmp_path / "3.parquet")
+    with pytest.raises(UserError, match=r"3\.parquet: column 'a' holds string, but double in .*1\.parquet"):
+        open_source(tmp_path)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "3.parquet")
+    with pytest.raises(UserError, match=r"3\.parquet: column 'b' is missing"):
+        open_source(tmp_path)
+    (tmp_path / "3.parquet").rename(tmp_path / "3.orc")
+    with pytest.raises(UserError, match="mixes formats"):
+        open_source(tmp_path)
+
+
+def test_places_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "customers.parquet").touch()
+    (tmp_path / "void").mkdir()
+    for where, message in (
+        ("custmers.parquet", "no such file or folder. Did you mean 'customers.parquet'?"),
+        ("void", "the folder is empty"),
+        ("*.csv", "the pattern matches no file"),
+        ("none/at/all.csv", "no such file"),
+    ):
+        with pytest.raises(UserError) as raised:
+            open_source(tmp_path / where)
+        assert message in str(raised.value)
+    with pytest.raises(UserError, match="storage cannot be reached"):
+        open_source("nowhere://bucket/t.csv")
+
+
+def test_unreadable_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.csv").write_text("a\n1\n")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")  # root may read anything, so chmod would not do
+
+    monkeypatch.setattr(location.Files, "open", refuse)
+    with pytest.raises(UserError, match=r"t\.csv: reading it is not permitted"):
+        open_source(tmp_path / "t.csv")
+
+
+def test_unknown_column_is_named_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no column 'incme'\. Did you mean 'income'"):
+        open_source(adult(), columns=["incme"])
