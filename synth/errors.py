@@ -11,3 +11,7 @@ class UserError(ValueError):
 
 class ReleaseError(UserError):
     """A release is incomplete, altered or unreadable; the message names the file."""
+
+
+class JobError(RuntimeError):
+    """The system could not do what was asked: workers lost, storage gone. The message says what was kept."""

@@ -25,8 +25,11 @@ class _Part(BaseModel):
 class CodecRecipe(_Part):
     """How columns are shown to the model."""
 
-    ordered_up_to: int = Field(256, ge=2, le=4096, description="numbers with at most so many distinct values are states")
+    ordered_up_to: int = Field(
+        256, ge=2, le=4096, description="numbers with at most so many distinct values are states"
+    )
     atom_share: float = Field(0.01, ge=0.002, le=1.0, description="share of rows from which one number is a state")
+    bins: int = Field(32, ge=1, le=1024, description="states into which the range of any other number is cut")
 
 
 class DiffusionRecipe(_Part):
@@ -51,7 +54,9 @@ class TrainingRecipe(_Part):
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: int = Field(100, ge=1, description="steps over which the learning rate rises")
-    decay: float = Field(0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0")
+    decay: float = Field(
+        0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0"
+    )
     clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -65,7 +70,9 @@ class TrainingRecipe(_Part):
         if self.steps is not None and self.budget_s is not None:
             raise ValueError("give steps or budget_s, not both")
         if self.batch % (self.workers * self.accumulate):
-            raise ValueError(f"batch={self.batch} does not divide into workers={self.workers} × accumulate={self.accumulate}")
+            raise ValueError(
+                f"batch={self.batch} does not divide into workers={self.workers} × accumulate={self.accumulate}"
+            )
         return self
 
 
@@ -89,7 +96,9 @@ class Recipe(_Part):
     @classmethod
     def _shares(cls, shares: list[float]) -> list[float]:
         if len(shares) not in (3, 4) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"{shares} must be 3 or 4 shares that sum to 1: train, select, confirm and, without --test, test")
+            raise ValueError(
+                f"{shares} must be 3 or 4 shares that sum to 1: train, select, confirm and, without --test, test"
+            )
         return shares
 
     @classmethod
@@ -138,6 +147,14 @@ def seconds(text: str) -> float:
     if total <= 0:
         raise UserError(f"{text!r} is no length of time: write 90s, 4m or 1h30m")
     return total
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``key=value`` → (key, value as YAML reads it); UserError without an equals sign."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text!r}: write KEY=VALUE, for example --set diffusion.width=512")
+    return key.strip(), yaml.safe_load(value)
 
 
 def _explain(model: type[BaseModel], error: Any) -> str:

@@ -67,18 +67,20 @@ class Codec(BaseModel):
         return pa.RecordBatch.from_arrays([arrays[n] for n in self.table.names], schema=self.table.arrow())
 
 
-def fit(batches: Iterable[pa.RecordBatch], schema: Schema, *, ordered_up_to: int, atom_share: float) -> Codec:
+def fit(
+    batches: Iterable[pa.RecordBatch], schema: Schema, *, ordered_up_to: int, atom_share: float, bins: int
+) -> Codec:
     """Fit a codec to the training rows in one pass.
 
     A numerical or datetime column with at most ``ordered_up_to`` distinct values, ten rows or more to each on average,
-    becomes an ordered category. Any other keeps a continuous value; numbers that make up ``atom_share`` of its rows or
-    more become states of a cell beside it.
+    becomes an ordered category. Any other keeps a continuous value and gets a cell beside it, whose states are ``bins``
+    intervals of about equal mass and every number that makes up ``atom_share`` of its rows or more.
     """
     fits = [_ColumnFit(column) for column in schema.learnt]
     for batch in batches:
         for column in fits:
             column.update(batch.column(column.name))
-    return Codec(table=schema, columns=[c.finish(ordered_up_to, atom_share) for c in fits])
+    return Codec(table=schema, columns=[c.finish(ordered_up_to, atom_share, bins) for c in fits])
 
 
 def encode_all(codec: Codec, batches: Iterable[pa.RecordBatch]) -> Iterator[Encoded]:
@@ -117,7 +119,7 @@ class _ColumnFit:
             counts[index[: len(self.few[0])]] += self.few[1]
             self.few = (values, counts) if len(values) <= SUPPORT else None
 
-    def finish(self, ordered_up_to: int, atom_share: float) -> Coder:
+    def finish(self, ordered_up_to: int, atom_share: float, bins: int) -> Coder:
         if not self.continuous:
             values, counts = self.counter.counts()
             return self._categories(values, counts, ordered=False)
@@ -126,11 +128,11 @@ class _ColumnFit:
             k, counts = self._on(lattice, self.few[0]), self.few[1]
             if len(k) <= max(1, min(ordered_up_to, counts.sum() // 10)):
                 return self._categories(lattice.to_arrow(k), counts, ordered=True)
-            return self._numbers(lattice, k, counts / counts.sum(), k, atom_share)
+            return self._numbers(lattice, k, counts / counts.sum(), k, atom_share, bins)
         levels = (np.arange(KNOTS) + 0.5) / KNOTS
         grid = self._on(lattice, self.sketch.quantiles(np.concatenate([[0.0], levels, [1.0]])))
         knots, repeats = np.unique(grid, return_counts=True)
-        return self._numbers(lattice, knots, repeats / repeats.sum(), np.empty(0), atom_share)
+        return self._numbers(lattice, knots, repeats / repeats.sum(), np.empty(0), atom_share, bins)
 
     @staticmethod
     def _on(lattice: Lattice, distance: np.ndarray) -> np.ndarray:
@@ -150,26 +152,32 @@ class _ColumnFit:
         )
 
     def _numbers(
-        self, lattice: Lattice, knots: np.ndarray, shares: np.ndarray, support: np.ndarray, atom_share: float
+        self, lattice: Lattice, knots: np.ndarray, shares: np.ndarray, support: np.ndarray, atom_share: float, bins: int
     ) -> Numbers:
         """``shares`` of the rows lie at or near each knot; a knot goes to the normal quantile of the middle of its share."""
-        normal = ndtri((shares.cumsum() - shares / 2).clip(EDGE, 1 - EDGE))
+        middle = shares.cumsum() - shares / 2
+        normal = ndtri(middle.clip(EDGE, 1 - EDGE))
         normal += np.arange(len(normal)) * 1e-9  # strictly increasing where clipping made ties
         mean = np.average(normal, weights=shares)
         deviation = np.sqrt(np.average((normal - mean) ** 2, weights=shares))
-        atoms = shares >= atom_share
-        states = np.append(shares[atoms], 1 - shares[atoms].sum()) * (1 - self.missing / max(self._rows, 1))
-        if self.missing:
-            states = np.append(states, self.missing / self._rows)
+
+        atom = shares >= atom_share
+        group = np.floor(middle * bins).clip(max=bins - 1)
+        starts = np.append(True, (group[1:] != group[:-1]) | atom[1:] | atom[:-1])
+        last = np.append(np.flatnonzero(starts)[1:] - 1, len(knots) - 1)
+        # The bin before a point mass ends just below it: all between the two knots is the bin's, and not the mass's.
+        before = np.append(atom[1:], False)[last] & ~atom[last]
+        upper = np.where(before, np.nextafter(np.append(knots[1:], np.inf)[last], -np.inf), knots[last])
+        states = np.add.reduceat(shares, np.flatnonzero(starts)) * (1 - self.missing / self._rows)
         return Numbers(
             name=self.name,
             lattice=lattice,
             knots=knots.tolist(),
             normal=((normal - mean) / max(deviation, 1e-6)).tolist(),
             support=support.tolist(),
-            atoms=knots[atoms].tolist(),
+            upper=upper.tolist(),
             missing=self.missing > 0,
-            shares=states.tolist(),
+            shares=[*states.tolist(), *([self.missing / self._rows] if self.missing else [])],
         )
 
     @property

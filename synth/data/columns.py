@@ -98,12 +98,13 @@ class Categories(_Coder):
 
 
 class Numbers(_Coder):
-    """A continuous value through its quantiles to a standard normal, and a cell where it has point masses or gaps.
+    """A continuous value through its quantiles to a standard normal, and a cell that says roughly where it is.
 
     ``knots`` and ``normal`` are the map, strictly increasing both, piecewise linear in between. ``support`` holds all
-    observed numbers where they are few (samples then take one of them), and is empty otherwise. ``atoms`` are point
-    masses: states of the cell, followed by "in between" and, with ``missing``, by "missing". All numbers are in units of the
-    lattice.
+    observed numbers where they are few (samples then take one of them), and is empty otherwise. State s of the cell
+    reaches from just above ``upper[s - 1]`` to ``upper[s]``: a bin of numbers, or a point mass, whose bin has no width;
+    with ``missing``, one more state follows. Cells are drawn before values, so the cell carries the exact shares of
+    bins and point masses, and the value what is left. All numbers are in units of the lattice.
     """
 
     how: Literal["numbers"] = "numbers"
@@ -111,47 +112,40 @@ class Numbers(_Coder):
     knots: list[float]
     normal: list[float]
     support: list[float]
-    atoms: list[float]
+    upper: list[float]
     missing: bool
     shares: list[float]
 
     @cached_property
     def cells(self) -> list[Cell]:
-        return [Cell(shares=tuple(self.shares))] if len(self.shares) > 1 else []
+        return [Cell(shares=tuple(self.shares), ordered=len(self.upper))] if len(self.shares) > 1 else []
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, 0 or 1) int32 and (rows, 1) float64; UserError for a number outside the range of the training rows."""
         k = self.lattice.to_float(array)
         gone = np.isnan(k)
+        if gone.any() and not self.missing:
+            raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
         outside = ~gone & ((k < self.knots[0]) | (k > self.knots[-1]))
         if outside.any():
             value = array[int(outside.argmax())].as_py()
             raise UserError(f"column {self.name!r}: {value!r} lies outside the range of the training rows")
         value = np.where(gone, 0.0, np.interp(k, self.knots, self.normal))[:, None]
         if not self.cells:
-            if gone.any():
-                raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
             return np.empty((len(k), 0), np.int32), value
-        cell = np.full(len(k), len(self.atoms), np.int32)
-        if self.atoms:
-            at = np.searchsorted(self.atoms, k).clip(max=len(self.atoms) - 1)
-            cell = np.where(np.asarray(self.atoms)[at] == k, at, cell).astype(np.int32)
-        if gone.any() and not self.missing:
-            raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
-        cell[gone] = len(self.atoms) + 1
-        return cell[:, None], value
+        cell = np.where(gone, len(self.upper), np.searchsorted(self.upper, k))
+        return cell.astype(np.int32)[:, None], value
 
     def decode(self, cells: np.ndarray, values: np.ndarray) -> pa.Array:
+        """Arrow array of the lattice's type, each number within the bin that its cell says."""
         k = np.interp(values[:, 0].astype(np.float64), self.normal, self.knots)
+        cell = np.minimum(cells[:, 0], len(self.upper) - 1) if self.cells else np.zeros(len(k), np.int32)
+        lower = np.append(self.knots[0], np.nextafter(self.upper[:-1], np.inf))
+        k = k.clip(lower[cell], np.asarray(self.upper)[cell])
         if self.support:
             support = np.asarray(self.support)
             k = support[np.searchsorted((support[1:] + support[:-1]) / 2, k)]
-        if not self.cells:
-            return self.lattice.to_arrow(k)
-        cell = cells[:, 0]
-        if self.atoms:
-            k = np.where(cell < len(self.atoms), np.asarray(self.atoms)[cell.clip(max=len(self.atoms) - 1)], k)
-        return self.lattice.to_arrow(k, cell > len(self.atoms) if self.missing else None)
+        return self.lattice.to_arrow(k, cells[:, 0] == len(self.upper) if self.missing else None)
 
 
 Coder = Annotated[Categories | Numbers, Field(discriminator="how")]

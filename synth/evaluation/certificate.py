@@ -3,82 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from synth.data.schema import Kind, Schema
+from synth.data.schema import Schema
+from synth.evaluation.details import (
+    ColumnDetail,
+    Histogram,
+    Marginal,
+    Part,
+    Trends,
+    column_details,
+    reference,
+    worst_trends,
+)
 from synth.evaluation.figures import Figure, figure
 from synth.evaluation.frame import Frame, Lens
 
-if TYPE_CHECKING:
-    from synth.evaluation.diversity import Categories
-    from synth.evaluation.fidelity import Shape, Trend, TwoSample
 
-NAMED_CATEGORIES = 20
-REFERENCE_CATEGORIES = 250
-QUANTILES = np.linspace(0, 1, 101)
-TREND_COLUMNS = 40
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ColumnDetail(_Part):
-    """``shape_error`` and its baseline in per cent; ``betrayal``: AUC that the tree two-sample test loses without the
-    column; shares of missing values and of categories unknown to real train; category coverage and absent names."""
-
-    kind: Kind
-    shape_error: FiniteFloat
-    baseline: FiniteFloat
-    betrayal: FiniteFloat | None = None
-    missing_real: FiniteFloat
-    missing_synthetic: FiniteFloat
-    unknown: FiniteFloat = 0.0
-    categories: int | None = None
-    coverage: FiniteFloat | None = None
-    absent: list[str] = []
-    absent_count: int = 0
-
-
-class Marginal(_Part):
-    """One column's distribution, for a monitor to compare served samples with.
-
-    A category column has ``labels`` (the commonest of real train, 250 at most) with their shares of all rows; a number
-    has its quantiles at 0, 0.01, …, 1 (dates in seconds since 1970), None where it has no value. ``real`` is real
-    train, ``synthetic`` what was certified; ``missing_*`` are shares of rows. What the shares leave are other labels.
-    """
-
-    kind: Kind
-    labels: list[str] | None = None
-    real: list[FiniteFloat] | None
-    synthetic: list[FiniteFloat] | None
-    missing_real: FiniteFloat
-    missing_synthetic: FiniteFloat
-
-
-class Trends(_Part):
-    """Associations of the column pairs with the largest errors, at most 40 columns: correlation of two numbers,
-    Cramér's V of other pairs; ``errors`` in per cent; None where undefined."""
-
-    names: list[str]
-    real: list[list[FiniteFloat | None]]
-    synthetic: list[list[FiniteFloat | None]]
-    errors: list[list[FiniteFloat | None]]
-
-
-class Histogram(_Part):
-    """``edges``: k + 1; shares of rows in each of the k bins."""
-
-    edges: list[FiniteFloat]
-    synthetic: list[FiniteFloat]
-    baseline: list[FiniteFloat]
-
-
-class Certificate(_Part):
+class Certificate(Part):
     """Figures by name (see ``figures.CATALOGUE``), the details behind them, and the reference for a monitor.
 
     ``rows`` counts the tables: train, synthetic, test. A figure that could not be measured is absent, and a note says
@@ -182,6 +126,7 @@ def evaluate(
     if tests[0] is not None and tests[1] is not None:
         figures["c2st_tree"] = figure("c2st_tree", tests[0].tree, tests[1].tree)
         figures["c2st_logistic"] = figure("c2st_logistic", tests[0].logistic, tests[1].logistic)
+        notes += _drawn("two-sample tests", tests[0].rows, train, sample)
     else:
         notes.append("too few rows for two-sample tests")
 
@@ -190,6 +135,7 @@ def evaluate(
     if clouds is not None:
         for name in ("alpha_precision", "beta_recall", "density", "coverage"):
             figures[name] = figure(name, getattr(clouds[0], name), getattr(clouds[1], name))
+        notes += _drawn("precision, recall, density and coverage", clouds[0].rows, train, sample)
     else:
         notes.append("too few rows for precision, recall, density and coverage")
     kept = [diversity.categories(lens, f) for f in (sample, fresh_cut, sample_cut)]
@@ -218,6 +164,10 @@ def evaluate(
     if near is not None:
         figures["dcr_share"] = figure("dcr_share", near[0].dcr_share, near[1].dcr_share)
         figures["nndr"] = figure("nndr", near[0].ratio, near[1].ratio)
+        notes.append(
+            f"distances to the closest record: from {len(near[0].distance):,} synthetic rows to {near[0].references:,} "
+            "rows of real train and as many test rows, drawn at random"
+        )
         edges, ours, theirs = ([round(x, 6) for x in part] for part in privacy.histogram(*near))
         distances = Histogram(edges=edges, synthetic=ours, baseline=theirs)
     else:
@@ -227,10 +177,10 @@ def evaluate(
 
     certificate = Certificate(
         figures=figures,
-        columns=_columns(lens, train, sample, shapes, tests[0], kept[0]),
-        trends=_trends(trends[0]),
+        columns=column_details(lens, train, sample, shapes, tests[0], kept[0]),
+        trends=worst_trends(trends[0]),
         distances=distances,
-        reference=_reference(lens, train, sample),
+        reference=reference(lens, train, sample),
         notes=notes,
         rows={"train": real.num_rows, "synthetic": synthetic.num_rows, "test": test.num_rows},
         seed=seed,
@@ -239,79 +189,7 @@ def evaluate(
     return certificate
 
 
-def _columns(
-    lens: Lens, train: Frame, sample: Frame, shapes: list[Shape], test: TwoSample | None, kept: Categories
-) -> dict[str, ColumnDetail]:
-    """In table order."""
-    details = {}
-    for i, name in enumerate(lens.names):
-        j = i - len(lens.number_names)
-        missing = [_missing(lens, f, i) for f in (train, sample)]
-        details[name] = ColumnDetail(
-            kind=lens.schema[name].kind,
-            shape_error=round(float(shapes[0].columns[i]), 6),
-            baseline=round(float(shapes[1].columns[i]), 6),
-            missing_real=missing[0],
-            missing_synthetic=missing[1],
-            betrayal=round(test.betrayal[name], 6) if test is not None else None,
-        )
-        if j >= 0:
-            vocabulary, absent = lens.vocabularies[j], kept.absent[j]
-            details[name].unknown = round(float((sample.codes[:, j] > vocabulary.known).mean()), 6)
-            details[name].categories = vocabulary.known
-            details[name].coverage = round(float(kept.by_column[j]), 6) if np.isfinite(kept.by_column[j]) else None
-            details[name].absent = [vocabulary.label(code) for code in absent[:NAMED_CATEGORIES]]
-            details[name].absent_count = len(absent)
-    return {name: details[name] for name in lens.schema.names if name in details}
-
-
-def _missing(lens: Lens, frame: Frame, i: int) -> float:
-    j = i - len(lens.number_names)
-    empty = np.isnan(frame.numbers[:, i]) if j < 0 else frame.codes[:, j] == 0
-    return round(float(empty.mean()), 6)
-
-
-def _trends(trend: Trend) -> Trends | None:
-    """The columns with the worst pairs, in their order."""
-    if len(trend.names) < 2 or not np.isfinite(trend.errors).any():
-        return None
-    worst = np.argsort(-np.nanmax(np.nan_to_num(trend.errors, nan=-1.0), axis=1), kind="stable")[:TREND_COLUMNS]
-    keep = np.ix_(np.sort(worst), np.sort(worst))
-    real, synthetic, errors = (
-        [[round(float(x), 4) if np.isfinite(x) else None for x in row] for row in m[keep]]
-        for m in (trend.real, trend.sample, trend.errors)
-    )
-    return Trends(names=[trend.names[i] for i in np.sort(worst)], real=real, synthetic=synthetic, errors=errors)
-
-
-def _reference(lens: Lens, train: Frame, sample: Frame) -> dict[str, Marginal]:
-    marginals = {}
-    for i, name in enumerate(lens.names):
-        j = i - len(lens.number_names)
-        labels = None
-        if j < 0:
-            real, synthetic = (_quantiles(f.numbers[:, i]) for f in (train, sample))
-        else:
-            codes = range(1, min(lens.vocabularies[j].known, REFERENCE_CATEGORIES) + 1)
-            labels = [lens.vocabularies[j].label(code) for code in codes]
-            real, synthetic = (
-                [
-                    round(float(s), 8)
-                    for s in np.bincount(f.codes[:, j], minlength=len(labels) + 1)[1 : len(labels) + 1] / len(f)
-                ]
-                for f in (train, sample)
-            )
-        marginals[name] = Marginal(
-            kind=lens.schema[name].kind,
-            labels=labels,
-            real=real,
-            synthetic=synthetic,
-            missing_real=_missing(lens, train, i),
-            missing_synthetic=_missing(lens, sample, i),
-        )
-    return {name: marginals[name] for name in lens.schema.names if name in marginals}
-
-
-def _quantiles(values: np.ndarray) -> list[float] | None:
-    present = values[~np.isnan(values)]
-    return [float(q) for q in np.quantile(present, QUANTILES)] if len(present) else None
+def _drawn(what: str, rows: int, *frames: Frame) -> list[str]:
+    """A note where not every row was used."""
+    most = max(map(len, frames))
+    return [f"{what}: {rows:,} rows of each table drawn at random, of up to {most:,}"] if rows < most else []

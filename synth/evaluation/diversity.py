@@ -20,12 +20,13 @@ ALPHAS = np.linspace(0, 1, 30)
 
 @dataclass(frozen=True)
 class Cloud:
-    """α-precision and β-recall in per cent, density and coverage as ratios."""
+    """α-precision and β-recall in per cent, density and coverage as ratios; ``rows``: of each table."""
 
     alpha_precision: Estimate
     beta_recall: Estimate
     density: Estimate
     coverage: Estimate
+    rows: int
 
 
 def clouds(lens: Lens, real: Frame, samples: list[Frame], rng: np.random.Generator) -> list[Cloud] | None:
@@ -74,6 +75,7 @@ def _cloud(
         bootstrap(recalled.astype(np.float64), rng, _calibration, (0, 1)).scaled(100),
         bootstrap(holders[:, None] / NEIGHBOURS, rng),
         bootstrap((closest <= own[:, NEIGHBOURS])[:, None].astype(np.float64), rng, bounds=(0, 1)),
+        len(x),
     )
 
 

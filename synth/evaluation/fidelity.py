@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from synth.evaluation import features
 from synth.evaluation.frame import GROUPS, Frame, Lens
 from synth.evaluation.intervals import NORMAL_95, Estimate, auc, jackknife, leave_one_out, multiplicities
+from synth.evaluation.learners import affordable, fitted
 
 BINS = 10
 MAX_PAIRED = 200
@@ -101,11 +99,12 @@ def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Gene
     """How far the dependence of column pairs is apart, in per cent, for each of ``samples``.
 
     Two numbers: |ρ_real - ρ_sample| / 2 with Pearson's ρ on the rows that have both. Otherwise: total variation
-    distance of the joint contingency tables, numbers cut into 10 equal bins of the range of real train (plus one for missing
-    values; what lies outside falls into the end bins). The mean over pairs is 100 · (1 - "Column Pair Trends") of the
-    published protocol, but for the bins: SDMetrics cuts each table by its own range, so that one outlier shifts every
-    bin and inflates the error. A number that is constant in real train has no trend with other numbers and those pairs
-    are left out; one that is constant in the sample alone has correlation 0, which costs what was lost.
+    distance of the joint contingency tables, numbers cut into 10 equal bins of the range of real train (one more for
+    missing values; what lies outside falls into the end bins). The mean over all pairs is 100 · (1 - "Column Pair
+    Trends") of the published protocol (SDMetrics 0.11.1), but for the bins: there each table is cut by its own range,
+    and one outlier shifts every bin and inflates the error. (SDMetrics 0.32 keeps only strongly associated pairs, and
+    its figures are not comparable.) A number that is constant in real train has no trend with other numbers and those
+    pairs are left out; one that is constant in the sample alone has correlation 0, which costs what was lost.
     """
     notes, chosen = [], np.arange(len(lens.names))
     if len(chosen) > MAX_PAIRED:
@@ -197,11 +196,12 @@ def _cramers_v(joint: NDArray[np.float64]) -> float:
 @dataclass(frozen=True)
 class TwoSample:
     """``tree``, ``logistic``: ROC AUC; ``betrayal``: by column, how much of the tree's AUC is lost when it cannot see
-    that column's values (they are shuffled among held-out rows)."""
+    that column's values (they are shuffled among held-out rows); ``rows``: how many of each table it saw."""
 
     tree: Estimate
     logistic: Estimate
     betrayal: dict[str, float]
+    rows: int
 
 
 def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator) -> TwoSample | None:
@@ -210,7 +210,7 @@ def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator)
 
     The logistic one sees marginals and is easily fooled; the gradient-boosted trees see dependence as well.
     """
-    count = min(len(real), len(sample), DETECTOR_ROWS)
+    count = min(len(real), len(sample), affordable(len(lens.names), DETECTOR_ROWS))
     if count < 2 * FOLDS:
         return None
     halves = [real.draw(count, rng), sample.draw(count, rng)]
@@ -222,15 +222,15 @@ def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator)
     tree_score, line_score = np.zeros(2 * count), np.zeros(2 * count)
     betrayal: dict[str, float] = {}
     for fit, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(tree_x, fake):
-        tree = HistGradientBoostingClassifier(categorical_features=is_code, early_stopping=False, random_state=seed)
-        tree_score[held] = tree.fit(tree_x[fit], fake[fit]).predict_proba(tree_x[held])[:, 1]
-        line = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
-        line_score[held] = line.fit(line_x[fit], fake[fit]).predict_proba(line_x[held])[:, 1]
+        tree = fitted("boosting", "classification", tree_x[fit], fake[fit], is_code, seed)
+        tree_score[held] = tree.predict_proba(tree_x[held])[:, 1]
+        line = fitted("linear", "classification", line_x[fit], fake[fit], is_code, seed)
+        line_score[held] = line.predict_proba(line_x[held])[:, 1]
         if not betrayal:
             probe = rng.permutation(held)[:PROBE_ROWS]
             betrayal = _betrayal(tree, tree_x[probe], fake[probe], lens.names, rng)
     weights = multiplicities(2 * count, rng)
-    return TwoSample(_auc(tree_score, fake, weights), _auc(line_score, fake, weights), betrayal)
+    return TwoSample(_auc(tree_score, fake, weights), _auc(line_score, fake, weights), betrayal, count)
 
 
 def _auc(score: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.uint8]) -> Estimate:
@@ -239,7 +239,7 @@ def _auc(score: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArr
 
 
 def _betrayal(
-    tree: HistGradientBoostingClassifier,
+    tree: Any,
     x: NDArray[np.float64],
     fake: NDArray[np.bool_],
     names: list[str],

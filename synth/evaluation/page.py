@@ -66,7 +66,8 @@ thead th { border-top: 0; color: var(--soft); font-weight: 550; font-size: 12px;
 tbody th { font-weight: 550; overflow-wrap: anywhere; } td.n, th.n { text-align: right; white-space: nowrap; }
 td > span { white-space: nowrap; }
 tr.group th { background: var(--paper); color: var(--soft); font-size: 12px; padding: 5px 14px; }
-td small { color: var(--soft); } code { font: 12.5px ui-monospace, Consolas, monospace; overflow-wrap: anywhere; }
+td small { color: var(--soft); } code { font: 12.5px ui-monospace, Consolas, monospace; overflow-wrap: anywhere;
+  white-space: pre-wrap; }
 .meter { display: inline-block; width: 90px; height: 8px; border-radius: 4px; background: var(--band); overflow: hidden;
   vertical-align: 1px; margin-right: 8px; } .meter i { display: block; height: 100%; background: var(--synthetic); }
 ul { padding-left: 20px; max-width: 90ch; } li { margin: 4px 0; }

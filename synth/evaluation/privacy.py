@@ -21,12 +21,14 @@ HISTOGRAM_BINS = 40
 
 @dataclass(frozen=True)
 class Closeness:
-    """``dcr_share``: share of rows closer to train than to a holdout; ``ratio``: median nearest-neighbour distance ratio;
-    ``distance``: float64 (n,), each row's distance to its closest train row."""
+    """``dcr_share``: share of rows closer to train than to a holdout; ``ratio``: median nearest-neighbour distance
+    ratio; ``distance``: float64 (n,), each row's distance to its closest train row; ``references``: rows of
+    train, and as many of the holdout, that were searched."""
 
     dcr_share: Estimate
     ratio: Estimate
     distance: NDArray[np.float64]
+    references: int
 
 
 def closest(
@@ -50,11 +52,12 @@ def closest(
     fresh, rest = holdout[:half][:QUERY_ROWS], holdout[half:]
     to_train, fresh_to_train = nearest(queries, reference, 2), nearest(fresh, reference, 2)
     return (
-        Closeness(_nearer(to_train, nearest(queries, holdout, 1), rng), _ratio(to_train, rng), to_train[:, 0]),
+        Closeness(_nearer(to_train, nearest(queries, holdout, 1), rng), _ratio(to_train, rng), to_train[:, 0], size),
         Closeness(
             _nearer(nearest(fresh, reference[: len(rest)], 1), nearest(fresh, rest, 1), rng),
             _ratio(fresh_to_train, rng),
             fresh_to_train[:, 0],
+            len(rest),
         ),
     )
 

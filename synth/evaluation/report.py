@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-import numpy as np
 import pyarrow as pa
 
 from synth.data.schema import Schema
 from synth.evaluation import charts
-from synth.evaluation.certificate import Certificate, ColumnDetail, Marginal
+from synth.evaluation.certificate import Certificate
 from synth.evaluation.figures import Figure
-from synth.evaluation.frame import Lens
+from synth.evaluation.marginals import columns_section
 from synth.evaluation.page import card, grid, key, page, section, table
 from synth.evaluation.summary import ARROWS, decimals
 
@@ -26,8 +25,6 @@ HEADLINES = (
     "dcr_share",
     "exact_copies",
 )
-MAX_COLUMNS = 40
-BARS = 6
 WORST_PAIRS = 8
 BETTER = {"lower": "lower is better", "higher": "higher is better", "baseline": "near the baseline is better"}
 LEARNERS = {"_boosting": "gradient boosting", "_linear": "linear model", "_forest": "extra trees", "": "mean"}
@@ -46,12 +43,12 @@ def render(
 
     ``real`` and ``synthetic`` are the tables that it measured (train rows and samples); their histograms are drawn.
     ``details`` are shown in a table at the end: the recipe, the lineage, versions. Names, categories and details are
-    escaped. Of a table with more than 40 columns the 40 with the largest shape error are pictured, and the page says so.
+    escaped. Beyond 40 columns only those with the largest shape errors are pictured, and the page says so.
     """
     sections = [
         _header(certificate, title),
         _headlines(certificate),
-        _columns(certificate, real, synthetic, schema),
+        columns_section(certificate, real, synthetic, schema),
         _trends(certificate),
         _coverage(certificate),
         _betrayal(certificate),
@@ -76,8 +73,8 @@ def _header(certificate: Certificate, title: str) -> str:
     lines = "".join(f"<p>{escape(line)}</p>" for line in certificate.verdict())
     return (
         f'<header><div class="kicker">Certificate of synthetic data</div><h1>{escape(title)}</h1>'
-        f'<p class="soft">{rows["synthetic"]:,} synthetic rows, measured against {rows["train"]:,} real training rows and '
-        f"{rows['test']:,} real test rows that the generator never saw · {len(certificate.columns)} columns</p></header>"
+        f'<p class="soft">{len(certificate.columns)} columns · {rows["synthetic"]:,} synthetic rows, measured against '
+        f"{rows['train']:,} real training rows and {rows['test']:,} real test rows that no generator saw</p></header>"
         f'<div class="verdict{"" if good == total else " worse"}"><b>{good}<small> / {total}</small></b>'
         f"<div>{lines}</div></div>"
     )
@@ -141,57 +138,6 @@ def _all_figures(certificate: Certificate) -> str:
         "With 95 % intervals. 'As real': not significantly worse than fresh real rows, at equal numbers of rows.",
         table("All figures", headings, rows, (1, 2, 3)),
     )
-
-
-def _columns(certificate: Certificate, real: pa.Table, synthetic: pa.Table, schema: Schema) -> str:
-    order = sorted(certificate.columns, key=lambda name: -certificate.columns[name].shape_error)
-    shown = order[:MAX_COLUMNS]
-    drawn = Schema(columns=[schema[name] for name in schema.names if name in set(shown)])
-    lens = Lens.fit(
-        drawn, {"the real table": real.select(drawn.names), "the synthetic table": synthetic.select(drawn.names)}
-    )
-    rng = np.random.default_rng(certificate.seed)
-    numbers = [lens.view(t, "", rng)[0].numbers for t in (real, synthetic)]
-    cards = []
-    for name in shown:
-        detail = certificate.columns[name]
-        if name in lens.number_names:
-            i = lens.number_names.index(name)
-            values = [n[:, i][~np.isnan(n[:, i])] for n in numbers]
-            picture = charts.marginal(name, values[0], values[1], detail.kind == "datetime")
-        else:
-            picture = charts.categories(name, *_bars(certificate.reference[name]))
-        cards.append(card(name, f"{detail.shape_error:.2f} % (real {detail.baseline:.2f})", picture, _remark(detail)))
-    lead = "Each column's distribution; its shape error, and that of real test rows, is in the corner. The worst comes first."
-    if len(order) > len(shown):
-        lead += f" The worst {len(shown)} of {len(order)} columns are shown."
-    return section("Columns", lead, key(("real", "real"), ("synthetic", "synthetic")), grid(cards, "wide"))
-
-
-def _bars(marginal: Marginal) -> tuple[list[str], list[float], list[float]]:
-    """The commonest categories, what is left of them and missing values, as labels and shares."""
-    assert marginal.labels is not None and marginal.real is not None and marginal.synthetic is not None
-    few = BARS if len(marginal.labels) > BARS + 1 else len(marginal.labels)
-    labels, real, synthetic = marginal.labels[:few], marginal.real[:few], marginal.synthetic[:few]
-    rest = [
-        max(0.0, 1 - sum(part) - missing)
-        for part, missing in ((real, marginal.missing_real), (synthetic, marginal.missing_synthetic))
-    ]
-    if max(rest) > 1e-6:
-        labels, real, synthetic = [*labels, "all others"], [*real, rest[0]], [*synthetic, rest[1]]
-    if max(marginal.missing_real, marginal.missing_synthetic) > 0:
-        labels = [*labels, "missing"]
-        real, synthetic = [*real, marginal.missing_real], [*synthetic, marginal.missing_synthetic]
-    return labels, real, synthetic
-
-
-def _remark(detail: ColumnDetail) -> str:
-    parts = []
-    if detail.missing_real or detail.missing_synthetic:
-        parts.append(f"missing: real {detail.missing_real:.2%}, synthetic {detail.missing_synthetic:.2%}")
-    if detail.unknown:
-        parts.append(f"categories that real train lacks: {detail.unknown:.2%} of synthetic rows")
-    return f"<p>{escape(' · '.join(parts))}</p>" if parts else ""
 
 
 def _trends(certificate: Certificate) -> str:

@@ -8,23 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-)
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from synth.evaluation import features
 from synth.evaluation.frame import Frame, Lens
 from synth.evaluation.intervals import NORMAL_95, Estimate, auc, multiplicities
+from synth.evaluation.learners import LEARNERS, affordable, fitted
 
-LEARNERS = ("boosting", "linear", "forest")
-LEARNER_ROWS = 50_000
-MAX_CLASSES = 20
+TRAIN_ROWS = 50_000
+TEST_ROWS = 20_000
+MAX_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,8 @@ class Utility:
 
     ``synthetic`` and ``real`` map a metric (``auc``, or ``rmse`` and ``r2``) to its scores when trained on synthetic
     and on real rows. ``relative``: the mean over learners of AUC(synthetic) / AUC(real), or of RMSE(real) /
-    RMSE(synthetic), so that 1 is as good as real and less is worse; ``relative_real``: 1 with the interval that the test rows leave.
+    RMSE(synthetic), so that 1 is as good as real and less is worse; ``relative_real``: 1 with the
+    interval that the test rows leave.
     """
 
     synthetic: dict[str, dict[str, Estimate]]
@@ -69,7 +62,7 @@ def utility(
         return None, [f"utility was not measured: {target!r} cannot be predicted from the columns compared"]
     read, notes = _reader(lens, target, task)
     parts = []
-    for what, frame in (("real", real), ("synthetic", sample), ("test", test)):
+    for what, frame, most in (("real", real, TRAIN_ROWS), ("synthetic", sample, TRAIN_ROWS), ("test", test, TEST_ROWS)):
         values = read(frame)
         present = np.flatnonzero(~np.isnan(values))
         if len(present) < len(frame):
@@ -77,9 +70,10 @@ def utility(
                 f"utility: {len(frame) - len(present):,} {what} rows whose {target!r} is missing (or is no "
                 "class of real train) were left out"
             )
-        if len(present) > LEARNER_ROWS:
-            notes.append(f"utility: {LEARNER_ROWS:,} of the {what} rows were used, drawn at random")
-            present = rng.permutation(present)[:LEARNER_ROWS]
+        count = affordable(len(lens.names), most)
+        if len(present) > count:
+            notes.append(f"utility: {count:,} of the {what} rows were used, drawn at random")
+            present = rng.permutation(present)[:count]
         if len(present) == 0:
             return None, [*notes, f"utility was not measured: no {what} row has the target {target!r}"]
         rows, y = frame.take(present), values[present]
@@ -133,16 +127,8 @@ def _classification(
     present = np.unique(test.target)
     if np.ptp(part.target) == 0:
         return {"auc": np.full(len(weights), 0.5)}
-    if learner == "boosting":
-        model: Any = HistGradientBoostingClassifier(
-            categorical_features=is_code, early_stopping=False, random_state=seed
-        )
-    elif learner == "linear":
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
-    else:
-        model = ExtraTreesClassifier(100, min_samples_leaf=5, random_state=seed)
     fit_on, score_on = (part.mixed, test.mixed) if learner == "linear" else (part.coded, test.coded)
-    model.fit(fit_on, part.target)
+    model = fitted(learner, "classification", fit_on, part.target, is_code, seed)
     probability = dict(zip(model.classes_, model.predict_proba(score_on).T, strict=True))
     nothing = np.zeros(len(test.target))
     # With two classes both are the same area; one is enough.
@@ -155,16 +141,8 @@ def _regression(
     learner: str, part: _Part, test: _Part, is_code: NDArray[np.bool_], weights: NDArray[np.uint8], seed: int
 ) -> dict[str, NDArray[np.float64]]:
     """``rmse`` and ``r2``: (B,), for each row of ``weights``."""
-    if learner == "boosting":
-        model: Any = HistGradientBoostingRegressor(
-            categorical_features=is_code, early_stopping=False, random_state=seed
-        )
-    elif learner == "linear":
-        model = make_pipeline(StandardScaler(), Ridge())
-    else:
-        model = ExtraTreesRegressor(100, min_samples_leaf=5, random_state=seed)
     fit_on, score_on = (part.mixed, test.mixed) if learner == "linear" else (part.coded, test.coded)
-    predicted = model.fit(fit_on, part.target).predict(score_on)
+    predicted = fitted(learner, "regression", fit_on, part.target, is_code, seed).predict(score_on)
     y, w = test.target, weights.astype(np.float64)
     rows = w.sum(axis=1)
     square = w @ (y - predicted) ** 2 / rows

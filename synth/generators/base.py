@@ -25,7 +25,11 @@ class Draw:
     """
 
     def __init__(
-        self, *address: int | str, device: torch.device | str = "cpu", part: slice | None = None, total: int | None = None
+        self,
+        *address: int | str,
+        device: torch.device | str = "cpu",
+        part: slice | None = None,
+        total: int | None = None,
     ) -> None:
         digest = hashlib.blake2b("/".join(map(str, address)).encode(), digest_size=8).digest()
         self._source = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)

@@ -106,7 +106,9 @@ def _claim(run: str, claim: dict[str, Any], *, resume: bool, overwrite: bool) ->
         found = json.loads(storage.read_bytes(marker))
         for what in claim:
             if found.get(what) != claim[what]:
-                raise UserError(f"{run}: was started with another {what}; repeat its command, or start anew with --overwrite")
+                raise UserError(
+                    f"{run}: was started with another {what}; repeat its command, or start anew with --overwrite"
+                )
         return
     storage.write_bytes(marker, json.dumps(claim).encode())
 
@@ -165,7 +167,9 @@ def _scaling(ray: Any, workers: int) -> tuple[Any, str]:
         raise UserError(f"--workers {workers}: the cluster has {cpus} CPUs; give --workers {cpus} or fewer")
     widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
     each = {"CPU": max(1, min(cpus // workers, widest))}
-    scaling = ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=each | ({"GPU": 1} if gpus else {}))
+    scaling = ScalingConfig(
+        num_workers=workers, use_gpu=gpus > 0, resources_per_worker=each | ({"GPU": 1} if gpus else {})
+    )
     return scaling, "nccl" if gpus else "gloo"
 
 
@@ -222,7 +226,8 @@ def _publish(
     )  # fmt: skip
     name = out.rstrip("/").rpartition("/")[2]
     data = [
-        DataEntry(location=s.location, sha256=s.fingerprint(), rows=s.rows(), role=role) for role, s in table.sources.items()
+        DataEntry(location=s.location, sha256=s.fingerprint(), rows=s.rows(), role=role)
+        for role, s in table.sources.items()
     ]
     details = {
         "data": table.sources["train"].location,

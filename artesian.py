@@ -1,0 +1,303 @@
+"""Artesian: generators of synthetic data that are trained, certified and watched.
+
+    import artesian
+    model = artesian.train("adult.parquet", target="income", budget="4m", out="adult-release")
+    frame = model.sample(10_000, seed=1)                 # pandas; model.table(…) gives Arrow
+
+The ``artesian`` command does the same; ``artesian --help`` lists what it can do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synth.errors import JobError, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from synth.evaluation.certificate import Certificate
+    from synth.release import Release
+
+__all__ = ["Model", "UserError", "evaluate", "load", "train"]
+
+
+class Model:
+    """A release, ready to draw from."""
+
+    def __init__(self, release: Release) -> None:
+        from synth.sampling import Sampler
+
+        self.release = release
+        self._sampler = Sampler.from_release(release)
+
+    def sample(self, rows: int, *, seed: int = 0) -> pd.DataFrame:
+        """``rows`` synthetic rows as a pandas frame; the same seed gives the same rows."""
+        return self.table(rows, seed=seed).to_pandas()
+
+    def table(self, rows: int, *, seed: int = 0) -> pa.Table:
+        """``rows`` synthetic rows as an Arrow table."""
+        return self._sampler.table(rows, seed=seed)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What was measured when the release was made."""
+        from synth.evaluation.certificate import Certificate
+
+        return Certificate.model_validate(self.release.certificate)
+
+
+def train(
+    data: Any,
+    *,
+    out: str | os.PathLike[str],
+    target: str | None = None,
+    test: Any = None,
+    budget: str | None = None,
+    recipe: str | os.PathLike[str] | None = None,
+    address: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    **keys: Any,
+) -> Model:
+    """Train on a file, folder, URI, pandas frame or Arrow table, and return the release published at ``out``.
+
+    ``keys`` are recipe keys, with ``__`` for the dot: ``seed=1``, ``training__workers=2``, ``categorical=["zip"]``.
+    Raises UserError for what is wrong with the data or the recipe.
+    """
+    from synth.recipe import Recipe, seconds
+    from synth.training import run
+
+    overrides = {key.replace("__", "."): value for key, value in keys.items()}
+    overrides |= {"target": target, "training.budget_s": seconds(budget) if budget else None}
+    checked = Recipe.read(str(recipe) if recipe is not None else None, overrides)
+    trained = run.train(
+        data, checked, os.fspath(out), test=test, address=address, overwrite=overwrite, resume=resume
+    )  # fmt: skip
+    return load(trained.location)
+
+
+def load(release: str | os.PathLike[str]) -> Model:
+    """A verified release, ready to draw from; ReleaseError names the file if it was altered."""
+    from synth import release as releases
+
+    return Model(releases.load(os.fspath(release)))
+
+
+def evaluate(
+    real: Any, synthetic: Any, *, test: Any, target: str | None = None, seed: int = 0, **kinds: Any
+) -> Certificate:
+    """Measure any synthetic table against real train rows, with real rows nobody trained on as the baseline.
+
+    ``kinds`` are ``categorical``, ``numerical``, ``datetime``, ``id``, ``exclude``: lists of columns, where inference
+    should not decide.
+    """
+    return _evaluate(real, synthetic, test, target, seed, kinds)[0]
+
+
+def _evaluate(
+    real: Any, synthetic: Any, test: Any, target: str | None, seed: int, kinds: dict[str, Any], progress: Any = None
+) -> tuple[Certificate, dict[str, Any]]:
+    from synth.data.infer import infer
+    from synth.data.source import open_source
+    from synth.evaluation import certificate
+
+    options = {name: list(kinds.get(name) or ()) for name in ("categorical", "numerical", "datetime", "id", "exclude")}
+    as_text = [*options["categorical"], *options["exclude"]]
+    source = open_source(real, as_text=as_text)
+    schema = infer(source, target=target, ids=options.pop("id"), **options)
+    as_text += [c.name for c in schema.columns if c.dtype == "string"]
+    tables = {"real": source.table(), **{
+        name: open_source(table, as_text=as_text).table() for name, table in (("synthetic", synthetic), ("test", test))
+    }}  # fmt: skip
+    found = certificate.evaluate(
+        tables["real"], tables["synthetic"], tables["test"], schema, seed=seed, progress=progress
+    )
+    return found, {"real": tables["real"], "synthetic": tables["synthetic"], "schema": schema}
+
+
+app = typer.Typer(
+    help="Synthetic data that does not collapse: train a certified generator, draw from it, verify it.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
+)  # fmt: skip
+Columns = Annotated[
+    list[str] | None, typer.Option(metavar="A,B", help="columns of this kind, where inference is wrong")
+]
+SetKey = typer.Option("--set", metavar="KEY=VALUE", help="any key of the recipe, such as diffusion.width=512")
+SplitShares = typer.Option(metavar="0.7,0.1,0.1,0.1", help="train, select, confirm, test; 1,0,0 with --test")
+Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same result")]
+
+
+@app.command("train", epilog="Example: artesian train adult.parquet --target income --budget 4m --out adult-release")
+def train_command(
+    data: Annotated[str, typer.Argument(help="Parquet, CSV, Arrow, ORC or NDJSON: a file, folder, glob or URI")],
+    out: Annotated[str, typer.Option(help="folder or URI of the release")],
+    target: Annotated[str | None, typer.Option(metavar="COL", help="the column that models will predict")] = None,
+    test: Annotated[str | None, typer.Option(metavar="FILE", help="real rows to certify on; see --split")] = None,
+    split: Annotated[str | None, SplitShares] = None,
+    categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
+    recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
+    family: Annotated[str | None, typer.Option(help="diffusion")] = None,
+    budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps, instead of --budget")] = None,
+    workers: Annotated[int | None, typer.Option(min=1)] = None,
+    zero: Annotated[int | None, typer.Option(min=0, max=3, help="ZeRO stage: what is sharded over the workers")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    set_: Annotated[list[str] | None, SetKey] = None,
+    address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to join, instead of starting one")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the release or unfinished run at --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished run at --out")] = False,
+) -> None:  # fmt: skip
+    """Train a generator on a table, certify it on real rows it has not seen, and publish a signed release."""
+    from synth.recipe import Recipe, parse_setting, seconds
+
+    kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
+    overrides: dict[str, Any] = dict(parse_setting(text) for text in set_ or ())
+    overrides |= {
+        "target": target, "family": family, "seed": seed, "training.steps": steps, "training.workers": workers,
+        "training.zero": zero, "training.budget_s": seconds(budget) if budget else None,
+        "split": [float(x) for x in _listed([split])] if split else None,
+        **{name: _listed(given) for name, given in kinds.items() if given},
+    }  # fmt: skip
+    checked = Recipe.read(recipe, overrides)
+    _train(data, checked, out, test=test, address=address, overwrite=overwrite, resume=resume)
+
+
+def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
+    from synth.evaluation.summary import figures_table
+    from synth.progress import Display
+    from synth.training import run
+
+    with Display() as display:
+        trained = run.train(data, recipe, out, progress=display, **options)
+    for note in trained.notes:
+        display.console.print(f"note: {note}")
+    display.console.print(figures_table(trained.certificate))
+    report = f"{trained.location}/report.html"
+    display.console.print(f"release {trained.manifest.id[:12]} at {trained.location}\nreport  {report}", soft_wrap=True)
+
+
+@app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --seed 1 --out rows.parquet")
+def sample_command(
+    release: Annotated[str, typer.Argument(help="folder or URI of a release")],
+    rows: Annotated[int, typer.Option("-n", "--rows", min=0, help="number of rows")],
+    out: Annotated[str, typer.Option(metavar="FILE|-", help="file or URI; - is standard output")],
+    seed: Seed = 0,
+    format: Annotated[str | None, typer.Option(help="parquet, csv, ndjson or arrow [default: by the name]")] = None,
+) -> None:
+    """Draw rows from a release; memory does not grow with their number."""
+    from synth.data import sink
+    from synth.progress import Display, counted
+
+    chosen = sink.format_of(out, format)
+    model = load(release)
+    with Display() as display:
+        batches = counted(model._sampler.batches(rows, seed=seed), rows, display)
+        written = sink.write(batches, model.release.schema.arrow(), out, chosen)
+    display.console.print(f"{written:,} rows written to {'standard output' if out == '-' else out}", soft_wrap=True)
+
+
+@app.command(
+    "evaluate", epilog="Example: artesian evaluate train.parquet synthetic.csv --test test.parquet --target income"
+)
+def evaluate_command(
+    real: Annotated[str, typer.Argument(help="the real rows that the generator learnt from")],
+    synthetic: Annotated[str, typer.Argument(help="a synthetic table, whoever made it")],
+    test: Annotated[str, typer.Option(metavar="REAL_TEST", help="real rows that the generator never saw")],
+    target: Annotated[str | None, typer.Option(metavar="COL")] = None,
+    categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
+    json_: Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the certificate here")] = None,
+    report: Annotated[str | None, typer.Option(metavar="FILE", help="write the HTML report here")] = None,
+    seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Score any synthetic table: fidelity, diversity, utility, privacy, each beside its real-against-real baseline."""
+    from synth.evaluation.report import render
+    from synth.evaluation.summary import figures_table
+    from synth.progress import Display
+
+    kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
+    with Display() as display:
+        found, seen = _evaluate(
+            real, synthetic, test, target, seed, {name: _listed(given) for name, given in kinds.items() if given},
+            progress=lambda what, done: display(f"certifying: {what}", done, {}),
+        )  # fmt: skip
+    if json_:
+        _write_text(json_, found.model_dump_json(indent=1))
+    if report:
+        _write_text(report, render(found, title=Path(synthetic).name, **seen))
+    display.console.print(figures_table(found))
+
+
+@app.command("verify", epilog="Example: artesian verify adult-release")
+def verify_command(release: Annotated[str, typer.Argument(help="folder or URI of a release")]) -> None:
+    """Say whether a release is whole, and who signed it; exit status 1 if not."""
+    from synth import release as releases
+
+    found = releases.verify(release)
+    print(found)
+    raise typer.Exit(0 if found.whole else 1)
+
+
+@app.command("doctor", epilog="Example: artesian doctor")
+def doctor_command(json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+    """Check this machine: packages, devices, memory, Ray's authentication, the signing key."""
+    from dataclasses import asdict
+
+    from cluster.doctor import diagnose
+
+    checks = diagnose()
+    if json_:
+        print(json.dumps([asdict(c) for c in checks], indent=1))
+    else:
+        for c in checks:
+            print(f"{c.status:5s} {c.name}: {c.detail}" + (f"\n      {c.remedy}" if c.remedy else ""))
+    raise typer.Exit(1 if any(c.status == "fail" for c in checks) else 0)
+
+
+@app.command("demo", epilog="Example: artesian demo")
+def demo_command(
+    out: Annotated[str, typer.Option(help="folder of the release")] = "demo-release",
+    budget: Annotated[str, typer.Option(metavar="2m", help="training time")] = "2m",
+) -> None:
+    """Train on the shipped Adult census table: the whole way from a table to a certified release, in a few minutes."""
+    from synth.data.demo import adult
+    from synth.recipe import Recipe, seconds
+
+    recipe = Recipe.read(None, {"target": "income", "training.budget_s": seconds(budget)})
+    _train(str(adult()), recipe, out, test=None, address=None, overwrite=True, resume=False)
+
+
+def _listed(given: list[str] | None) -> list[str]:
+    return [name.strip() for text in given or () for name in text.split(",")]
+
+
+def _write_text(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise UserError(f"{path}: cannot be written: {e.strerror}") from e
+
+
+def main() -> None:
+    """The ``artesian`` command: 2 for what the user can mend, 1 for what failed, 130 for Ctrl-C; no traceback for these."""
+    try:
+        app()
+    except (UserError, JobError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        sys.exit(2 if isinstance(e, UserError) else 1)
+    except KeyboardInterrupt as e:
+        print(f"\n{e or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Train on five published tables by the published protocol and have an outside yardstick score the samples.
+
+    python benchmarks/published_protocol.py DATA_DIR YARDSTICK.py --yardstick-python PYTHON [--tables adult …] [--seeds 0 1 2]
+
+DATA_DIR holds a folder a table with train.parquet, test.parquet and schema.json. The yardstick is a separate program with
+packages of its own (SDMetrics and XGBoost are peers' measures, and no dependencies of this project). Every run is the
+command that a person would type; rows are appended to benchmarks/results/published_protocol.jsonl as they come, and
+``--table`` prints the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "published_protocol.jsonl"
+SHOWN = ("shape_error", "trend_error", "tstr", "trtr", "c2st_auc", "exact_copies", "rare_category_coverage")
+
+
+def measure(
+    folder: Path, seed: int, budget: str, yardstick: Path, python: str, command: list[str]
+) -> dict[str, object]:
+    schema = json.loads((folder / "schema.json").read_text())
+    rows = schema["rows"]["train"]
+    kinds: list[str] = []
+    categorical = [*schema["categorical"], *([schema["target"]] if schema["task"] == "classification" else [])]
+    numerical = [*schema["numerical"], *([schema["target"]] if schema["task"] == "regression" else [])]
+    for flag, names in (("--categorical", categorical), ("--numerical", numerical)):
+        if names:
+            kinds += [flag, ",".join(names)]
+    with tempfile.TemporaryDirectory() as scratch:
+        release, samples = f"{scratch}/release", f"{scratch}/samples.parquet"
+        began = time.monotonic()
+        subprocess.run(
+            [*command, "train", str(folder / "train.parquet"), "--target", schema["target"], "--split", "1,0,0",
+             "--test", str(folder / "test.parquet"), "--budget", budget, "--seed", str(seed), "--out", release, *kinds],
+            check=True,
+        )  # fmt: skip
+        trained = time.monotonic()
+        subprocess.run(
+            [*command, "sample", release, "-n", str(rows), "--seed", str(seed + 1), "--out", samples], check=True
+        )
+        sampled = time.monotonic()
+        manifest = json.loads(Path(release, "manifest.json").read_text())
+        certificate = json.loads(Path(release, "certificate.json").read_text())
+        score = subprocess.run(
+            [python, str(yardstick), str(folder), samples], check=True, capture_output=True, text=True
+        ).stdout  # fmt: skip
+    return {
+        "table": schema["name"], "seed": seed, "budget": budget, **json.loads(score),
+        "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
+        "train_command_s": round(trained - began, 1), "sample_command_s": round(sampled - trained, 1),
+        "certificate": {name: figure["value"] for name, figure in certificate["figures"].items()},
+        "commit": manifest["environment"]["git_commit"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(), "device": manifest["training"]["devices"],
+    }  # fmt: skip
+
+
+def machine() -> str:
+    import os
+
+    import psutil
+
+    return f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}"
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Medians over the seeds of the newest commit of each table, as Markdown."""
+    lines = ["| table | seeds | " + " | ".join(SHOWN) + " | steps |", "|---" * (len(SHOWN) + 3) + "|"]
+    for name in dict.fromkeys(str(r["table"]) for r in rows):
+        mine = [r for r in rows if r["table"] == name]
+        middle = [statistics.median(float(str(r[key])) for r in mine) for key in SHOWN if mine[0][key] is not None]
+        steps = statistics.median(int(str(r["steps"])) for r in mine)
+        lines.append(f"| {name} | {len(mine)} | " + " | ".join(f"{m:.4g}" for m in middle) + f" | {steps:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("yardstick", type=Path)
+    parser.add_argument("--yardstick-python", default=sys.executable)
+    parser.add_argument("--tables", nargs="+", default=["adult", "default", "shoppers", "magic", "beijing"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--budget", default="4m")
+    parser.add_argument("--table", action="store_true", help="only print the medians of what was measured")
+    options = parser.parse_args()
+    if not options.table:
+        RESULTS.parent.mkdir(exist_ok=True)
+        command = [str(Path(sys.executable).parent / "artesian")]
+        for name in options.tables:
+            for seed in options.seeds:
+                row = measure(
+                    options.data / name, seed, options.budget, options.yardstick, options.yardstick_python, command
+                )
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(json.dumps(row), flush=True)
+    print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The codec gives back what it was given, in bounded memory, and says how each column is shown to the model."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synth.data import codec as codecs
+from synth.data.codec import Codec
+from synth.data.infer import infer
+from synth.data.source import open_source
+from synth.errors import UserError
+from synth.generators.layout import Encoded
+
+SETTINGS = {"ordered_up_to": 256, "atom_share": 0.01, "bins": 8}
+
+
+def fitted(table: pa.Table, **options: object) -> Codec:
+    schema = infer(open_source(table), **options)
+    return codecs.fit(table.to_batches(max_chunksize=97), schema, **SETTINGS)
+
+
+def there_and_back(table: pa.Table, **options: object) -> pa.Table:
+    codec = fitted(table, **options)
+    reread = Codec.model_validate(json.loads(codec.model_dump_json()) | {"table": codec.table})
+    return pa.Table.from_batches([reread.decode(reread.encode(b)) for b in table.to_batches()])
+
+
+def rows(n: int = 600) -> dict[str, pa.Array]:
+    draw = np.random.default_rng(0)
+    day = dt.date(1500, 1, 1)
+    return {
+        "few": pa.array(draw.integers(0, 40, n) * 7 - 3),
+        "whole": pa.array(draw.integers(-(10**6), 10**6, n)),
+        "huge": pa.array(2**60 + draw.integers(0, 10**6, n)),
+        "money": pa.array(np.round(draw.lognormal(5, 2, n), 2)),
+        "real": pa.array(draw.normal(size=n)),
+        "zeros": pa.array(np.where(draw.random(n) < 0.8, 0, np.round(draw.exponential(100, n), 1))),
+        "small": pa.array(draw.normal(size=n).astype(np.float32)),
+        "gaps": pa.array(draw.normal(size=n), mask=draw.random(n) < 0.3),
+        "word": pa.array(draw.choice(["a", "é\n", "", "日本", "'"], n), mask=draw.random(n) < 0.1),
+        "flag": pa.array(draw.random(n) < 0.2, mask=draw.random(n) < 0.1),
+        "day": pa.array([day + dt.timedelta(days=int(d)) for d in draw.integers(0, 300_000, n)], pa.date32()),
+        "moment": pa.array(1_700_000_000_000_000_000 + draw.integers(0, 10**6, n) * 10**9, pa.timestamp("ns")),
+        "constant": pa.array(["x"] * n),
+        "nothing": pa.nulls(n, pa.string()),
+        "price": pa.array([decimal.Decimal(int(x)) / 4 for x in draw.integers(0, 10**5, n)], pa.decimal128(12, 2)),
+    }
+
+
+@pytest.mark.parametrize("name", rows())
+def test_decode_inverts_encode(name: str) -> None:
+    array = rows()[name]
+    back = there_and_back(pa.table({name: array, "other": rows()["few"]}))[name].combine_chunks()
+    assert back.type == array.type
+    if name in ("real", "small", "gaps"):  # full floating-point precision is kept to rounding
+        assert back.is_null().equals(array.is_null())
+        np.testing.assert_allclose(
+            back.drop_null(), array.drop_null(), rtol=1e-6 if name == "small" else 1e-12, atol=1e-9
+        )
+    else:
+        assert back.equals(array)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**51), 2**51)), min_size=30, max_size=200), st.integers(0, 3))
+def test_any_whole_or_decimal_numbers_survive(values: list[int | None], decimals: int) -> None:
+    scaled = [None if v is None else v % 10**9 / 10**decimals for v in values]
+    table = pa.table({"x": pa.array(scaled, pa.float64()), "y": pa.array(range(len(values)))})
+    assert there_and_back(table, numerical=["x"])["x"].equals(table["x"])
+
+
+def test_a_vocabulary_of_a_hundred_thousand_costs_its_square_root() -> None:
+    words = pa.array([f"word {i}" for i in range(100_000)] * 2)
+    table = pa.table({"w": words, "n": pa.array(np.arange(len(words)) % 50)})
+    codec = fitted(table, categorical=["w"])
+    assert sum(codec.layout.sizes) < 1000
+    batch = table.slice(0, 1000).combine_chunks().to_batches()[0]
+    assert codec.decode(codec.encode(batch)).column("w").equals(batch.column("w"))
+    # Every pair of digits names a category, also those beyond the last.
+    sizes = codec.layout.sizes
+    top = Encoded(np.array([[s - 1 for s in sizes]]), np.zeros((1, codec.layout.values)))
+    assert codec.decode(top).column("w")[0].as_py() is not None
+
+
+def test_representation_follows_the_data() -> None:
+    codec = fitted(pa.table({k: rows(5000)[k] for k in ("few", "whole", "zeros", "gaps", "constant")}))
+    found = {c.name: ([len(cell.shares) for cell in c.cells], c.how) for c in codec.columns}
+    assert found["few"] == ([40], "categories")
+    assert found["whole"] == ([8], "numbers")
+    assert found["zeros"][1] == "numbers" and found["zeros"][0][0] in (3, 4)  # zero, and the bins above it
+    assert found["gaps"] == ([9], "numbers")  # the bins, missing
+    assert found["constant"] == ([], "categories")
+
+
+def test_values_are_standardised_and_decoded_inside_the_range() -> None:
+    table = pa.table({k: rows(5000)[k] for k in ("whole", "money", "real")})
+    codec = fitted(table)
+    values = codec.encode(table.combine_chunks().to_batches()[0]).values
+    assert np.abs(values.mean(0)).max() < 0.05 and np.abs(values.std(0) - 1).max() < 0.05
+    outer = np.array([[0] * 3, [s - 1 for s in codec.layout.sizes]])
+    wild = codec.decode(Encoded(outer, np.array([[-99.0] * 3, [99.0] * 3])))
+    for name in table.column_names:
+        assert wild.column(name)[0].as_py() == pytest.approx(min(table[name].to_pylist()))
+        assert wild.column(name)[1].as_py() == pytest.approx(max(table[name].to_pylist()))
+
+
+def test_what_training_rows_lacked_is_refused_by_name() -> None:
+    table = pa.table({"word": ["a", "b"] * 50, "n": list(range(1000, 1100))})
+    codec = fitted(table, numerical=["n"])
+    for broken, message in (
+        ({"word": ["z"], "n": [1000]}, "'word'.*'z'"),
+        ({"word": ["a"], "n": [5]}, "'n'.*5.*range"),
+    ):
+        with pytest.raises(UserError, match=message):
+            codec.encode(pa.RecordBatch.from_pydict(broken))
+
+
+def test_size_of_the_codec_does_not_grow_with_the_rows() -> None:
+    draw = np.random.default_rng(0)
+    sizes = []
+    for n in (20_000, 200_000):
+        codec = fitted(pa.table({"x": draw.normal(size=n), "k": draw.integers(0, 10**9, n)}))
+        sizes.append(len(codec.model_dump_json()))
+    assert sizes[1] < 1.1 * sizes[0]
+
+
+def test_ids_are_regenerated() -> None:
+    table = pa.table({"customer_id": pa.array(range(5000, 5200)), "x": np.random.default_rng(0).normal(size=200)})
+    codec = fitted(table)
+    decoded = codec.decode(Encoded(np.zeros((3, 1), np.int32), np.zeros((3, 1))), first=7)
+    assert decoded.column("customer_id").to_pylist() == [7, 8, 9]

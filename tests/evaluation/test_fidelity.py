@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import ks_2samp
+
+from synth.data.schema import Column, Kind, Schema
+from synth.evaluation.fidelity import Shape, Trend, shape, trend, two_sample
+from synth.evaluation.frame import Frame, Lens
+
+
+def views(schema: Schema, *tables: pa.Table) -> tuple[Lens, list[Frame]]:
+    lens = Lens.fit(schema, {f"table {i}": t for i, t in enumerate(tables)})
+    return lens, [lens.view(t, "", np.random.default_rng(i))[0] for i, t in enumerate(tables)]
+
+
+def plain(**kinds: Kind) -> Schema:
+    return Schema(columns=[Column(name=n, kind=k, dtype="double" if k == "numerical" else "string")
+                           for n, k in kinds.items()])  # fmt: skip
+
+
+def shapes(schema: Schema, real: pa.Table, sample: pa.Table) -> Shape:
+    lens, (a, b) = views(schema, real, sample)
+    return shape(lens, a, b)
+
+
+def trends(schema: Schema, real: pa.Table, sample: pa.Table) -> Trend:
+    lens, (a, b) = views(schema, real, sample)
+    return trend(lens, a, [b], np.random.default_rng(0))[0]
+
+
+def test_identical_tables_have_no_error_and_disjoint_ones_all_of_it(
+    schema: Schema, people: Callable[..., pa.Table]
+) -> None:
+    table = people(300, 0)
+    assert shapes(schema, table, table).mean.value == 0
+    assert trends(schema, table, table).mean.value == pytest.approx(0, abs=1e-12)
+    kinds = plain(x="numerical", c="categorical", d="categorical")
+    one = pa.table({"x": [1.0, 2.0], "c": ["a", "b"], "d": ["a", "b"]})
+    other = pa.table({"x": [8.0, 9.0], "c": ["y", "z"], "d": ["y", "z"]})
+    assert shapes(kinds, one, other).columns.tolist() == [100, 100, 100]
+    assert trends(kinds, one, other).mean.value == 100
+
+
+def test_shape_by_hand() -> None:
+    real = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "c": ["a", "a", "b", None]})
+    sample = pa.table({"x": [1.0, 1.0, 3.0, 9.0], "c": ["a", "b", "b", "z"]})
+    # At 1 a quarter of the real and half of the synthetic numbers are seen, above 4 a quarter is left. Categories:
+    # (|.5-.25| + |.25-.5| + |.25-0| + |0-.25|) / 2.
+    assert shapes(plain(x="numerical", c="categorical"), real, sample).columns.tolist() == [25, 50]
+
+
+def test_the_number_error_is_the_kolmogorov_smirnov_statistic() -> None:
+    rng = np.random.default_rng(0)
+    a, b = np.round(rng.normal(size=800), 1), np.round(rng.normal(0.3, 1.2, 500), 1)
+    found = shapes(plain(x="numerical"), pa.table({"x": a}), pa.table({"x": b}))
+    assert found.mean.value == pytest.approx(100 * ks_2samp(a, b).statistic)
+    assert found.mean.low < found.mean.value < found.mean.high
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.5])
+def test_a_missing_share_counts_wherever_the_numbers_lie(value: float) -> None:
+    real = pa.table({"x": pa.array([0.0, 1.0] * 5)})
+    sample = pa.table({"x": pa.array([value] * 4 + [None] * 6)})
+    assert shapes(plain(x="numerical"), real, sample).mean.value >= 60 - 1e-9
+    empty = pa.table({"x": pa.array([None] * 10, pa.float64())})
+    assert shapes(plain(x="numerical"), real, empty).mean.value == 100
+    assert shapes(plain(x="numerical"), empty, empty).mean.value == 0
+
+
+def test_trend_by_hand() -> None:
+    kinds = plain(x="numerical", y="numerical", c="categorical")
+    real = pa.table({"x": [0.0, 1.0, 9.0, 10.0], "y": [0.0, 1.0, 9.0, 10.0], "c": ["a", "a", "b", "b"]})
+    sample = pa.table({"x": [0.0, 1.0, 9.0, 10.0], "y": [10.0, 9.0, 1.0, 0.0], "c": ["a", "b", "b", "b"]})
+    found = trends(kinds, real, sample)
+    errors = {(a, b): found.errors[i, j] for i, a in enumerate(found.names) for j, b in enumerate(found.names)}
+    assert errors["x", "y"] == pytest.approx(100)  # correlations 1 and -1
+    assert errors["x", "c"] == pytest.approx(25)  # the row (1, a) became (1, b)
+    assert errors["y", "c"] == pytest.approx(75)  # of 9 and 10, one bin and both b, one is still b
+    assert found.mean.value == pytest.approx((100 + 25 + 75) / 3)
+
+
+def test_an_outlier_does_not_move_the_bins() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2000)
+    real = pa.table({"x": x, "c": np.where(x > 0, "up", "down").tolist()})
+    odd = pa.table({"x": np.append(x, 1e6), "c": [*real["c"].to_pylist(), "up"]})
+    assert trends(plain(x="numerical", c="categorical"), real, odd).mean.value < 0.1
+
+
+def test_a_constant_column_has_no_trend_in_real_and_loses_it_in_the_sample() -> None:
+    kinds = plain(x="numerical", y="numerical")
+    varied = pa.table({"x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, 3.0]})
+    flat = pa.table({"x": [1.0, 2.0, 3.0], "y": [5.0, 5.0, 5.0]})
+    assert np.isnan(trends(kinds, flat, varied).errors).all()
+    assert trends(kinds, varied, flat).mean.value == 50
+
+
+def test_a_classifier_cannot_tell_one_distribution_but_a_shifted_one(
+    schema: Schema, people: Callable[..., pa.Table]
+) -> None:
+    shifted = people(1500, 2)
+    income = shifted.column_names.index("income")
+    shifted = shifted.set_column(income, "income", pa.array(np.random.default_rng(0).normal(-50, 1, 1500)))
+    lens, (real, same, other) = views(schema, people(1500, 0), people(1500, 1), shifted)
+    equal = two_sample(lens, real, same, np.random.default_rng(0))
+    apart = two_sample(lens, real, other, np.random.default_rng(0))
+    assert equal is not None
+    assert apart is not None
+    assert equal.tree.value == pytest.approx(0.5, abs=0.05)
+    assert equal.logistic.value == pytest.approx(0.5, abs=0.05)
+    assert apart.tree.value > 0.99
+    assert max(apart.betrayal, key=lambda name: apart.betrayal[name]) == "income"
+    assert two_sample(lens, real.take(np.arange(5)), same, np.random.default_rng(0)) is None

@@ -1,0 +1,110 @@
+"""The main job from a table to a certified release, and what happens when it is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import artesian
+from synth import release as releases
+from synth.data.demo import adult
+from synth.errors import ReleaseError, UserError
+from synth.recipe import Recipe
+from synth.training import beacon, run
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 64, "diffusion.blocks": 1,
+         "diffusion.steps": 6, "training.precision": "fp32"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "adult.parquet"
+    pq.write_table(pq.read_table(adult()).slice(0, 900), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(table: Path, tmp_path_factory: pytest.TempPathFactory) -> run.Trained:
+    return run.train(str(table), Recipe.read(None, SMALL), str(tmp_path_factory.mktemp("out") / "release"))
+
+
+def test_a_release_is_whole_certified_and_draws_the_same_rows_again(finished: run.Trained, table: Path) -> None:
+    assert releases.verify(finished.location).whole
+    assert {p.name for p in Path(finished.location).iterdir()} == {
+        "weights.safetensors", "codec.json", "schema.yaml", "recipe.yaml", "certificate.json", "report.html",
+        "manifest.json", "manifest.sig",
+    }  # fmt: skip
+    assert not Path(f"{finished.location}.run").exists()
+    model = artesian.load(finished.location)
+    assert model.certificate.figures and finished.manifest.training.steps == 40
+    first = model.sample(300, seed=4)
+    assert first.equals(artesian.load(finished.location).sample(300, seed=4))
+    real = pq.read_table(table).to_pandas()
+    for column in ("education", "income", "age"):
+        assert set(first[column].dropna()) <= set(real[column].dropna())
+
+
+def test_a_recipe_and_a_seed_give_the_same_release(finished: run.Trained, table: Path, tmp_path: Path) -> None:
+    recipe = Recipe.check(releases.load(finished.location).recipe)
+    again = run.train(str(table), recipe, str(tmp_path / "again"))
+    assert again.manifest.id == finished.manifest.id
+
+
+def test_a_tampered_release_is_not_loaded(finished: run.Trained, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.location, copy)
+    weights = bytearray((copy / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(ReleaseError, match=r"weights\.safetensors"):
+        artesian.load(copy)
+
+
+def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
+    finished: run.Trained, table: Path, tmp_path: Path
+) -> None:
+    out, recipe = tmp_path / "release", Recipe.read(None, SMALL)
+
+    def stop(phase: str, done: float, facts: dict[str, Any]) -> None:
+        if phase == "starting the workers":
+            beacon.ask_to_stop(f"{out}.run")
+
+    with pytest.raises(run.Interrupted, match="--resume"):
+        run.train(str(table), recipe, str(out), progress=stop)
+    assert not out.exists() and Path(f"{out}.run").exists()
+    with pytest.raises(UserError, match="unfinished run"):
+        run.train(str(table), recipe, str(out))
+    with pytest.raises(UserError, match="another recipe"):
+        run.train(str(table), Recipe.read(None, SMALL | {"seed": 9}), str(out), resume=True)
+    resumed = run.train(str(table), recipe, str(out), resume=True)
+    expected = releases.load(finished.location).tensors
+    for key, tensor in releases.load(resumed.location).tensors.items():
+        torch.testing.assert_close(tensor, expected[key])
+
+
+def test_what_cannot_be_done_is_said_before_ray_is_asked(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(UserError, match="--overwrite"):
+        run.train(str(table), Recipe.read(None, SMALL), str(tmp_path / "taken"))
+    with pytest.raises(UserError, match="no run to resume"):
+        run.train(str(table), Recipe.read(None, SMALL), str(tmp_path / "new"), resume=True)
+    with pytest.raises(UserError, match="500 workers"):
+        run.train(
+            str(table),
+            Recipe.read(None, SMALL | {"training.workers": 500, "training.batch": 500}),
+            str(tmp_path / "many"),
+        )
+
+
+def test_divergence_is_named_with_its_remedy(table: Path, tmp_path: Path) -> None:
+    wild = Recipe.read(None, SMALL | {"training.learning_rate": 1e30, "training.warmup": 1})
+    with pytest.raises(UserError, match="learning_rate"):
+        run.train(str(table), wild, str(tmp_path / "wild"))
+    assert not (tmp_path / "wild").exists()

@@ -1,0 +1,71 @@
+"""Recipes are validated, and say what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from synth.errors import UserError
+from synth.recipe import Recipe, parse_setting, seconds
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    recipe = Recipe.read(None, {"target": "y", "training.steps": 7, "diffusion.width": 64, "categorical": ["a"]})
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe.yaml())
+    assert Recipe.read(file, {}) == recipe
+    assert Recipe.read(file, {"seed": 5}).sha256() != recipe.sha256()
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"trainning": {}}, "unknown key 'trainning'; did you mean 'training'"),
+        ({"training": {"learnig_rate": 1}}, "unknown key 'training.learnig_rate'; did you mean 'learning_rate'"),
+        ({"training": {"steps": 5, "budget_s": 5}}, "give steps or budget_s, not both"),
+        ({"training": {"batch": 10, "workers": 4}}, "batch=10 does not divide"),
+        ({"training": {"zero": 4}}, "training.zero"),
+        ({"split": [0.5, 0.2]}, "3 or 4 shares"),
+        ({"diffusion": {"width": "wide"}}, "diffusion.width"),
+        ({"family": "magic"}, "family"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, document: dict[str, object], message: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError, match=message):
+        Recipe.read(file, {})
+
+
+def test_a_length_on_the_command_line_replaces_the_files(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("training: {budget_s: 60}")
+    training = Recipe.read(file, {"training.steps": 9}).training
+    assert (training.steps, training.budget_s) == (9, None)
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "- a\n- b", "\x00"])
+def test_a_file_that_is_no_recipe(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"r\.yaml"):
+        Recipe.read(file, {})
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90", 90), ("90s", 90), ("4m", 240), ("1h30m", 5400), ("0.5m", 30)])
+def test_lengths_of_time(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "4 minutes", "-3s", "m"])
+def test_no_length_of_time(text: str) -> None:
+    with pytest.raises(UserError, match="length of time"):
+        seconds(text)
+
+
+def test_settings() -> None:
+    assert parse_setting("diffusion.width=512") == ("diffusion.width", 512)
+    with pytest.raises(UserError, match="KEY=VALUE"):
+        parse_setting("width")
