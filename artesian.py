@@ -253,8 +253,9 @@ def doctor_command(json_: Annotated[bool, typer.Option("--json", help="print JSO
     from dataclasses import asdict
 
     from cluster.doctor import diagnose
+    from synth.provenance.keys import key_file
 
-    checks = diagnose()
+    checks = diagnose(key_file=key_file())
     if json_:
         print(json.dumps([asdict(c) for c in checks], indent=1))
     else:

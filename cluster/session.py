@@ -17,15 +17,14 @@ def connected(address: str | None = None) -> Iterator[Any]:
     """The ``ray`` module, initialised; an embedded cluster is shut down at the end.
 
     Without ``address`` Ray starts on this machine, on loopback, without its dashboard. Its ports run whatever is sent to
-    them, so a fresh random token guards them for the life of the process: Ray 2.60 would otherwise write a permanent one
-    into the home folder. Set RAY_AUTH_MODE yourself to decide otherwise; with ``address`` nothing is changed.
-    A Ray that this process has already initialised is used as it is.
+    them, so Ray 2.60 turns its token authentication on then; we give it a fresh random token for the life of the
+    process, where it would write a permanent one into the home folder. RAY_AUTH_MODE and RAY_AUTH_TOKEN, if set, are
+    respected, and with ``address`` nothing is changed. A Ray that this process has already initialised is used as it is.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    if address is None and "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if address is None and not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     import ray
 
     if ray.is_initialized():

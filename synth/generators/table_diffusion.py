@@ -6,8 +6,8 @@ a time, so that no two cells are ever drawn independently of each other (Hoogebo
 Diffusion Models", arXiv 2110.02037, Eq. 4; the masked half of TabDiff, Shi et al. 2025, arXiv 2410.20626). Values follow
 EDM's continuous diffusion given all cells (Karras et al. 2022, arXiv 2206.00364).
 
-Unmasking several cells in one step, as joint samplers do, draws them as if independent; on UCI Adult that alone costs
-0.7 points of trend error. Here the number of network evaluations is C + 2 · steps − 1.
+Unmasking several cells in one step, as joint samplers do, draws them as if they were independent of each other. Here
+the number of network evaluations is C + 2 · steps − 1 and no such error is made.
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device)
         "train_micro_batch_size_per_gpu": recipe.batch // (recipe.workers * recipe.accumulate),
         "gradient_accumulation_steps": recipe.accumulate,
         "gradient_clipping": recipe.clip,
-        "zero_optimization": {"stage": recipe.zero},
+        # No "persistent" parameters, which ZeRO 3 would keep whole beside their shards: those would not show the
+        # averaged weights that are put into the shards to be gathered.
+        "zero_optimization": {"stage": recipe.zero, "stage3_param_persistence_threshold": 0},
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1_000_000_000,
     }

@@ -103,35 +103,37 @@ def train_worker(job: dict[str, Any]) -> None:
             elapsed = before + time.monotonic() - started
             loss = float(torch.stack(losses).mean())
             losses.clear()
-            if not math.isfinite(loss):
-                # No exception: Ray Train would retry what can only happen again.
-                beacon.show(run, failure=f"the loss became {loss} at step {step}: lower training.learning_rate"
+            due = time.monotonic() - saved_at >= training.checkpoint_s
+            asked = rank == 0 and beacon.stop_asked(run)
+            elapsed, due, stop, diverged = _agree(world, device, elapsed, due, asked, not math.isfinite(loss))
+            if diverged:  # no exception: Ray Train would retry what can only happen again
+                beacon.show(run, failure=f"the loss is no longer finite at step {step}: lower training.learning_rate"
                                          f" ({training.learning_rate})")  # fmt: skip
                 return
-            due = time.monotonic() - saved_at >= training.checkpoint_s
-            elapsed, due, stop = _agree(rank, world, device, elapsed, due, rank == 0 and beacon.stop_asked(run))
             schedule.observe(step, elapsed)
             if rank == 0:
                 beacon.show(run, step=step, total=schedule.total, fraction=schedule.fraction(step, elapsed),
                             loss=loss, rows=step * training.batch, elapsed_s=elapsed)  # fmt: skip
             if due or stop or schedule.finished(step):
-                progress = {"step": step, "elapsed_s": elapsed, "total": schedule.total}
-                metrics = progress | {"loss": loss, "rows_per_s": step * training.batch / elapsed, "stopped": stop,
-                                      "precision": "bf16" if bf16 else "fp32", "device": _device_name(device)}  # fmt: skip
+                progress = {
+                    "step": step, "total": schedule.total, "elapsed_s": elapsed, "loss": loss,
+                    "rows_per_s": step * training.batch / elapsed, "stopped": stop and not schedule.finished(step),
+                    "precision": "bf16" if bf16 else "fp32", "device": _device_name(device),
+                }  # fmt: skip
                 with checkpoint.written(engines, averages, progress, rank) as folder:
-                    ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+                    ray.train.report(progress, checkpoint=ray.train.Checkpoint.from_directory(folder))
                 saved_at = time.monotonic()
 
 
 def _agree(
-    rank: int, world: int, device: torch.device, elapsed: float, due: bool, stop: bool
-) -> tuple[float, bool, bool]:
-    """Rank 0's clock and decisions, on every rank: the workers must save and stop at the same step."""
+    world: int, device: torch.device, elapsed: float, due: bool, stop: bool, diverged: bool
+) -> tuple[float, bool, bool, bool]:
+    """The latest clock, and what any rank wants, on every rank: the workers must save, stop and give up together."""
     if world == 1:
-        return elapsed, due, stop
-    said = torch.tensor([elapsed, due, stop], dtype=torch.float64, device=device)
-    dist.broadcast(said, src=0)
-    return float(said[0]), bool(said[1]), bool(said[2])
+        return elapsed, due, stop, diverged
+    said = torch.tensor([elapsed, due, stop, diverged], dtype=torch.float64, device=device)
+    dist.all_reduce(said, op=dist.ReduceOp.MAX)
+    return float(said[0]), bool(said[1]), bool(said[2]), bool(said[3])
 
 
 def _device_name(device: torch.device) -> str:

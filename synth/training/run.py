@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from cluster import storage
 from cluster.session import connected
-from synth.errors import UserError
+from synth.errors import JobError, UserError
 from synth.evaluation.certificate import Certificate
 from synth.provenance.manifest import Manifest
 from synth.recipe import Recipe
@@ -77,13 +77,18 @@ def train(
     claim = {"recipe": recipe.sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
     _claim(run, claim, resume=resume, overwrite=overwrite)
 
-    with ThreadPoolExecutor(1) as background:
-        prepared = background.submit(preparing.prepare, sources, schema, recipe)
-        progress("starting Ray", 0.0, {})
-        with connected(address) as ray:
-            table = prepared.result()
-            facts = _fit(ray, recipe, table, run, progress)
-            weights = facts.pop("weights")
+    try:
+        with ThreadPoolExecutor(1) as background:
+            prepared = background.submit(preparing.prepare, sources, schema, recipe)
+            progress("starting Ray", 0.0, {})
+            with connected(address) as ray:
+                table = prepared.result()
+                facts = _fit(ray, recipe, table, run, progress)
+                weights = facts.pop("weights")
+    except BaseException:
+        if not any("checkpoint_" in name for name in storage.list_files(run)):
+            storage.remove_tree(run)  # nothing to resume
+        raise
     if facts["stopped"]:
         raise Interrupted(f"stopped at step {facts['step']}; nothing is lost: the same command with --resume goes on")
     resolved = recipe.training.model_copy(update={"steps": facts["step"], "budget_s": None})
@@ -114,13 +119,13 @@ def _claim(run: str, claim: dict[str, Any], *, resume: bool, overwrite: bool) ->
 
 
 def _fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress) -> dict[str, Any]:
-    """Run the workers; the metrics of the last checkpoint, and under "weights" the averaged weights in it."""
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+    """Run the workers; where the last checkpoint stands, and under "weights" the averaged weights in it."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
     from safetensors.torch import load_file
 
     from synth.training import beacon
-    from synth.training.checkpoint import WEIGHTS
+    from synth.training.checkpoint import PROGRESS, WEIGHTS
     from synth.training.loop import train_worker
 
     scaling, backend = _scaling(ray, recipe.training.workers)
@@ -150,9 +155,15 @@ def _fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress
     seen = beacon.look(run) or {}
     if "failure" in seen:
         raise UserError(seen["failure"])
-    result = fit.result()
+    try:
+        result = fit.result()
+    except TrainingFailedError as e:
+        raise JobError(
+            f"the workers failed: {e}\nwhat was saved is kept: the same command with --resume goes on"
+        ) from e
     with result.checkpoint.as_directory() as folder:
-        return {**result.metrics, "weights": load_file(Path(folder) / WEIGHTS)}
+        facts: dict[str, Any] = json.loads((Path(folder) / PROGRESS).read_text())
+        return facts | {"weights": load_file(Path(folder) / WEIGHTS)}
 
 
 def _scaling(ray: Any, workers: int) -> tuple[Any, str]:

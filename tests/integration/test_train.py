@@ -95,7 +95,7 @@ def test_what_cannot_be_done_is_said_before_ray_is_asked(table: Path, tmp_path: 
         run.train(str(table), Recipe.read(None, SMALL), str(tmp_path / "taken"))
     with pytest.raises(UserError, match="no run to resume"):
         run.train(str(table), Recipe.read(None, SMALL), str(tmp_path / "new"), resume=True)
-    with pytest.raises(UserError, match="500 workers"):
+    with pytest.raises(UserError, match=r"500.* CPUs"):
         run.train(
             str(table),
             Recipe.read(None, SMALL | {"training.workers": 500, "training.batch": 500}),
@@ -107,4 +107,4 @@ def test_divergence_is_named_with_its_remedy(table: Path, tmp_path: Path) -> Non
     wild = Recipe.read(None, SMALL | {"training.learning_rate": 1e30, "training.warmup": 1})
     with pytest.raises(UserError, match="learning_rate"):
         run.train(str(table), wild, str(tmp_path / "wild"))
-    assert not (tmp_path / "wild").exists()
+    assert list(tmp_path.iterdir()) == []  # no checkpoint, so nothing to resume

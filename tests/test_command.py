@@ -1,0 +1,161 @@
+"""The command: quick to answer, and every mistake a person can make gets one message, exit status 2 and no traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import artesian
+from synth.data.demo import adult
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["artesian", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        artesian.main()
+    return int(stopped.value.code or 0)
+
+
+def frame(rows: int = 200) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    return pd.DataFrame({"x": draw.normal(size=rows).round(3), "k": draw.choice(["a", "b"], rows), "y": draw.integers(0, 2, rows)})
+
+
+def text(content: str | bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = folder / "t.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return make
+
+
+def table(change: Callable[[pd.DataFrame], object]) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        data = frame(41_000)
+        change(data)
+        data.to_csv(folder / "t.csv", index=False)
+        return folder / "t.csv"
+
+    return make
+
+
+def truncated(folder: Path) -> Path:
+    whole = adult().read_bytes()
+    (folder / "t.parquet").write_bytes(whole[: len(whole) // 2])
+    return folder / "t.parquet"
+
+
+def set_cell(column: str, row: int, value: object) -> Callable[[pd.DataFrame], None]:
+    def change(data: pd.DataFrame) -> None:
+        data[column] = data[column].astype(object)
+        data.loc[row, column] = value
+
+    return change
+
+
+GOOD = "x,y\n" + "".join(f"{i / 7:.2f},{i % 2}\n" for i in range(60))
+BAD = {
+    "empty file": (text(""), "empty"),
+    "header only": (text("x,y\n"), "no rows"),
+    "one row": (text("x,y\n1,2\n"), "1 row"),
+    "duplicate names": (text(GOOD.replace("x,y", "y,y")), "'y'"),
+    "empty name": (text(GOOD.replace("x,y", ",y")), "name"),
+    "text in row 40,000": (table(set_cell("x", 39_999, "oops")), "(?s)row 40,?000.*'?x'?.*oops|'?x'?.*row 40,?000"),
+    "infinity": (table(set_cell("x", 7, "-inf")), "x"),
+    "integers too far apart": (text(GOOD.replace("x,y\n", "x,y\n-9007199254740993,0\n9007199254740993,1\n").replace(".", "")), "'x'"),
+    "no such target": (table(lambda data: data.rename(columns={"y": "yy"}, inplace=True)), "'y'.*'yy'"),
+    "constant target": (table(lambda data: data.__setitem__("y", 1)), "'y'.*constant|one value"),
+    "not UTF-8": (text(GOOD.encode() + b"\xff\xfe,1\n"), "UTF-8"),
+    "truncated Parquet": (truncated, "t.parquet"),
+    "missing path": (lambda folder: folder / "nowhere.csv", "nowhere.csv"),
+    "free text": (table(lambda data: data.__setitem__("note", [f"what customer {i} said about us at length" for i in data.index])), "--exclude note"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_data_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, message = BAD[name]
+    status = run(["train", str(make(tmp_path)), "--target", "y", "--out", str(tmp_path / "out")], monkeypatch)
+    said = capsys.readouterr().err
+    assert status == 2 and "Traceback" not in said
+    assert re.search(message, said), said
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "trainin.steps=5"], "did you mean 'training'"),
+        (["--set", "diffusion.wdth=5"], "did you mean 'width'"),
+        (["--budget", "soon"], "length of time"),
+        (["--split", "0.5,0.1,0.1,0.1"], "sum"),
+        (["--split", "1,0,0"], "--test"),
+        (["--categorical", "sx"], "'sx'"),
+        (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_bad_arguments_are_named(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = run(["train", str(adult()), "--target", "income", "--out", str(tmp_path / "out"), *arguments], monkeypatch)
+    said = capsys.readouterr().err
+    assert status == 2 and "Traceback" not in said and message in said
+
+
+def test_an_existing_output_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    assert run(["train", str(adult()), "--target", "income", "--out", str(tmp_path)], monkeypatch) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_evaluate_scores_any_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = pq.read_table(adult())
+    for name, first, rows in (("real", 0, 600), ("test", 600, 300), ("theirs", 900, 500)):
+        pq.write_table(real.slice(first, rows), tmp_path / f"{name}.parquet")
+    paths = [str(tmp_path / f"{name}.parquet") for name in ("real", "theirs", "test")]
+    found, page = tmp_path / "c.json", tmp_path / "r.html"
+    assert run(["evaluate", *paths[:2], "--test", paths[2], "--target", "income", "--json", str(found), "--report", str(page)], monkeypatch) == 0  # fmt: skip
+    figures = json.loads(found.read_text())["figures"]
+    assert 0 < figures["shape_error"]["value"] < 10 and page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_verify_and_sample_refuse_what_is_no_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["verify", str(tmp_path)], ["sample", str(tmp_path), "-n", "5", "--out", str(tmp_path / "s.csv")]):
+        assert run(command, monkeypatch) == 2
+        assert str(tmp_path) in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_answers_without_loading_the_heavy_packages() -> None:
+    program = (
+        "import sys, artesian\nsys.argv = ['artesian', '--help']\ntry: artesian.main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'pandas', 'sklearn', 'deepspeed', 'pyarrow', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("train", "sample", "evaluate", "verify", "doctor", "demo"):
+        assert command in done.stdout
