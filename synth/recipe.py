@@ -28,7 +28,7 @@ class CodecRecipe(_Part):
     ordered_up_to: int = Field(
         256, ge=2, le=4096, description="numbers with at most so many distinct values are states"
     )
-    atom_share: float = Field(0.01, ge=0.002, le=1.0, description="share of rows from which one number is a state")
+    atom_share: float = Field(0.0025, ge=0.002, le=1.0, description="share of rows from which one number is a state")
     bins: int = Field(32, ge=1, le=1024, description="states into which the range of any other number is cut")
 
 
@@ -41,7 +41,7 @@ class DiffusionRecipe(_Part):
     cell_share: float = Field(0.5, gt=0, lt=1, description="share of each batch that learns cells, not values")
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)
-    steps: int = Field(32, ge=2, le=1000, description="Heun steps a sample")
+    steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
 
 
 class TrainingRecipe(_Part):

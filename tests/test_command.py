@@ -27,7 +27,9 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 def frame(rows: int = 200) -> pd.DataFrame:
     draw = np.random.default_rng(0)
-    return pd.DataFrame({"x": draw.normal(size=rows).round(3), "k": draw.choice(["a", "b"], rows), "y": draw.integers(0, 2, rows)})
+    return pd.DataFrame(
+        {"x": draw.normal(size=rows).round(3), "k": draw.choice(["a", "b"], rows), "y": draw.integers(0, 2, rows)}
+    )
 
 
 def text(content: str | bytes) -> Callable[[Path], Path]:

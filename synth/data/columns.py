@@ -137,11 +137,17 @@ class Numbers(_Coder):
         return cell.astype(np.int32)[:, None], value
 
     def decode(self, cells: np.ndarray, values: np.ndarray) -> pa.Array:
-        """Arrow array of the lattice's type, each number within the bin that its cell says."""
-        k = np.interp(values[:, 0].astype(np.float64), self.normal, self.knots)
-        cell = np.minimum(cells[:, 0], len(self.upper) - 1) if self.cells else np.zeros(len(k), np.int32)
+        """Arrow array of the lattice's type, each number within the bin that its cell says.
+
+        A value beyond an edge of its bin is folded back at that edge: cutting it off would pile numbers up there.
+        """
+        cell = np.minimum(cells[:, 0], len(self.upper) - 1) if self.cells else np.zeros(len(values), np.int32)
         lower = np.append(self.knots[0], np.nextafter(self.upper[:-1], np.inf))
-        k = k.clip(lower[cell], np.asarray(self.upper)[cell])
+        floor, ceiling = (np.interp(edge, self.knots, self.normal)[cell] for edge in (lower, self.upper))
+        width = ceiling - floor
+        beyond = np.mod(values[:, 0] - floor, 2 * np.maximum(width, 1e-12))
+        inside = floor + np.minimum(beyond, 2 * width - beyond).clip(min=0)
+        k = np.interp(inside, self.normal, self.knots).clip(lower[cell], np.asarray(self.upper)[cell])
         if self.support:
             support = np.asarray(self.support)
             k = support[np.searchsorted((support[1:] + support[:-1]) / 2, k)]

@@ -106,10 +106,12 @@ def test_values_are_standardised_and_decoded_inside_the_range() -> None:
     values = codec.encode(table.combine_chunks().to_batches()[0]).values
     assert np.abs(values.mean(0)).max() < 0.05 and np.abs(values.std(0) - 1).max() < 0.05
     outer = np.array([[0] * 3, [s - 1 for s in codec.layout.sizes]])
-    wild = codec.decode(Encoded(outer, np.array([[-99.0] * 3, [99.0] * 3])))
+    wild = codec.decode(Encoded(np.repeat(outer, 50, 0), np.random.default_rng(0).normal(size=(100, 3)) * 50))
     for name in table.column_names:
-        assert wild.column(name)[0].as_py() == pytest.approx(min(table[name].to_pylist()))
-        assert wild.column(name)[1].as_py() == pytest.approx(max(table[name].to_pylist()))
+        low, high = np.split(np.asarray(wild.column(name)), 2)
+        edges = np.quantile(table[name], [0, 0.13, 0.87, 1])
+        assert edges[0] <= low.min() and low.max() <= edges[1] and len(np.unique(low)) > 40
+        assert edges[2] <= high.min() and high.max() <= edges[3] and len(np.unique(high)) > 40
 
 
 def test_what_training_rows_lacked_is_refused_by_name() -> None:
