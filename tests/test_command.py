@@ -89,7 +89,7 @@ def test_bad_data_is_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make, message = BAD[name]
-    status = run(["train", str(make(tmp_path)), "--target", "y", "--out", str(tmp_path / "out")], monkeypatch)
+    status = run(["train", str(make(tmp_path)), "--target", "y", "--steps", "1", "--out", str(tmp_path / "out")], monkeypatch)
     said = capsys.readouterr().err
     assert status == 2 and "Traceback" not in said
     assert re.search(message, said), said
@@ -115,7 +115,7 @@ def test_bad_arguments_are_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    status = run(["train", str(adult()), "--target", "income", "--out", str(tmp_path / "out"), *arguments], monkeypatch)
+    status = run(["train", str(adult()), "--target", "income", "--steps", "1", "--out", str(tmp_path / "out"), *arguments], monkeypatch)
     said = capsys.readouterr().err
     assert status == 2 and "Traceback" not in said and message in said
 
