@@ -293,7 +293,9 @@ def main() -> None:
     try:
         app()
     except (UserError, JobError) as e:
-        print(f"error: {e}", file=sys.stderr)
+        from cluster.location import scrub  # a URI in a message may hold a password
+
+        print(f"error: {scrub(str(e))}", file=sys.stderr)
         sys.exit(2 if isinstance(e, UserError) else 1)
     except KeyboardInterrupt as e:
         print(f"\n{e or 'interrupted'}", file=sys.stderr)

@@ -82,7 +82,7 @@ class Recipe(_Part):
     family: Literal["diffusion"] = "diffusion"
     seed: int = Field(0, ge=0)
     target: str | None = None
-    split: list[float] = Field([0.7, 0.1, 0.1, 0.1], description="shares of train, select, confirm and test")
+    split: list[float] | None = Field(None, description="shares of train, select, confirm and, without --test, test")
     categorical: list[str] = []
     numerical: list[str] = []
     datetime: list[str] = []
@@ -94,7 +94,9 @@ class Recipe(_Part):
 
     @field_validator("split")
     @classmethod
-    def _shares(cls, shares: list[float]) -> list[float]:
+    def _shares(cls, shares: list[float] | None) -> list[float] | None:
+        if shares is None:
+            return None
         if len(shares) not in (3, 4) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(
                 f"{shares} must be 3 or 4 shares that sum to 1: train, select, confirm and, without --test, test"
@@ -132,6 +134,14 @@ class Recipe(_Part):
             return cls.model_validate(document)
         except ValidationError as e:
             raise UserError("\n".join(f"{where}: {_explain(cls, error)}" for error in e.errors())) from e
+
+    def resolved(self, *, test_apart: bool) -> Recipe:
+        """With what was left open filled in: four minutes, and a split that keeps test rows unless they come apart."""
+        training = self.training
+        if training.steps is None and training.budget_s is None:
+            training = training.model_copy(update={"budget_s": 240.0})
+        split = self.split or ([0.8, 0.1, 0.1] if test_apart else [0.7, 0.1, 0.1, 0.1])
+        return self.model_copy(update={"training": training, "split": split})
 
     def yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)

@@ -74,13 +74,13 @@ BAD = {
     "empty name": (text(GOOD.replace("x,y", ",y")), "name"),
     "text in row 40,000": (table(set_cell("x", 39_999, "oops")), "(?s)row 40,?000.*'?x'?.*oops|'?x'?.*row 40,?000"),
     "infinity": (table(set_cell("x", 7, "-inf")), "x"),
-    "integers too far apart": (text(GOOD.replace("x,y\n", "x,y\n-9007199254740993,0\n9007199254740993,1\n").replace(".", "")), "'x'"),
+    "integers too far apart": (text("x,y\n" + "".join(f"{(-1) ** i * (2**62 + i)},{i % 2}\n" for i in range(60))), "x"),
     "no such target": (table(lambda data: data.rename(columns={"y": "yy"}, inplace=True)), "'y'.*'yy'"),
-    "constant target": (table(lambda data: data.__setitem__("y", 1)), "'y'.*constant|one value"),
+    "constant target": (table(lambda data: data.__setitem__("y", 1)), "every row has the value '1'"),
     "not UTF-8": (text(GOOD.encode() + b"\xff\xfe,1\n"), "UTF-8"),
     "truncated Parquet": (truncated, "t.parquet"),
     "missing path": (lambda folder: folder / "nowhere.csv", "nowhere.csv"),
-    "free text": (table(lambda data: data.__setitem__("note", [f"what customer {i} said about us at length" for i in data.index])), "--exclude note"),
+    "free text": (table(lambda data: data.__setitem__("note", [f"client {i} said at length" for i in data.index])), "note"),
 }  # fmt: skip
 
 
@@ -89,7 +89,9 @@ def test_bad_data_is_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make, message = BAD[name]
-    status = run(["train", str(make(tmp_path)), "--target", "y", "--steps", "1", "--out", str(tmp_path / "out")], monkeypatch)
+    status = run(
+        ["train", str(make(tmp_path)), "--target", "y", "--steps", "1", "--out", str(tmp_path / "out")], monkeypatch
+    )
     said = capsys.readouterr().err
     assert status == 2 and "Traceback" not in said
     assert re.search(message, said), said
@@ -115,7 +117,10 @@ def test_bad_arguments_are_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    status = run(["train", str(adult()), "--target", "income", "--steps", "1", "--out", str(tmp_path / "out"), *arguments], monkeypatch)
+    status = run(
+        ["train", str(adult()), "--target", "income", "--steps", "1", "--out", str(tmp_path / "out"), *arguments],
+        monkeypatch,
+    )
     said = capsys.readouterr().err
     assert status == 2 and "Traceback" not in said and message in said
 
@@ -137,9 +142,10 @@ def test_evaluate_scores_any_table(
         pq.write_table(real.slice(first, rows), tmp_path / f"{name}.parquet")
     paths = [str(tmp_path / f"{name}.parquet") for name in ("real", "theirs", "test")]
     found, page = tmp_path / "c.json", tmp_path / "r.html"
-    assert run(["evaluate", *paths[:2], "--test", paths[2], "--target", "income", "--json", str(found), "--report", str(page)], monkeypatch) == 0  # fmt: skip
+    options = ["--test", paths[2], "--target", "income", "--json", str(found), "--report", str(page)]
+    assert run(["evaluate", *paths[:2], *options], monkeypatch) == 0
     figures = json.loads(found.read_text())["figures"]
-    assert 0 < figures["shape_error"]["value"] < 10 and page.read_text().startswith("<!DOCTYPE html>")
+    assert 0 < figures["shape_error"]["value"] < 10 and "<svg" in page.read_text()
 
 
 def test_verify_and_sample_refuse_what_is_no_release(

@@ -143,7 +143,7 @@ class Numbers(_Coder):
         """
         cell = np.minimum(cells[:, 0], len(self.upper) - 1) if self.cells else np.zeros(len(values), np.int32)
         lower = np.append(self.knots[0], np.nextafter(self.upper[:-1], np.inf))
-        floor, ceiling = (np.interp(edge, self.knots, self.normal)[cell] for edge in (lower, self.upper))
+        floor, ceiling = (np.interp(np.asarray(edge)[cell], self.knots, self.normal) for edge in (lower, self.upper))
         width = ceiling - floor
         beyond = np.mod(values[:, 0] - floor, 2 * np.maximum(width, 1e-12))
         inside = floor + np.minimum(beyond, 2 * width - beyond).clip(min=0)

@@ -171,8 +171,8 @@ def heat(title: str, names: Sequence[str], values: Sequence[Sequence[float | Non
 
 def scores(figures: Sequence[tuple[str, Figure]], nothing: float) -> str:
     """One row a learner: real and synthetic bars with their intervals, from ``nothing``, the score of no knowledge."""
-    top = max(max(f.high, f.baseline_high) for _, f in figures)
     bottom = min(nothing, *(min(f.low, f.baseline_low) for _, f in figures))
+    top = max(bottom + 1e-9, *(max(f.high, f.baseline_high) for _, f in figures))  # where nobody learnt anything
     at = lambda v: 130 + 380 * (v - bottom) / (top - bottom)  # noqa: E731
     body = []
     for i, (learner, f) in enumerate(figures):

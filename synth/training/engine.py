@@ -41,11 +41,6 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device)
     return engine
 
 
-def bare(engine: Any) -> nn.Module:
-    """The player inside an engine."""
-    return engine.module
-
-
 class Average:
     """Exponential moving average of a player's weights, fp32, sharded as ZeRO shards the weights themselves.
 

@@ -87,9 +87,10 @@ def train_worker(job: dict[str, Any]) -> None:
             pending = generator.losses(engines, feed(step, micro), draw)
             while True:
                 with autocast():  # left before each step: it caches weights in bf16, which the step makes stale
-                    player, value = next(pending, (None, None))
-                if player is None:
+                    following = next(pending, None)
+                if following is None:
                     break
+                player, value = following
                 engine = engines[player]
                 for group in engine.optimizer.param_groups:
                     group["lr"] = rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,18 +37,18 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
-def open_sources(data: object, test: object | None, recipe: Recipe) -> tuple[dict[str, Source], Schema]:
+def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source], Schema]:
     """Open the tables and infer the schema; whatever is wrong with them is found here, before anything starts."""
     as_text = [*recipe.categorical, *recipe.exclude]
-    sources = {"train": open_source(data, as_text=as_text)}  # type: ignore[arg-type]
+    sources = {"train": open_source(data, as_text=as_text)}
     split = _split(recipe)
     if test is not None:
-        if len(recipe.split) == 4 and split.test:
+        if split.test:
             raise UserError(
                 f"the split {split} keeps rows for the test, and --test names a file of them: give three shares, "
                 "such as --split 1,0,0, or leave --test out"
             )
-        sources["test"] = open_source(test, as_text=as_text)  # type: ignore[arg-type]
+        sources["test"] = open_source(test, as_text=as_text)
     elif not split.test:
         raise UserError(f"the split {split} leaves no rows to certify on: give a fourth share, or --test FILE")
     schema = infer(
@@ -94,7 +95,9 @@ def prepare(sources: dict[str, Source], schema: Schema, recipe: Recipe) -> Prepa
 
 
 def _split(recipe: Recipe) -> Split:
-    return Split(*recipe.split, *([0.0] if len(recipe.split) == 3 else []), seed=recipe.seed)
+    assert recipe.split is not None, "resolved when the run begins"
+    train, select, confirm, *test = recipe.split
+    return Split(train, select, confirm, test[0] if test else 0.0, seed=recipe.seed)
 
 
 def _conformed(source: Source, schema: Schema) -> Iterator[pa.RecordBatch]:

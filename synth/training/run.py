@@ -66,8 +66,7 @@ def train(
     Raises UserError for anything wrong with the data, the recipe or the place, before Ray starts where it can be known
     then; Interrupted on Ctrl-C.
     """
-    if recipe.training.steps is None and recipe.training.budget_s is None:
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"budget_s": 240.0})})
+    recipe = recipe.resolved(test_apart=test is not None)
     location = out if "://" in out else str(Path(out).resolve())
     if storage.exists(location) and not overwrite:
         raise UserError(f"{out}: exists; choose another --out, or replace it with --overwrite")
@@ -241,7 +240,7 @@ def _publish(
         for role, s in table.sources.items()
     ]
     details = {
-        "data": table.sources["train"].location,
+        "data": storage.without_credentials(table.sources["train"].location),
         "rows": ", ".join(f"{count:,} {part}" for part, count in table.rows.items() if count),
         "family": recipe.family,
         "training": f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "

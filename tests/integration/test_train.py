@@ -89,6 +89,24 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
         torch.testing.assert_close(tensor, expected[key])
 
 
+def test_a_trained_run_that_was_not_published_is_published_without_training_again(
+    finished: run.Trained, table: Path, tmp_path: Path
+) -> None:
+    def interrupt(phase: str, done: float, facts: dict[str, Any]) -> None:
+        if phase == "sampling":
+            raise KeyboardInterrupt
+
+    out, recipe = str(tmp_path / "release"), Recipe.read(None, SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(str(table), recipe, out, progress=interrupt)
+    assert [p.name for p in tmp_path.iterdir()] == ["release.run"]
+    steps: list[int] = []
+    resumed = run.train(
+        str(table), recipe, out, resume=True, progress=lambda p, d, facts: steps.append(facts.get("step", 0))
+    )
+    assert not any(steps) and resumed.manifest.id == finished.manifest.id
+
+
 def test_what_cannot_be_done_is_said_before_ray_is_asked(table: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(UserError, match="--overwrite"):
