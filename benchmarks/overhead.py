@@ -39,7 +39,7 @@ def bare(steps: int) -> float:
     from synth.training.loop import computes_in_bf16
     from synth.training.prepare import open_sources, prepare
 
-    recipe = Recipe.read(None, {"target": "income", "training.steps": steps})
+    recipe = Recipe.read(None, {"target": "income", "training.steps": steps}).resolved(test_apart=False)
     table = prepare(*open_sources(str(adult()), None, recipe), recipe)
     device = torch.device("cpu")
     torch.set_num_threads(os.cpu_count() or 1)
