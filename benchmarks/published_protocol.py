@@ -77,16 +77,21 @@ def table(rows: list[dict[str, object]]) -> str:
     lines = ["| table | seeds | " + " | ".join(SHOWN) + " | steps |", "|---" * (len(SHOWN) + 3) + "|"]
     for name in dict.fromkeys(str(r["table"]) for r in rows):
         mine = [r for r in rows if r["table"] == name]
-        middle = [statistics.median(float(str(r[key])) for r in mine) for key in SHOWN if mine[0][key] is not None]
+        middle = [shown([r[key] for r in mine]) for key in SHOWN]
         steps = statistics.median(int(str(r["steps"])) for r in mine)
-        lines.append(f"| {name} | {len(mine)} | " + " | ".join(f"{m:.4g}" for m in middle) + f" | {steps:.0f} |")
+        lines.append(f"| {name} | {len(mine)} | " + " | ".join(middle) + f" | {steps:.0f} |")
     return "\n".join(lines)
+
+
+def shown(values: list[object]) -> str:
+    """The median, or a dash for what a table has none of."""
+    return "–" if None in values else f"{statistics.median(float(str(v)) for v in values):.4g}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("yardstick", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("yardstick", type=Path, nargs="?")
     parser.add_argument("--yardstick-python", default=sys.executable)
     parser.add_argument("--tables", nargs="+", default=["adult", "default", "shoppers", "magic", "beijing"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -94,6 +99,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the medians of what was measured")
     options = parser.parse_args()
     if not options.table:
+        if options.data is None or options.yardstick is None:
+            parser.error("give DATA_DIR and YARDSTICK, or --table")
         RESULTS.parent.mkdir(exist_ok=True)
         command = [str(Path(sys.executable).parent / "artesian")]
         for name in options.tables:
