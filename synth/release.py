@@ -256,7 +256,12 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _to_yaml(value: dict[str, Any]) -> bytes:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120).encode("utf-8")
+    """Readable where that is exact: YAML folds some line separators of Unicode, which are then escaped instead."""
+    for allow_unicode in (True, False):
+        text = str(yaml.safe_dump(value, sort_keys=False, allow_unicode=allow_unicode, width=120))
+        if yaml.safe_load(text) == value:
+            break
+    return text.encode("utf-8")
 
 
 def _scrubbed(value: Any) -> Any:

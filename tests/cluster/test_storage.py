@@ -203,6 +203,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, location: str) -> None:
     code = """
         import os, signal, sys, time
         from cluster import storage
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
         with storage.staged_directory(sys.argv[1]) as folder:
             (folder / "half").write_text("made")
             os.kill(os.getpid(), signal.SIGINT)
