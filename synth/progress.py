@@ -19,6 +19,8 @@ class Display:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
+        if not self.console.is_terminal:
+            self.console.width = 120
         self._bar = Progress(
             SpinnerColumn(), TextColumn("{task.description:32.32}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
             TextColumn("{task.fields[facts]}"), TimeElapsedColumn(), console=self.console, transient=True,

@@ -28,7 +28,9 @@ def figures_table(certificate: Certificate) -> Table:
         caption_justify="left",
     )
     for heading in ("figure", "", "synthetic", "interval", "real", "interval", ""):
-        table.add_column(heading, justify="right" if heading in ("synthetic", "real") else "left", no_wrap=True)
+        table.add_column(
+            heading, justify="right" if heading in ("synthetic", "real") else "left", no_wrap=heading != "figure"
+        )
     group = None
     for f in certificate.figures.values():
         if group not in (None, f.group):
