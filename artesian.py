@@ -164,7 +164,7 @@ def train_command(
     overrides |= {
         "target": target, "family": family, "seed": seed, "training.steps": steps, "training.workers": workers,
         "training.zero": zero, "training.budget_s": seconds(budget) if budget else None,
-        "split": [float(x) for x in _listed([split])] if split else None,
+        "split": _listed([split]) if split else None,
         **{name: _listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
     checked = Recipe.read(recipe, overrides)

@@ -171,7 +171,7 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     path = [str(p) for p in error["loc"]]
     key = ".".join(path) or "recipe"
     if error["type"] != "extra_forbidden":
-        return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+        return f"{key}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
     for name in path[:-1]:
         annotation = model.model_fields[name].annotation
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel)

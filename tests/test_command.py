@@ -105,6 +105,7 @@ def test_bad_data_is_named(
         (["--set", "diffusion.wdth=5"], "did you mean 'width'"),
         (["--budget", "soon"], "length of time"),
         (["--split", "0.5,0.1,0.1,0.1"], "sum"),
+        (["--split", "most,0.1"], "split.0='most'"),
         (["--split", "1,0,0"], "--test"),
         (["--categorical", "sx"], "'sx'"),
         (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
