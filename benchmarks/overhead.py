@@ -34,7 +34,7 @@ def bare(steps: int) -> float:
     from synth.generators.base import Draw
     from synth.generators.families import build
     from synth.recipe import Recipe
-    from synth.training.engine import Average
+    from synth.training.engine import Average, make_optimizer
     from synth.training.feed import Feed
     from synth.training.loop import computes_in_bf16
     from synth.training.prepare import open_sources, prepare
@@ -47,7 +47,7 @@ def bare(steps: int) -> float:
     model = build(recipe, table.codec.layout)
     feed = Feed(table.encoded, seed=recipe.seed, batch=recipe.training.batch, rank=0, world=1, device=device)
     average = Average(model.players["denoiser"], recipe.training.ema)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizer = make_optimizer(model, recipe.training)
     bf16 = computes_in_bf16("auto", device)
     began = time.perf_counter()
     for step in range(steps):

@@ -29,7 +29,7 @@ class CodecRecipe(_Part):
         256, ge=2, le=4096, description="numbers with at most so many distinct values are states"
     )
     atom_share: float = Field(0.0025, ge=0.002, le=1.0, description="share of rows from which one number is a state")
-    bins: int = Field(32, ge=1, le=1024, description="states into which the range of any other number is cut")
+    bins: int = Field(32, ge=1, le=1024, description="states between the point masses of a number")
 
 
 class DiffusionRecipe(_Part):
@@ -41,6 +41,7 @@ class DiffusionRecipe(_Part):
     cell_share: float = Field(0.5, gt=0, lt=1, description="share of each batch that learns cells, not values")
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)
+    dropout: float = Field(0.2, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
 
 
@@ -51,8 +52,8 @@ class TrainingRecipe(_Part):
     budget_s: float | None = Field(None, gt=0, description="seconds of training, counted from the first step")
     batch: int = Field(1024, ge=2, description="rows in one optimizer step, over all workers")
     accumulate: int = Field(1, ge=1, description="micro-batches in one optimizer step")
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0, description="pull of the weights, biases and norms apart, to 0")
     warmup: int = Field(100, ge=1, description="steps over which the learning rate rises")
     decay: float = Field(
         0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0"

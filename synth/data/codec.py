@@ -73,8 +73,8 @@ def fit(
     """Fit a codec to the training rows in one pass.
 
     A numerical or datetime column with at most ``ordered_up_to`` distinct values, ten rows or more to each on average,
-    becomes an ordered category. Any other keeps a continuous value and gets a cell beside it, whose states are ``bins``
-    intervals of about equal mass and every number that makes up ``atom_share`` of its rows or more.
+    becomes an ordered category. Any other keeps a continuous value. Where single numbers make up ``atom_share`` of its rows
+    or more, it gets a cell beside it, whose states are those numbers and ``bins`` intervals of about equal mass.
     """
     fits = [_ColumnFit(column) for column in schema.learnt]
     for batch in batches:
@@ -154,20 +154,26 @@ class _ColumnFit:
     def _numbers(
         self, lattice: Lattice, knots: np.ndarray, shares: np.ndarray, support: np.ndarray, atom_share: float, bins: int
     ) -> Numbers:
-        """``shares`` of the rows lie at or near each knot; a knot goes to the normal quantile of the middle of its share."""
-        middle = shares.cumsum() - shares / 2
+        """``shares`` of the rows lie at or near each knot; a knot goes to the normal quantile of the middle of its share.
+
+        Point masses, which cells stand for, take no part in the quantiles: the numbers between them fill the scale.
+        """
+        atom = shares >= atom_share
+        between = np.where(atom, 0.0, shares)
+        between = between / between.sum() if between.any() else shares
+        middle = between.cumsum() - between / 2
         normal = ndtri(middle.clip(EDGE, 1 - EDGE))
         normal += np.arange(len(normal)) * 1e-9  # strictly increasing where clipping made ties
-        mean = np.average(normal, weights=shares)
-        deviation = np.sqrt(np.average((normal - mean) ** 2, weights=shares))
+        mean = np.average(normal, weights=between)
+        deviation = np.sqrt(np.average((normal - mean) ** 2, weights=between))
 
-        atom = shares >= atom_share
-        group = np.floor(middle * bins).clip(max=bins - 1)
+        # A smooth column is a value and no more: its joint with others is learnt better without bins to cross.
+        group = np.floor(middle * bins).clip(max=bins - 1) if atom.any() else np.zeros(len(middle))
         starts = np.append(True, (group[1:] != group[:-1]) | atom[1:] | atom[:-1])
         last = np.append(np.flatnonzero(starts)[1:] - 1, len(knots) - 1)
         # The bin before a point mass ends just below it: all between the two knots is the bin's, and not the mass's.
         before = np.append(atom[1:], False)[last] & ~atom[last]
-        upper = np.where(before, np.nextafter(np.append(knots[1:], np.inf)[last], -np.inf), knots[last])
+        upper = np.where(before, lattice.neighbour(np.append(knots[1:], np.inf)[last], -1), knots[last])
         states = np.add.reduceat(shares, np.flatnonzero(starts)) * (1 - self.missing / self._rows)
         return Numbers(
             name=self.name,

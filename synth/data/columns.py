@@ -120,6 +120,11 @@ class Numbers(_Coder):
     def cells(self) -> list[Cell]:
         return [Cell(shares=tuple(self.shares), ordered=len(self.upper))] if len(self.shares) > 1 else []
 
+    @cached_property
+    def _lower(self) -> np.ndarray:
+        """(states) the least number of each state; equal to ``upper`` for a point mass."""
+        return np.append(self.knots[0], self.lattice.neighbour(np.asarray(self.upper[:-1]), 1))
+
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, 0 or 1) int32 and (rows, 1) float64; UserError for a number outside the range of the training rows."""
         k = self.lattice.to_float(array)
@@ -130,11 +135,13 @@ class Numbers(_Coder):
         if outside.any():
             value = array[int(outside.argmax())].as_py()
             raise UserError(f"column {self.name!r}: {value!r} lies outside the range of the training rows")
-        value = np.where(gone, 0.0, np.interp(k, self.knots, self.normal))[:, None]
+        value = np.interp(k, self.knots, self.normal)
         if not self.cells:
-            return np.empty((len(k), 0), np.int32), value
+            return np.empty((len(k), 0), np.int32), value[:, None]
         cell = np.where(gone, len(self.upper), np.searchsorted(self.upper, k))
-        return cell.astype(np.int32)[:, None], value
+        # Where the cell says all, the value is the mean of the others.
+        value[gone | np.append(self._lower == self.upper, True)[cell]] = 0.0
+        return cell.astype(np.int32)[:, None], value[:, None]
 
     def decode(self, cells: np.ndarray, values: np.ndarray) -> pa.Array:
         """Arrow array of the lattice's type, each number within the bin that its cell says.
@@ -142,12 +149,12 @@ class Numbers(_Coder):
         A value beyond an edge of its bin is folded back at that edge: cutting it off would pile numbers up there.
         """
         cell = np.minimum(cells[:, 0], len(self.upper) - 1) if self.cells else np.zeros(len(values), np.int32)
-        lower = np.append(self.knots[0], np.nextafter(self.upper[:-1], np.inf))
-        floor, ceiling = (np.interp(np.asarray(edge)[cell], self.knots, self.normal) for edge in (lower, self.upper))
+        lower, upper = self._lower[cell], np.asarray(self.upper)[cell]
+        floor, ceiling = (np.interp(edge, self.knots, self.normal) for edge in (lower, upper))
         width = ceiling - floor
         beyond = np.mod(values[:, 0] - floor, 2 * np.maximum(width, 1e-12))
         inside = floor + np.minimum(beyond, 2 * width - beyond).clip(min=0)
-        k = np.interp(inside, self.normal, self.knots).clip(lower[cell], np.asarray(self.upper)[cell])
+        k = np.interp(inside, self.normal, self.knots).clip(lower, upper)
         if self.support:
             support = np.asarray(self.support)
             k = support[np.searchsorted((support[1:] + support[:-1]) / 2, k)]

@@ -7,6 +7,8 @@ k. The codec computes with k, which float64 holds exactly for spans below 2^53 w
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +26,10 @@ class Lattice(BaseModel):
     decimals: int | None
     origin: int = 0
     step: int = 1
+
+    def neighbour(self, k: np.ndarray, direction: Literal[-1, 1]) -> np.ndarray:
+        """The next number above or below each ``k``: on the lattice, or in floating point where there is none."""
+        return np.nextafter(k, direction * np.inf) if self.decimals is None else k + direction
 
     def to_float(self, array: pa.Array) -> np.ndarray:
         """(rows) float64; NaN for missing. Exact for values on the lattice."""

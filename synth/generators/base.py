@@ -48,6 +48,31 @@ class Draw:
         """(rows, columns) numbers uniform on [0, 1)."""
         return self._keep(rows, lambda n: torch.rand(n, columns, generator=self._source))
 
+    def stratified(self, rows: int, columns: int) -> Tensor:
+        """(rows, columns) numbers in (0, 1): one in each of ``rows`` equal strata of every column, in random order.
+
+        Each number alone is uniform; together they fill the interval more evenly than independent ones, so shares and
+        quantiles of what is made from them come closer to the model's (stratified sampling, Owen 2013, "Monte Carlo
+        theory, methods and examples", section 8.4).
+        """
+
+        def make(n: int) -> Tensor:
+            stratum = torch.rand(n, columns, generator=self._source).argsort(0)
+            within = torch.rand(n, columns, generator=self._source, dtype=torch.float64).clamp_min(2**-30)
+            return ((stratum + within) / n).clamp_max(1 - 2**-24).float()  # float32 would round the last ones up to 1
+
+        return self._keep(rows, make)
+
+    def kept(self, rows: int, columns: int, dropped: float) -> Tensor:
+        """(rows, columns) booleans, False with probability ``dropped`` in 256ths: a byte of noise each, not a float."""
+        words = -(-columns // 8)
+
+        def make(n: int) -> Tensor:
+            noise = torch.empty(n, words, dtype=torch.int64).random_(-(2**63), None, generator=self._source)
+            return noise.view(torch.uint8)[:, :columns] >= round(dropped * 256)
+
+        return self._keep(rows, make)
+
     def permutation(self, n: int) -> Tensor:
         """A permutation of 0 … n−1, the same for all parts of a batch."""
         return torch.randperm(n, generator=self._source)

@@ -27,7 +27,11 @@ SMALLEST = 1e-30  # keeps log(sum) finite where a whole cell's logits lie 80 bel
 
 
 class Block(nn.Module):
-    """Pre-norm residual block; ``level`` (rows, width) embeds the noise level."""
+    """Pre-norm residual block; ``level`` (rows, width) embeds the noise level.
+
+    ``gain`` (first rows, units) multiplies the hidden units of those rows: dropout's 0 or 1/(1 − rate) (Srivastava et
+    al. 2014). The other rows keep theirs.
+    """
 
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__()
@@ -37,8 +41,11 @@ class Block(nn.Module):
         nn.init.zeros_(self.narrow.weight)
         nn.init.zeros_(self.narrow.bias)
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        return x + self.narrow(F.silu(self.widen(self.norm(x) + level)))
+    def forward(self, x: Tensor, level: Tensor, gain: Tensor | None = None) -> Tensor:
+        units = F.silu(self.widen(self.norm(x) + level))
+        if gain is not None:
+            units = torch.cat([units[: len(gain)] * gain.to(units.dtype), units[len(gain) :]])
+        return x + self.narrow(units)
 
 
 class States(nn.Module):
@@ -121,7 +128,8 @@ class Denoiser(nn.Module):
 
     The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values; they return logits of
     all states (masked rows, sum of sizes). The others see all cells and noisy ``values`` (rest, V) at noise level
-    ``sigma`` (rest, 1), and return EDM's raw output F (rest, V).
+    ``sigma`` (rest, 1), and return EDM's raw output F (rest, V). ``gain`` (masked rows, units) is the dropout of the
+    masked rows, in training alone; all blocks share it, since their units have nothing in common.
     """
 
     frequencies: Tensor
@@ -141,7 +149,7 @@ class Denoiser(nn.Module):
             nn.init.zeros_(self.raw.bias)
         self.register_buffer("frequencies", torch.logspace(math.log10(0.3), math.log10(20), 16), persistent=False)
 
-    def trunk(self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor) -> Tensor:
+    def trunk(self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None) -> Tensor:
         """(rows, width) hidden state; shapes as above, ``cells`` (rows, C) whatever is hidden."""
         masked, rest = len(hidden), len(values)
         phase = (sigma.log() / 4) * self.frequencies
@@ -155,11 +163,13 @@ class Denoiser(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 x = x + F.pad(self.values(noise.scaled_input(values, sigma)), (0, 0, masked, 0))
         for block in self.blocks:
-            x = block(x, level)
+            x = block(x, level, gain)
         return self.norm(x)
 
-    def forward(self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.trunk(cells, hidden, values, sigma)
+    def forward(
+        self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x = self.trunk(cells, hidden, values, sigma, gain)
         masked, rest = x[: len(hidden)], x[len(hidden) :]
         logits = self.logits(masked) if self.logits is not None else masked[:, :0]
         return logits.float(), (self.raw(rest) if self.raw is not None else rest[:, :0]).float()
@@ -169,7 +179,9 @@ class TableDiffusion(Generator):
     """Masked and continuous diffusion over an encoded table.
 
     ``cell_share`` is the share of each batch that learns cells (the rest learns values); ``sigma_mean`` and
-    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample.
+    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
+    on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
+    values, which still gain when the cells have long begun to overfit.
     """
 
     def __init__(
@@ -182,10 +194,12 @@ class TableDiffusion(Generator):
         cell_share: float,
         sigma_mean: float,
         sigma_deviation: float,
+        dropout: float,
         steps: int,
     ) -> None:
         super().__init__()
-        self.layout, self.steps = layout, steps
+        self.layout, self.steps, self.dropout = layout, steps, dropout
+        self.units = width * expansion
         self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
         self.denoiser = Denoiser(layout, width, blocks, expansion)
         self.cell_share = 0.0 if not layout.cells else 1.0 if not layout.values else cell_share
@@ -209,7 +223,8 @@ class TableDiffusion(Generator):
         sigma = noise.training_sigma(draw.normal(rows, 1)[masked:], self.sigma_mean, self.sigma_deviation)
         clean = values[masked:]
         noisy = clean + sigma * draw.normal(rows, v)[masked:]
-        logits, raw = call["denoiser"](cells, hidden, noisy, sigma)
+        gain = draw.kept(rows, self.units, self.dropout)[:masked] / (1 - self.dropout) if self.dropout else None
+        logits, raw = call["denoiser"](cells, hidden, noisy, sigma, gain)
 
         loss = logits.new_zeros(())
         if masked:
@@ -239,7 +254,7 @@ class TableDiffusion(Generator):
     def sample(self, rows: int, draw: Draw) -> Encoded:
         cells = self._unmask(rows, draw)
         hidden = cells.new_zeros(0, cells.shape[1], dtype=torch.bool)
-        start = noise.SIGMA_MAX * draw.normal(rows, self.layout.values)
+        start = noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
         if not self.layout.values:
             return Encoded(cells, start)
 
@@ -254,7 +269,7 @@ class TableDiffusion(Generator):
         net, sizes = self.denoiser, self.layout.sizes
         if net.logits is None:
             return torch.zeros(rows, 0, dtype=torch.long, device=self.first.device)
-        uniform = draw.uniform(rows, len(sizes))  # one number a drawn state, however many states there are
+        uniform = draw.stratified(rows, len(sizes))  # one number a drawn state, however many states there are
         cells = uniform.new_zeros(uniform.shape, dtype=torch.long)
         hidden = torch.ones_like(cells, dtype=torch.bool)
         values, sigma = uniform.new_zeros(0, self.layout.values), uniform.new_ones(0, 1)

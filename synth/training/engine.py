@@ -24,9 +24,7 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device)
     # minute of silence for a small gain. Gloo does without, everywhere alike.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # A client optimizer from torch needs no compiled operator either.
-    optimizer = torch.optim.AdamW(
-        player.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = make_optimizer(player, recipe)
     config = {
         "train_micro_batch_size_per_gpu": recipe.batch // (recipe.workers * recipe.accumulate),
         "gradient_accumulation_steps": recipe.accumulate,
@@ -39,6 +37,15 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device)
     }
     engine, *_ = deepspeed.initialize(model=player, optimizer=optimizer, config=config)
     return engine
+
+
+def make_optimizer(player: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
+    """AdamW with decoupled decay of matrices alone (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
+    groups = [
+        {"params": [p for p in player.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in player.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
 
 
 class Average:

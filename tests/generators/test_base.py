@@ -28,3 +28,20 @@ def test_parts_of_a_batch_get_the_noise_that_the_whole_would() -> None:
         for rank in range(world):
             part = slice(rank, None, world)
             assert torch.equal(Draw(3, "step", part=part, total=12).normal(12 // world, 2), whole[part])
+
+
+def test_stratified_numbers_fill_every_stratum_once_and_in_no_order() -> None:
+    drawn = Draw("strata").stratified(1000, 3)
+    assert torch.equal((drawn.double() * 1000).long().sort(0).values, torch.arange(1000)[:, None].expand(-1, 3))
+    assert abs(float(torch.corrcoef(drawn.T)[0, 1])) < 0.1
+    assert abs(float(drawn[:-1, 0] @ drawn[1:, 0]) / 999 - 0.25) < 0.02
+    many = Draw("many").stratified(2**20, 1)
+    assert float(many.min()) > 0 and float(many.max()) < 1  # the ends would be infinite as normal numbers
+
+
+def test_dropout_drops_its_share_and_parts_of_a_batch_agree() -> None:
+    kept = Draw("kept").kept(400, 101, 0.25)
+    assert kept.shape == (400, 101) and kept.dtype == torch.bool
+    assert abs(float(kept.float().mean()) - 0.75) < 0.01
+    assert Draw("kept").kept(4, 9, 0.0).all()
+    assert torch.equal(Draw("kept", part=slice(1, None, 2), total=400).kept(200, 101, 0.25), kept[1::2])

@@ -24,6 +24,7 @@ def small(layout: Layout, **options: object) -> TableDiffusion:
         "cell_share": 0.5,
         "sigma_mean": -0.8,
         "sigma_deviation": 1.4,
+        "dropout": 0.0,
         "steps": 16,
     }
     return TableDiffusion(layout, **(settings | options))

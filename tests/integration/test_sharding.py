@@ -14,7 +14,7 @@ from synth.generators.base import Draw
 from synth.generators.families import build
 from synth.generators.layout import Cell, Encoded, Layout
 from synth.recipe import Recipe
-from synth.training.engine import Average
+from synth.training.engine import Average, make_optimizer
 from synth.training.feed import Feed
 from synth.training.schedule import Schedule
 
@@ -42,13 +42,14 @@ def plain() -> dict[str, torch.Tensor]:
     model = build(wanted, LAYOUT)
     feed = Feed([rows()], seed=wanted.seed, batch=BATCH, rank=0, world=1, device=torch.device("cpu"))
     schedule, average = Schedule.of(wanted.training), Average(model.players["denoiser"], wanted.training.ema)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=wanted.training.weight_decay)
+    optimizer = make_optimizer(model, wanted.training)
     for step in range(STEPS):
         _, loss = next(model.losses(model.players, feed(step, slice(0, BATCH)), Draw(wanted.seed, "train", step, 0)))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), wanted.training.clip)
-        optimizer.param_groups[0]["lr"] = schedule.rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(step)
         optimizer.step()
         average.update()
     return average.full()
