@@ -29,7 +29,7 @@ class CodecRecipe(_Part):
         256, ge=2, le=4096, description="numbers with at most so many distinct values are states"
     )
     atom_share: float = Field(0.0025, ge=0.002, le=1.0, description="share of rows from which one number is a state")
-    bins: int = Field(32, ge=1, le=1024, description="states between the point masses of a number")
+    bins: int = Field(32, ge=1, le=1024, description="one over the share of rows of a state between point masses")
 
 
 class DiffusionRecipe(_Part):
@@ -41,7 +41,7 @@ class DiffusionRecipe(_Part):
     cell_share: float = Field(0.5, gt=0, lt=1, description="share of each batch that learns cells, not values")
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)
-    dropout: float = Field(0.2, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
+    dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
 
 

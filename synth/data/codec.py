@@ -168,7 +168,10 @@ class _ColumnFit:
         deviation = np.sqrt(np.average((normal - mean) ** 2, weights=between))
 
         # A smooth column is a value and no more: its joint with others is learnt better without bins to cross.
-        group = np.floor(middle * bins).clip(max=bins - 1) if atom.any() else np.zeros(len(middle))
+        # Otherwise a bin holds about the same share of all rows whatever the point masses take: finer ones are learnt by
+        # heart, and what depends on them (a target, say) with them.
+        cut = max(1, round(bins * shares[~atom].sum())) if atom.any() else 1
+        group = np.floor(middle * cut).clip(max=cut - 1)
         starts = np.append(True, (group[1:] != group[:-1]) | atom[1:] | atom[:-1])
         last = np.append(np.flatnonzero(starts)[1:] - 1, len(knots) - 1)
         # The bin before a point mass ends just below it: all between the two knots is the bin's, and not the mass's.

@@ -95,7 +95,7 @@ def test_representation_follows_the_data() -> None:
     found = {c.name: ([len(cell.shares) for cell in c.cells], c.how) for c in codec.columns}
     assert found["few"] == ([40], "categories")
     assert found["whole"] == ([], "numbers")  # smooth
-    assert found["zeros"] == ([9], "numbers")  # zero, and the bins above it
+    assert found["zeros"] == ([3], "numbers")  # zero, and two bins of an eighth of the rows
     assert found["gaps"] == ([2], "numbers")  # there, missing
     assert found["constant"] == ([], "categories")
 
