@@ -11,11 +11,11 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtri
 
 from synth.data.columns import Categories, Coder, Numbers
+from synth.data.conform import without_nan
 from synth.data.numbers import Lattice, LatticeFit
 from synth.data.schema import Column, Schema, arrow_type
 from synth.data.sketch import Counter, QuantileSketch
@@ -104,9 +104,7 @@ class _ColumnFit:
 
     def update(self, array: pa.Array) -> None:
         if not self.continuous:
-            if pa.types.is_floating(array.type):
-                array = pc.if_else(pc.is_nan(array), None, array)
-            self.counter.update(array)
+            self.counter.update(without_nan(array))
             self.missing = self.counter.missing
             return
         k = self.lattice.update(array)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
+from synth.data.conform import without_nan
 from synth.data.numbers import Lattice
 from synth.data.schema import arrow_type
 from synth.errors import UserError
@@ -66,7 +67,7 @@ class Categories(_Coder):
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, cells) int32 and (rows, 0); UserError for a value that the training rows lack."""
-        array = _without_nan(array)
+        array = without_nan(array)
         state = pc.index_in(array, value_set=self._states, skip_nulls=True)
         unknown = pc.and_not(state.is_null(), array.is_null())
         if pc.any(unknown).as_py():
@@ -168,7 +169,3 @@ def _as_text(dtype: str) -> bool:
     """Whether category values of this type are kept as text in JSON."""
     kind = arrow_type(dtype)
     return not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _without_nan(array: pa.Array) -> pa.Array:
-    return pc.if_else(pc.is_nan(array), None, array) if pa.types.is_floating(array.type) else array

@@ -59,10 +59,10 @@ def show(value: pa.Scalar) -> str:
 
 
 def without_nan(array: pa.Array) -> pa.Array:
-    """Floating-point NaN as null; other types as they are."""
+    """Floating-point NaN as null and -0.0 as 0.0, which Arrow's look-ups tell apart; other types as they are."""
     if not pa.types.is_floating(array.type):
         return array
-    return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), pc.add(array, pa.scalar(0.0, array.type)))
 
 
 def refuse_infinity(array: pa.Array, name: str, place: Place) -> None:

@@ -151,3 +151,11 @@ def test_ids_are_regenerated() -> None:
     codec = fitted(table)
     decoded = codec.decode(Encoded(np.zeros((3, 1), np.int32), np.zeros((3, 1))), first=7)
     assert decoded.column("customer_id").to_pylist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize("options", [{}, {"categorical": ["x"]}])
+def test_negative_zero_is_zero(options: dict[str, object]) -> None:
+    table = pa.table({"x": pa.array([0.0, -0.0, 1.5, float("nan")] * 100)})
+    assert there_and_back(table, **options)["x"].to_pylist() == [0.0, 0.0, 1.5, None] * 100
+    codec = fitted(pa.table({"x": [0.0, 1.5] * 100}), **options)
+    codec.encode(pa.RecordBatch.from_pydict({"x": [-0.0]}))
