@@ -17,7 +17,7 @@ Place = Callable[[int], str]  # from a row's index in the batch to where that ro
 def conform(batch: pa.RecordBatch, schema: Schema, place: Place | None = None) -> pa.RecordBatch:
     """The batch with the schema's columns, in its order and types; NaN becomes missing, other columns are left out.
 
-    An id column that the batch lacks is all missing, as ids are never learnt. ``place`` says where a row stands
+    Ids, which are never learnt, are all missing: what is not kept cannot leak. ``place`` says where a row stands
     (``lambda i: source.place(first_row + i)``).
 
     Raises UserError for a missing column, a value that its column's type cannot hold without loss, or an infinity.
@@ -26,12 +26,12 @@ def conform(batch: pa.RecordBatch, schema: Schema, place: Place | None = None) -
     arrays = []
     for column in schema.columns:
         kind = arrow_type(column.dtype)
-        if column.name in batch.schema.names:
+        if column.kind == "id":
+            array = pa.nulls(batch.num_rows, kind)
+        elif column.name in batch.schema.names:
             array = cast(batch.column(column.name), kind, column.name, place)
             if column.kind == "numerical":
                 refuse_infinity(array, column.name, place)
-        elif column.kind == "id":
-            array = pa.nulls(batch.num_rows, kind)
         else:
             raise UserError(f"column '{column.name}' is missing.{nearest(column.name, batch.schema.names)}")
         arrays.append(array)

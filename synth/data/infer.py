@@ -148,6 +148,9 @@ def _decide(profile: Profile, is_target: bool, notes: list[str]) -> Column:
         dtype = profile.text.arrow_type
     elif pa.types.is_null(dtype):
         dtype = pa.string()
+    elif kind == "id" and not pa.types.is_string(dtype) and dtype != pa.int64():
+        notes.append(f"column '{name}' holds {dtype}; its ids are made anew as int64, which no row number overflows")
+        dtype = pa.int64()
     return Column(name=name, kind=kind, dtype=str(dtype), nullable=profile.missing > 0, decimals=decimals)
 
 
