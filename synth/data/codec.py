@@ -14,9 +14,9 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtri
 
-from synth.data.columns import Categories, Coder, Numbers
+from synth.data.columns import Categories, Coder, Numbers, as_text
 from synth.data.conform import without_nan
-from synth.data.numbers import Lattice, LatticeFit
+from synth.data.numbers import Lattice, LatticeFit, ticks
 from synth.data.schema import Column, Schema, arrow_type
 from synth.data.sketch import Counter, QuantileSketch
 from synth.generators.layout import Encoded, Layout
@@ -138,12 +138,14 @@ class _ColumnFit:
         return distance if lattice.decimals is None else np.rint(distance / lattice.step)
 
     def _categories(self, values: pa.Array, counts: np.ndarray, *, ordered: bool) -> Categories:
-        dtype = arrow_type(self.column.dtype)
-        plain = pa.types.is_boolean(dtype) or pa.types.is_integer(dtype) or pa.types.is_floating(dtype)
+        if as_text(arrow_type(self.column.dtype)):
+            values = values.cast(pa.string())
+        elif pa.types.is_temporal(values.type):
+            values = ticks(values)
         return Categories(
             name=self.name,
             dtype=self.column.dtype,
-            values=(values if plain else values.cast(pa.string())).to_pylist(),
+            values=values.to_pylist(),
             ordered=ordered,
             missing=self.missing > 0,
             counts=[*counts.tolist(), *([self.missing] if self.missing else [])],
@@ -193,5 +195,5 @@ class _ColumnFit:
 
 
 def _fresh_ids(column: Column, first: int, rows: int) -> pa.Array:
-    """Row numbers in the id column's type: unique, and no trace of a real id."""
+    """Row numbers as whole numbers or as text: unique, and no trace of a real id."""
     return pa.array(np.arange(first, first + rows)).cast(arrow_type(column.dtype))

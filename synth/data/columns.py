@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from synth.data.conform import without_nan
+from synth.data.conform import show, without_nan
 from synth.data.numbers import Lattice
 from synth.data.schema import arrow_type
 from synth.errors import UserError
@@ -33,7 +33,8 @@ class _Coder(BaseModel):
 class Categories(_Coder):
     """Each distinct value is a state; missing is one more, the last.
 
-    ``values`` are in order of size for ordered columns, else of falling frequency. ``counts`` has one entry a state.
+    ``values`` are in order of size for ordered columns, else of falling frequency; moments are ticks since 1970, as text
+    can spell neither all years nor be read back at both ends of the nanoseconds. ``counts`` has one entry a state.
     Beyond DIGIT states, state s is the two cells s // base and s % base.
     """
 
@@ -52,7 +53,9 @@ class Categories(_Coder):
 
     @cached_property
     def _states(self) -> pa.Array:
-        return pa.array(self.values, type=pa.string() if _as_text(self.dtype) else None).cast(arrow_type(self.dtype))
+        kind = arrow_type(self.dtype)
+        # Arrow takes whole numbers for moments as they are, but no text for decimals.
+        return pa.array(self.values, type=pa.string()).cast(kind) if as_text(kind) else pa.array(self.values, type=kind)
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -71,7 +74,7 @@ class Categories(_Coder):
         state = pc.index_in(array, value_set=self._states, skip_nulls=True)
         unknown = pc.and_not(state.is_null(), array.is_null())
         if pc.any(unknown).as_py():
-            value = array.filter(unknown)[0].as_py()
+            value = show(array.filter(unknown)[0])
             raise UserError(f"column {self.name!r}: the value {value!r} does not occur in the training rows")
         if array.null_count and not self.missing:
             raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
@@ -134,8 +137,8 @@ class Numbers(_Coder):
             raise UserError(f"column {self.name!r}: missing values do not occur in the training rows")
         outside = ~gone & ((k < self.knots[0]) | (k > self.knots[-1]))
         if outside.any():
-            value = array[int(outside.argmax())].as_py()
-            raise UserError(f"column {self.name!r}: {value!r} lies outside the range of the training rows")
+            value = show(array[int(outside.argmax())])
+            raise UserError(f"column {self.name!r}: {value} lies outside the range of the training rows")
         value = np.interp(k, self.knots, self.normal)
         if not self.cells:
             return np.empty((len(k), 0), np.int32), value[:, None]
@@ -165,7 +168,6 @@ class Numbers(_Coder):
 Coder = Annotated[Categories | Numbers, Field(discriminator="how")]
 
 
-def _as_text(dtype: str) -> bool:
-    """Whether category values of this type are kept as text in JSON."""
-    kind = arrow_type(dtype)
-    return not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
+def as_text(kind: pa.DataType) -> bool:
+    """Whether category values of this type are kept as text in JSON: strings and decimals are."""
+    return bool(pa.types.is_string(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind))

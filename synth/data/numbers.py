@@ -79,13 +79,18 @@ class LatticeFit:
 def whole_numbers(array: pa.Array, decimals: int) -> tuple[np.ndarray, np.ndarray]:
     """(int64 values · 10^decimals, boolean missing) of an Arrow array of numbers or dates; 0 where missing."""
     if pa.types.is_temporal(array.type):
-        array = pc.cast(array, pa.int32() if pa.types.is_date32(array.type) else pa.int64())
+        array = ticks(array)
     elif decimals or not pa.types.is_integer(array.type):
         floats = _float64(array)
         missing = np.isnan(floats)
         return np.rint(np.where(missing, 0, floats) * 10.0**decimals).astype(np.int64), missing
     missing = array.is_null().to_numpy(zero_copy_only=False)
     return array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64), missing
+
+
+def ticks(array: pa.Array) -> pa.Array:
+    """Dates and timestamps as int64: their units since 1970."""
+    return (array.cast(pa.int32()) if pa.types.is_date32(array.type) else array).cast(pa.int64())
 
 
 def _float64(array: pa.Array) -> np.ndarray:
