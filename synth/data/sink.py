@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from cluster import storage
+from synth.data.conform import without_nan
 from synth.errors import UserError
 
 
@@ -23,26 +26,38 @@ class Writer(Protocol):
 
 
 class _Ndjson:
-    """One JSON object a line; dates and decimals as text, missing as null."""
+    """One JSON object a line; dates and decimals as text, missing as null, numbers to their last digit."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        self._sink = sink
-        self._text = [pa.types.is_temporal(t) or pa.types.is_decimal(t) for t in schema.types]
+        self._sink, self._names = sink, schema.names
+        self._object = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        columns = [c.cast(pa.string()) if text else c for c, text in zip(batch.columns, self._text, strict=True)]
-        frame = pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pandas(types_mapper=_nullable)
-        self._sink.write(frame.to_json(orient="records", lines=True, double_precision=15, force_ascii=False).encode())
+        columns = [_jsonable(name, c).to_pylist() for name, c in zip(self._names, batch.columns, strict=True)]
+        lines = (self._object(dict(zip(self._names, row, strict=True))) + "\n" for row in zip(*columns, strict=True))
+        self._sink.write("".join(lines).encode())
 
     def close(self) -> None:
         pass
 
 
-def _nullable(dtype: pa.DataType) -> Any:
-    """pandas types that keep integers with missing values whole."""
-    import pandas as pd
+def _jsonable(name: str, column: pa.Array) -> pa.Array:
+    if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type):
+        return _spelt(name, column)
+    if pa.types.is_floating(column.type):
+        if pc.any(pc.is_inf(column)).as_py():
+            raise UserError(f"column {name!r} holds infinities, which JSON has no number for; write parquet or arrow")
+        # By way of text a float32 keeps its own digits: 0.1, and not 0.10000000149011612.
+        return without_nan(column.cast(pa.string()).cast(pa.float64()))
+    return column
 
-    return pd.ArrowDtype(dtype)
+
+def _spelt(name: str, column: pa.Array) -> pa.Array:
+    """Moments or decimals as text; UserError for a moment that has none, tens of thousands of years away."""
+    text = column.cast(pa.string())
+    if pc.any(pc.starts_with(text, "<")).as_py():
+        raise UserError(f"column {name!r} holds moments in years that text has no spelling for; write parquet or arrow")
+    return text
 
 
 class _Csv:
@@ -54,6 +69,9 @@ class _Csv:
         self._writer = pyarrow.csv.CSVWriter(sink, self._schema)
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
+        for name, column in zip(self._schema.names, batch.columns, strict=True):
+            if pa.types.is_temporal(column.type):  # which the writer spells itself, but without a check
+                _spelt(name, pa.array(pc.min_max(column).values(), column.type))
         self._writer.write_batch(batch.cast(self._schema))
 
     def close(self) -> None:

@@ -60,3 +60,33 @@ def test_formats_by_name() -> None:
         sink.format_of("-", None)
     with pytest.raises(UserError, match="xlsx"):
         sink.format_of("a", "xlsx")
+
+
+@pytest.mark.parametrize("format", sink.FORMATS)
+def test_numbers_keep_every_digit(tmp_path: Path, format: str) -> None:
+    x = [1.2345678901234567e-10, 0.1 + 0.2, -1.7976931348623157e308, 5e-324, None]
+    small = pa.array([0.1, -3.4028235e38, 1e-40, 16777216, None], pa.float32())
+    table = pa.table({"x": x, "f": small, "n": pa.array([2**63 - 1, -(2**63), 0, 1, None])})
+    out = tmp_path / f"t.{format}"
+    sink.write(table.to_batches(), table.schema, str(out), format)
+    back = open_source(out).table()
+    assert back["x"].to_pylist() == x and back["n"].equals(table["n"])
+    assert back["f"].cast(pa.float32()).combine_chunks().equals(small)
+
+
+def test_json_lines_are_json(tmp_path: Path) -> None:
+    out = tmp_path / "t.ndjson"
+    table = pa.table({"x": [float("nan"), 0.1], "é": ['"\n', "ü"], "f": pa.array([0.1, None], pa.float32())})
+    sink.write(table.to_batches(), table.schema, str(out), "ndjson")
+    assert out.read_text() == '{"x": null, "é": "\\"\\n", "f": 0.1}\n{"x": 0.1, "é": "ü", "f": null}\n'
+    infinite = pa.table({"x": [float("inf")]})
+    with pytest.raises(UserError, match=r"'x'.*infinit.*parquet"):
+        sink.write(infinite.to_batches(), infinite.schema, str(out), "ndjson")
+
+
+@pytest.mark.parametrize("format", ["csv", "ndjson"])
+def test_moments_that_text_cannot_spell_are_refused(tmp_path: Path, format: str) -> None:
+    table = pa.table({"t": pa.array([0, None, 10**14], pa.timestamp("s"))})
+    with pytest.raises(UserError, match=r"'t'.*parquet"):
+        sink.write(table.to_batches(), table.schema, str(tmp_path / "t"), format)
+    assert list(tmp_path.iterdir()) == []
