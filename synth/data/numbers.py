@@ -2,11 +2,13 @@
 
 Integers, decimals and dates live on a lattice: every observed value is ``(origin + step · k) / 10^decimals`` with a whole
 k. The codec computes with k, which float64 holds exactly for spans below 2^53 whatever the magnitude (nanoseconds since
-1970 are beyond 2^60), and rounds decoded numbers back onto the lattice. Continuous columns pass through unchanged.
+1970 are beyond 2^60), and rounds decoded numbers back onto the lattice. Inference refuses what spans more steps.
+Continuous columns pass through unchanged.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -15,6 +17,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from synth.data.schema import Column, arrow_type
+from synth.errors import UserError
+
+EXACT = 2**53  # whole numbers up to here are exact as doubles
 
 
 class Lattice(BaseModel):
@@ -36,14 +41,19 @@ class Lattice(BaseModel):
         if self.decimals is None:
             return _float64(array)
         whole, missing = whole_numbers(array, self.decimals)
-        return np.where(missing, np.nan, (whole - self.origin) / self.step)
+        # Divided as integers: a distance beyond 2^53 would lose its last digits on the way to float64.
+        distances = _distances(whole, self.origin, array.type, self.step)
+        k, rest = distances // self.step, distances % self.step
+        return np.where(missing, np.nan, k.astype(np.float64) + rest.astype(np.float64) / self.step)
 
     def to_arrow(self, k: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
         """Arrow array of ``dtype`` from float64 ``k``, rounded onto the lattice."""
         dtype = arrow_type(self.dtype)
         if self.decimals is None:
             return pa.array(k, type=pa.float64(), mask=missing).cast(dtype, safe=False)
-        whole = np.rint(k).astype(np.int64) * self.step + self.origin
+        # Modulo 2^64, as neither a distance between moments nor uint64 need fit an int64.
+        steps = np.rint(k).astype(np.int64).view(np.uint64) * np.uint64(self.step)
+        whole = (steps + np.uint64(self.origin % 2**64)).view(np.int64)
         if self.decimals == 0:
             integers = pa.array(whole, type=pa.int64(), mask=missing)
             return _from_int64(integers, dtype)
@@ -55,7 +65,7 @@ class LatticeFit:
     """Finds a column's lattice from batches: the origin is the first value, the step the greatest common divisor."""
 
     def __init__(self, column: Column) -> None:
-        self.column, self.origin, self.step = column, None, 0
+        self.column, self.origin, self.step, self.furthest = column, None, 0, 0
         self.decimals = 0 if column.kind == "datetime" else column.decimals
 
     origin: int | None
@@ -69,11 +79,33 @@ class LatticeFit:
         if len(present):
             if self.origin is None:
                 self.origin = int(present[0])
-            self.step = int(np.gcd(self.step, np.gcd.reduce(np.abs(present - self.origin))))
-        return np.where(missing, np.nan, whole - (self.origin or 0))
+            away = np.abs(_distances(present, self.origin, array.type))
+            self.step = math.gcd(self.step, int(np.gcd.reduce(away)))
+            self.furthest = max(self.furthest, int(away.max()))
+        distances = _distances(whole, self.origin or 0, array.type)
+        return np.where(missing, np.nan, distances.astype(np.float64))
 
     def finish(self) -> Lattice:
+        """Raises UserError for moments with more steps between them than a double tells apart."""
+        # Beyond 2^53 ticks a distance is rounded before it is divided by the step: that costs two binary digits.
+        limit = EXACT if self.furthest < EXACT else EXACT // 4
+        if self.furthest >= limit * max(self.step, 1):
+            raise UserError(
+                f"column '{self.column.name}' holds {self.column.dtype} moments that lie {self.furthest / self.step:.2g} "
+                f"steps of their resolution apart, more than a model tells apart: write it in a coarser unit, or leave "
+                f"it out with --exclude {self.column.name}."
+            )
         return Lattice(dtype=self.column.dtype, decimals=self.decimals, origin=self.origin or 0, step=max(self.step, 1))
+
+
+def _distances(whole: np.ndarray, origin: int, kind: pa.DataType, step: int = 1) -> np.ndarray:
+    """``whole - origin`` in int64, or in Python's integers where moments lie further apart (or their step is larger):
+    nanoseconds in 1677 and 2262 are 2^64 apart. Numbers never are, and uint64, which wraps around, wraps back."""
+    if pa.types.is_temporal(kind) and len(whole):
+        low, high = int(whole.min()) - origin, int(whole.max()) - origin
+        if low <= -(2**63) or high >= 2**63 or step >= 2**63:
+            return whole.astype(object) - origin
+    return whole - origin
 
 
 def whole_numbers(array: pa.Array, decimals: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 
 from synth.data.conform import Place, cast, refuse_infinity, show, without_nan
 from synth.data.hashing import hash_values
+from synth.data.numbers import EXACT
 from synth.data.schema import Kind, is_number
 from synth.data.sketch import DistinctSketch
 from synth.data.text_type import TextType, matches
 from synth.errors import UserError
 
 MOST_DECIMALS = 9
-EXACT = 2**53  # whole numbers up to here are exact as doubles
 NEARLY = 0.98  # of the values distinct: unique but for slips, and for the sketch's 0.4 %
 UUID = r"^\{?[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\}?$"
 ID_NAME = re.compile(r"(^|[^A-Za-z])([iI][dD]|[uU][uU][iI][dD]|[gG][uU][iI][dD])$|[a-z0-9](Id|ID)$")

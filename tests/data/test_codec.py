@@ -198,3 +198,34 @@ def test_few_values_at_the_ends_of_their_type(values: list[int], kind: pa.DataTy
     assert there_and_back(pa.table({"x": array}), **options)["x"].combine_chunks().equals(array)
     with pytest.raises(UserError, match="'x'"):  # and messages can name them, too
         fitted(pa.table({"x": array}), **options).encode(pa.record_batch({"x": pa.array([values[0] + 1], kind)}))
+
+
+YEARS = 3 * 365 * 86_400
+
+
+@pytest.mark.parametrize("rows", [3000, 20_000])  # each value kept, or the map through quantiles
+@pytest.mark.parametrize(
+    ("unit", "step", "span"),
+    [
+        ("ns", 1, 10**15),  # eleven days
+        ("ns", 1000, YEARS * 10**9),  # microseconds as pandas holds them: beyond 2^53 ticks, not steps
+        ("us", 1, YEARS * 10**6),
+        ("us", 1, 10 * YEARS * 10**6),
+        ("ns", 3600 * 10**9, 2**64 - 2 * 3600 * 10**9),  # from 1677 to 2262, further apart than an int64 says
+    ],
+)
+def test_moments_keep_their_resolution(rows: int, unit: str, step: int, span: int) -> None:
+    draw = np.random.default_rng(0)
+    start = -(2**63) + step if span > 2**62 else 1_600_000_000 * (10**9 if unit == "ns" else 10**6)
+    k = draw.integers(0, span // step, rows, endpoint=True).tolist()
+    array = pa.array([start + i * step for i in k] + [start, start + span // step * step, None], pa.timestamp(unit))
+    back = there_and_back(pa.table({"t": array}))["t"].combine_chunks()
+    assert back.equals(array)
+
+
+@pytest.mark.parametrize("span", [YEARS * 10**9, 2**64 - 10])
+def test_moments_too_fine_for_a_double_are_refused(span: int) -> None:
+    k = np.random.default_rng(0).integers(0, span, 3000, dtype=np.uint64).tolist()
+    array = pa.array([i - 2**63 + 5 for i in k], pa.timestamp("ns"))
+    with pytest.raises(UserError, match=r"'t' holds timestamp\[ns\].*coarser unit.*--exclude t"):
+        fitted(pa.table({"t": array}))
