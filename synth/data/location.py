@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.fs
 from fsspec.implementations.arrow import ArrowFSWrapper
 
+from cluster.location import is_remote, resolve, scrub, without_credentials
 from synth.data.schema import nearest
 from synth.errors import UserError
 
@@ -31,8 +30,6 @@ FORMATS = {
     ".json": "ndjson",
 }
 COMPRESSED = (".gz", ".bz2", ".zst")
-# These PyArrow reads by itself; any other scheme is fsspec's.
-ARROW_SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,9 @@ class Files:
     notes: tuple[str, ...] = ()
 
     def name(self, path: str) -> str:
-        """The path as messages show it, with its scheme."""
-        return self.prefix + path
+        """The path as messages and releases show it: with its scheme, without credentials."""
+        # fsspec's paths on the web are whole URIs.
+        return without_credentials(path if "://" in path else self.prefix + path)
 
     def open(self, path: str, *, decompress: bool = True) -> pa.NativeFile:
         return self.filesystem.open_input_stream(path, compression="detect" if decompress else None)
@@ -74,7 +72,7 @@ def reading(name: str) -> Iterator[None]:
             f"{name}: reading it is not permitted. Give yourself read access or name another file."
         ) from error
     except (pa.ArrowException, OSError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = scrub(str(error).strip().splitlines()[0].rstrip("."))
         raise UserError(
             f"{name}: cannot be read ({reason}). It may be truncated or damaged: write it again."
         ) from error
@@ -109,7 +107,9 @@ def find(location: str | Path | Sequence[str | Path]) -> Files:
 
 
 def _find_one(location: str) -> Files:
-    storage, path, prefix = _storage(location)
+    storage, filesystem, path = _storage(location)
+    prefix = f"{location.partition('://')[0]}://" if is_remote(location) else ""
+    location = without_credentials(location)
     with reading(location):
         if storage.isdir(path):
             paths = sorted(storage.find(path))
@@ -124,32 +124,32 @@ def _find_one(location: str) -> Files:
         raise UserError(_nothing(storage, path, location, folder, skipped))
     formats = {_format(p): p for p in reversed(known)}
     if None in formats:
-        raise UserError(f"{formats[None]}: unknown format. Known endings: {', '.join(FORMATS)} (text also .gz).")
+        odd = without_credentials(formats[None])
+        raise UserError(f"{odd}: unknown format. Known endings: {', '.join(FORMATS)} (text also .gz).")
     if len(formats) > 1:
         raise UserError(
-            f"{location} mixes formats ({' and '.join(sorted(formats.values()))}): "
+            f"{location} mixes formats ({' and '.join(map(without_credentials, sorted(formats.values())))}): "
             "name one kind with a glob such as '*.parquet'."
         )
-    for one in known:
-        with reading(prefix + one):
-            if storage.size(one) == 0:
-                raise UserError(f"{prefix}{one}: the file is empty (0 bytes). Write it again or leave it out.")
     notes = (f"{location}: left out files of unknown format: {', '.join(skipped)}",) if skipped else ()
-    arrow = storage.fs if isinstance(storage, ArrowFSWrapper) else pa.fs._ensure_filesystem(storage)
-    return Files(tuple(known), _format(known[0]) or "", arrow, prefix, folder, notes)
+    files = Files(tuple(known), _format(known[0]) or "", filesystem, prefix, folder, notes)
+    for one in known:
+        with reading(files.name(one)):
+            if storage.size(one) == 0:
+                raise UserError(f"{files.name(one)}: the file is empty (0 bytes). Write it again or leave it out.")
+    return files
 
 
-def _storage(location: str) -> tuple[Any, str, str]:
-    """The fsspec file system of a location, the path in it, and the prefix that messages put before paths."""
-    scheme, separator, _ = location.partition("://")
+def _storage(location: str) -> tuple[Any, pa.fs.FileSystem, str]:
+    """The file system of a location as fsspec and as Arrow know it, and the path in it."""
     try:
-        if separator and scheme in ARROW_SCHEMES:
-            arrow, path = pa.fs.FileSystem.from_uri(location)
-            return ArrowFSWrapper(arrow), path, f"{scheme}://"
-        storage, path = fsspec.core.url_to_fs(location if separator else os.path.expanduser(location))
-    except (ValueError, ImportError, OSError) as error:
-        raise UserError(f"{location}: this storage cannot be reached ({error}).") from error
-    return storage, path, f"{scheme}://" if separator and scheme != "file" else ""
+        filesystem, path = resolve(location)
+    except OSError as error:
+        name, reason = without_credentials(location), scrub(str(error))
+        raise UserError(f"{name}: this storage cannot be reached ({reason}).") from error
+    if isinstance(filesystem, pa.fs.PyFileSystem):  # Arrow's view of one of fsspec's
+        return filesystem.handler.fs, filesystem, path
+    return ArrowFSWrapper(filesystem), filesystem, path
 
 
 def _hidden(relative: str) -> bool:

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
 
 import pyarrow as pa
 
+from cluster.location import without_credentials
 from synth.data.arrow_files import ArrowFiles
 from synth.data.csv_files import CsvFiles
 from synth.data.location import Files, find, reading
@@ -125,9 +126,10 @@ def open_source(
     differing schemas, with duplicate or empty column names, or a CSV column of numbers with text in it.
     """
     reader: Reader
-    if isinstance(location, str | Path | Sequence):
+    if isinstance(location, str | Path) or _are_paths(location):
         files = find(location)
-        name = str(location) if isinstance(location, str | Path) else f"{files.name(files.paths[0])} and others"
+        one = isinstance(location, str | Path)
+        name = without_credentials(str(location)) if one else f"{files.name(files.paths[0])} and others"
         if files.format == "csv":
             reader = CsvFiles(files, columns, batch_rows, as_text)
         elif files.format == "ndjson":
@@ -136,12 +138,27 @@ def open_source(
             reader = ArrowFiles(files, columns, batch_rows)
         source = Source(name, reader, files)
     else:
-        table = location if isinstance(location, pa.Table) else _from_pandas(location)
+        table = location if isinstance(location, pa.Table) else _from_pandas(_frame(location))
         check_names(table.column_names, "the table")
         source = Source("the table", _Memory(table, columns, batch_rows), None)
     if source.rows() == 0:
         raise UserError(f"{source.location}: holds column names but no rows. Give a table with data.")
     return source
+
+
+def _are_paths(location: object) -> TypeGuard[Sequence[str | Path]]:
+    return isinstance(location, list | tuple) and all(isinstance(one, str | Path) for one in location)
+
+
+def _frame(location: object) -> pd.DataFrame:
+    import pandas as pd
+
+    if not isinstance(location, pd.DataFrame):
+        raise UserError(
+            f"a table cannot be a {type(location).__name__}: give a path or URI, a list of them, a pandas DataFrame "
+            "(pandas.DataFrame(...) makes one from arrays and dicts) or a pyarrow Table."
+        )
+    return location
 
 
 def _from_pandas(frame: pd.DataFrame) -> pa.Table:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
+import http.server
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -216,8 +220,38 @@ def test_places_that_are_not_there(tmp_path: Path) -> None:
         with pytest.raises(UserError) as raised:
             open_source(tmp_path / where)
         assert message in str(raised.value)
-    with pytest.raises(UserError, match="storage cannot be reached"):
+    with pytest.raises(UserError, match="not an address that can be read"):
         open_source("nowhere://bucket/t.csv")
+
+
+def test_credentials_in_an_address_stay_out_of_messages_and_notes(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    (tmp_path / "t.csv").write_text("1,y\n1,2\n3,n.a.\n" + "1,2\n" * 30)
+    (tmp_path / "u.csv").write_text("1,y\n1,2\n3,4\n")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        source = open_source(f"http://me:hunter2@{address}/u.csv")
+        assert source.table()["y"].to_pylist() == [2, 4]
+        assert source.location == f"http://{address}/u.csv"
+        assert source.place(0) == f"http://{address}/u.csv, row 1"
+        said = [*source.notes]
+        for name in ("t.csv", "gone.csv", "t.xlsx"):
+            with pytest.raises(UserError, match=address) as raised:
+                open_source([f"http://me:hunter2@{address}/{name}"])
+            said.append(str(raised.value))
+        server.shutdown()
+    with pytest.raises(UserError) as raised:
+        open_source("nowhere://me:hunter2@bucket/t.csv")
+    said.append(str(raised.value))
+    assert len(said) == 5 and not any("hunter2" in text or "me:" in text for text in said)
+
+
+@pytest.mark.parametrize("table", [np.zeros((3, 2)), {"a": [1]}, None, 7, b"t.csv", [1, 2], object()])
+def test_what_is_no_table_is_named_with_what_is(table: object) -> None:
+    with pytest.raises(UserError, match=rf"{type(table).__name__}.*pandas"):
+        open_source(table)  # type: ignore[arg-type]
 
 
 def test_unreadable_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
