@@ -130,9 +130,11 @@ def _decide(profile: Profile, is_target: bool, notes: list[str]) -> Column:
         notes.append(f"column '{name}' has no values: its samples are missing, too")
     if kind == "numerical":
         if profile.too_fine:
+            what = "decimals" if pa.types.is_decimal(dtype) else "whole numbers"
+            far = "more than 2^51 units of its last place" if what == "decimals" else "more than 2^53 apart"
             raise UserError(
-                f"column '{name}' holds whole numbers from {profile.minimum} to {profile.maximum}, more than 2^53 "
-                f"apart, which no model tells apart: if it identifies rows, name it with --id {name}; if it is a "
+                f"column '{name}' holds {what} from {profile.minimum} to {profile.maximum}, {far}, which no model "
+                f"tells apart: if it identifies rows, name it with --id {name}; if it is a "
                 f"category, with --categorical {name}; or leave it out with --exclude {name}."
             )
         decimals = profile.decimals

@@ -109,7 +109,10 @@ class Profile:
         """Whether a whole or decimal number's range has more steps than a double tells apart."""
         if self.minimum is None or self.maximum is None or pa.types.is_floating(self.dtype):
             return False
-        return bool((self.maximum - self.minimum) * 10 ** (self.decimals or 0) >= EXACT)
+        if pa.types.is_decimal(self.dtype):
+            # A decimal goes through a double, and its scaling rounds once more: that takes two binary digits.
+            return bool(max(abs(self.minimum), abs(self.maximum)) * 10 ** (self.decimals or 0) >= EXACT // 4)
+        return bool(self.maximum - self.minimum >= EXACT)
 
     @property
     def looks_like_id(self) -> bool:

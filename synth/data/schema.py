@@ -149,9 +149,12 @@ def arrow_type(spelling: str) -> pa.DataType:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type in which batches carry a column: dictionaries decoded, one type for all widths of string."""
+    """The type in which batches carry a column: dictionaries decoded, one type for all widths of string, and no
+    half floats, with which Arrow does not compute."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
+    if pa.types.is_float16(kind):
+        return pa.float32()
     return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
 
 

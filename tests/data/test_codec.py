@@ -52,6 +52,7 @@ def rows(n: int = 600) -> dict[str, pa.Array]:
         "moment": pa.array(1_700_000_000_000_000_000 + draw.integers(0, 10**6, n) * 10**9, pa.timestamp("ns")),
         "constant": pa.array(["x"] * n),
         "nothing": pa.nulls(n, pa.string()),
+        "dear": pa.array([decimal.Decimal(2**51 - 1 - int(x)) / 1000 for x in draw.integers(0, 10**15, n)]),
         "price": pa.array([decimal.Decimal(int(x)) / 4 for x in draw.integers(0, 10**5, n)], pa.decimal128(12, 2)),
     }
 

@@ -143,6 +143,10 @@ def test_what_cannot_be_learnt_is_refused_with_place_and_remedy() -> None:
     assert "--id c" in message
     assert "--categorical c" in message
     assert column_of(wide, categorical=["c"]).kind == "categorical"
+    huge = [Decimal(i) / 100 + 10**15 for i in range(N)]  # 2 places more than a double holds up there
+    assert "decimals from 1000000000000000.00 to 1000000000000001.99" in (message := refusal(huge))
+    assert "2^51" in message
+    assert column_of([value - 10**15 for value in huge]).decimals == 2
     for nested in ([[1]] * N, [{"a": 1}] * N, [b"x"] * N):
         assert "column 'c' holds" in (message := refusal(nested))
         assert "--exclude c" in message

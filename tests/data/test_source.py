@@ -77,6 +77,15 @@ def test_hive_folders_become_columns(tmp_path: Path) -> None:
     assert open_source(tmp_path).table().to_pydict() == {"x": [20, 21], "year": [2020, 2021]}
 
 
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+def test_half_floats_arrive_as_floats(tmp_path: Path, name: str) -> None:
+    table = pa.table({"h": pa.array(np.array([0.5, -2, np.nan], np.float16)), "n": [1, 2, 3]})
+    {"t.parquet": pq.write_table, "t.arrow": feather.write_feather}[name](table, tmp_path / name)
+    for source in (open_source(tmp_path / name), open_source(table)):
+        assert source.schema.field("h").type == pa.float32()
+        assert source.table()["h"].to_pylist()[:2] == [0.5, -2]
+
+
 def test_tables_in_memory() -> None:
     frame = pd.DataFrame({"c": pd.Categorical(["u", "v", "u"]), "x": [1.0, None, 3.0]}, index=[7, 8, 9])
     source = open_source(frame)
