@@ -53,6 +53,7 @@ class TextType:
     _stamps: int = 0
     _zoned: int = 0
     _fraction_digits: int = 0
+    _years: tuple[str, str] = ("9999", "0000")
     _whole: bool = True
     _padded: bool = False
     _wide: bool = False
@@ -111,6 +112,8 @@ class TextType:
             digits = pc.extract_regex(unique.filter(pa.array(stamp)), r"\.(?P<d>\d+)")
             longest = pc.max(pc.utf8_length(pc.struct_field(digits, "d"))).as_py()
             self._fraction_digits = max(self._fraction_digits, longest or 0)
+            years = pc.min_max(pc.utf8_slice_codeunits(unique.filter(pa.array(stamp)), 0, 4)).as_py()
+            self._years = min(self._years[0], years["min"]), max(self._years[1], years["max"])
 
     def _count(
         self, tally: _Tally, fits: np.ndarray, times: np.ndarray, unique: pa.Array, strings: pa.Array, first_row: int
@@ -137,6 +140,8 @@ class TextType:
         if self._stamps == 0:
             return pa.date32()
         unit = ("s", "ms", "us", "ns")[-(-self._fraction_digits // 3)]
+        if unit == "ns" and not "1677" < self._years[0] <= self._years[1] < "2262":
+            return pa.string()  # an int64 of nanoseconds reaches no further, and no coarser unit keeps all digits
         if self._zoned == 0:
             return pa.timestamp(unit)
         # Instants and local times do not compare, so a column of both stays words.

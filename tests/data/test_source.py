@@ -132,6 +132,14 @@ def test_csv_types_come_from_all_values(tmp_path: Path) -> None:
     assert open_source(path, as_text=["whole"]).table()["whole"].to_pylist() == ["1", "NA", "3"]
 
 
+def test_no_unit_holds_nanoseconds_of_all_years(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("old,new\n" + "1500-01-01 10:00:00.1234567,2024-01-01 10:00:00.1234567\n" * 3)
+    source = open_source(path)
+    assert [str(f.type) for f in source.schema] == ["string", "timestamp[ns]"]
+    assert source.table()["old"][0].as_py() == "1500-01-01 10:00:00.1234567"
+
+
 def test_number_column_with_text_in_row_40000(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     rows = [f"{i},{i}" for i in range(50_000)]
