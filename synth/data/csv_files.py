@@ -9,6 +9,7 @@ Namibia's code and "no basement" survive; nothing is lost either way.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -26,6 +27,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 BLOCK = 4 << 20  # bytes; a row must fit in one block
 HEAD = 1 << 20
+SEP_LINE = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)  # which Excel reads and writes
+QUOTED = re.compile(rb'(?:^|(?<=[,;\t|\n]))"(?:[^"]|"")*"')
 
 
 class CsvFiles:
@@ -39,7 +42,7 @@ class CsvFiles:
         self.batch_rows = batch_rows
         self.counts: list[int] = []
         self.notes: list[str] = []
-        self._parsing: dict[str, pacsv.ParseOptions] = {}
+        self._parsing: dict[str, tuple[pacsv.ReadOptions, pacsv.ParseOptions]] = {}
         header: list[str] = []
         for path in files.paths:
             names, self._parsing[path] = _header(files, path)
@@ -63,6 +66,8 @@ class CsvFiles:
             self.counts.append(rows - start)
         for name, kind in types.items():
             self._check(name, kind)
+            if kind.doubt is not None:
+                self.notes.append(f"column '{name}' {kind.doubt}; it was taken as categories")
         self.schema = pa.schema([(name, kind.arrow_type) for name, kind in types.items()])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -82,9 +87,8 @@ class CsvFiles:
                     yield block.slice(start, self.batch_rows)
 
     def _read(self, path: str, convert: pacsv.ConvertOptions) -> Iterator[pa.RecordBatch]:
-        read = pacsv.ReadOptions(block_size=BLOCK)
         with reading(self.files.name(path)), _decoding(self.files, path), self.files.open(path) as stream:
-            yield from pacsv.open_csv(stream, read, self._parsing[path], convert)
+            yield from pacsv.open_csv(stream, *self._parsing[path], convert)
 
     def _check(self, name: str, kind: TextType) -> None:
         if (odd := kind.odd) is not None:
@@ -96,22 +100,28 @@ class CsvFiles:
             )
 
 
-def _header(files: Files, path: str) -> tuple[list[str], pacsv.ParseOptions]:
-    """The column names of a file's first line, and how its fields are separated."""
+def _header(files: Files, path: str) -> tuple[list[str], tuple[pacsv.ReadOptions, pacsv.ParseOptions]]:
+    """The column names of a file's first line, where that is, and how its fields are separated."""
     name = files.name(path)
     with reading(name), files.open(path) as stream:
         head = stream.read(HEAD)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{name}: is UTF-16. Convert it first: iconv -f UTF-16 -t UTF-8 {name} > utf8.csv")
-    line = head.lstrip(b"\r\n").split(b"\n", 1)[0]
-    delimiter = "\t" if ".tsv" in path.lower() else ","
-    if delimiter.encode() not in line:
-        delimiter = next((sign for sign in ",;\t|" if sign.encode() in line), delimiter)
+    excel = SEP_LINE.match(head)
+    delimiter = excel[1].decode() if excel else _delimiter(head, "\t" if ".tsv" in path.lower() else ",")
+    read = pacsv.ReadOptions(block_size=BLOCK, skip_rows=1 if excel else 0)
     parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     with reading(name), _decoding(files, path), files.open(path) as stream:
-        names = pacsv.open_csv(stream, pacsv.ReadOptions(block_size=BLOCK), parse).schema.names
+        names = pacsv.open_csv(stream, read, parse).schema.names
     check_names(names, name)
-    return names, parse
+    return names, (read, parse)
+
+
+def _delimiter(head: bytes, usual: str) -> str:
+    """The sign that separates most names of the header; those in quotes are parts of a name."""
+    lines = QUOTED.sub(b"", head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")).split(b"\n", 2)[:2]
+    # Of equals it is the one that the next line has more of, else the first.
+    return max((usual, *",;\t|"), key=lambda sign: [line.count(sign.encode()) for line in lines])
 
 
 def _without(column: pa.Array, missing: Sequence[str]) -> pa.Array:

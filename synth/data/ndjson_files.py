@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
 from synth.data.location import Files, reading
 from synth.data.schema import check_names, chosen
+from synth.data.text_type import exact_as_double
 from synth.errors import UserError
 
 BLOCK = 4 << 20  # bytes read at a time
@@ -28,6 +31,8 @@ class NdjsonFiles:
         self.batch_rows = batch_rows
         self.counts: list[int] = []
         self.notes: list[str] = []
+        # Where a column has its first whole number that a double does not hold: fine unless fractions stand beside it.
+        wide: dict[str, tuple[str, int, int]] = {}
         schema = pa.schema([])
         for path in files.paths:
             rows = 0
@@ -38,9 +43,17 @@ class NdjsonFiles:
                     schema = pa.unify_schemas([schema, found], promote_options="permissive")
                 except pa.ArrowTypeError as error:
                     raise self._conflict(str(error)) from error
+                for name, (row, number) in _beyond_double(table, block).items():
+                    wide.setdefault(name, (path, rows + row, number))
                 rows += table.num_rows
             self.counts.append(rows)
         check_names(schema.names, files.name(files.paths[0]))
+        for name, (path, row, number) in wide.items():
+            if pa.types.is_floating(schema.field(name).type):
+                raise UserError(
+                    f"{files.name(path)}, row {row + 1}: column '{name}' would lose digits of {number} as a number "
+                    f"beside fractions, or beyond 64 bits: write it as a string."
+                )
         self._whole = schema
         self.schema = pa.schema([schema.field(c) for c in chosen(schema.names, columns, files.name(files.paths[0]))])
 
@@ -93,6 +106,29 @@ class NdjsonFiles:
                                 f"'{value}'. Write the column with one type."
                             )
         return UserError(f"{self.files.name(self.files.paths[0])}: cannot be read as JSON lines ({reason}).")
+
+
+def _beyond_double(table: pa.Table, block: bytes) -> dict[str, tuple[int, int]]:
+    """For each column of numbers the row (in the block) and value of the first whole number that a double changes."""
+    found: dict[str, tuple[int, int]] = {}
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_integer(field.type):
+            whole = column.fill_null(0).to_numpy()
+            changed = np.flatnonzero(~exact_as_double(whole))
+            if len(changed):
+                found[field.name] = int(changed[0]), int(whole[changed[0]])
+    # Arrow has rounded the others already: what the text says is looked up where it has so many digits.
+    floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
+    names = {json.dumps(name, ensure_ascii=plain) for name in floats for plain in (True, False)}
+    if names and re.search(rb"(?:%s)\s*:\s*-?\d{16}" % b"|".join(re.escape(n.encode()) for n in names), block):
+        # Python reads no number of thousands of digits; of so many the first tell enough.
+        records = (json.loads(x, parse_int=lambda digits: int(digits[:40])) for x in block.split(b"\n") if x.strip())
+        for row, record in enumerate(records):
+            for name in floats:
+                value = record.get(name)
+                if isinstance(value, int) and int(float(value)) != value:
+                    found.setdefault(name, (row, value))
+    return found
 
 
 def _no_dates(kind: pa.DataType) -> pa.DataType:

@@ -20,10 +20,13 @@ STAMP = DATE[:-1] + r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\
 ZONED = r"(Z|[+-]\d{2}:?\d{2})$"
 # Codes such as 01234 are names written with digits: reading them as numbers would lose the zero.
 PADDED = r"^0\d+$|^0[xX]"
-# More digits than an int64 holds: a float would lose some.
-WIDE = r"^[+-]?\d{19,}$"
+# Whole numbers that a double may not hold.
+LONG = r"^[+-]?\d{16,}$"
+DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
 # A column is meant to be numbers (or dates) if at least this share of its values are; the rest are then mistakes.
 MEANT = 0.9
+# From this share on it may be, which is worth a note.
+MAYBE = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class TextType:
     _years: tuple[str, str] = ("9999", "0000")
     _whole: bool = True
     _padded: bool = False
-    _wide: bool = False
+    _beyond_int64: bool = False
+    _beyond_double: bool = False  # whole numbers that an int64 holds and a double does not
+    _commas: int = 0
 
     def update(self, strings: pa.Array, first_row: int) -> None:
         """Look at one batch of strings (nulls are missing), whose first value stands in row ``first_row``."""
@@ -77,25 +82,40 @@ class TextType:
         self._count(self._number, number, times, unique, strings, first_row)
         self._whole = self._whole and bool(matches(trimmed, INTEGER)[number].all())
         self._padded = self._padded or bool(matches(trimmed, PADDED).any())
-        self._wide = self._wide or bool(matches(trimmed, WIDE).any())
+        self._measure(trimmed)
+        self._commas += int(times[matches(trimmed, DECIMAL_COMMA)].sum())
         self._booleans += int(times[matches(unique, BOOLEAN)].sum())
         self._dates(unique, times, strings, first_row)
 
     def _numbers_fast(self, present: pa.Array) -> bool:
         """Whether a whole batch casts to numbers; a column of numbers never leaves this path."""
         try:
-            present.cast(pa.int64())
+            whole = present.cast(pa.int64()).to_numpy()
+            self._beyond_double = self._beyond_double or not bool(exact_as_double(whole).all())
         except pa.ArrowInvalid:
             try:
                 present.cast(pa.float64())
             except pa.ArrowInvalid:
                 return False
             self._whole = False
-            long = present.filter(pc.greater_equal(pc.binary_length(present), 19))
-            self._wide = self._wide or bool(matches(long, WIDE).any())
+            self._measure(present.filter(pc.greater_equal(pc.binary_length(present), 16)))
         zero = present.filter(pc.starts_with(present, "0"))
         self._padded = self._padded or bool(matches(zero, PADDED).any())
         return True
+
+    def _measure(self, strings: pa.Array) -> None:
+        """Note whole numbers that lose digits in a double, and those that an int64 does not hold either."""
+        if self._beyond_int64:
+            return
+        for digits in strings.filter(pa.array(matches(strings, LONG))).to_pylist():
+            number = int(digits[:40])  # enough to tell; Python refuses to read thousands
+            self._beyond_int64 = self._beyond_int64 or not -(2**63) <= number < 2**63
+            self._beyond_double = self._beyond_double or int(float(number)) != number
+
+    @property
+    def wide(self) -> bool:
+        """Whether no type of number holds every digit: whole numbers beyond int64, or beyond 2^53 beside fractions."""
+        return self._beyond_int64 or (self._beyond_double and not self._whole)
 
     def _dates(self, unique: pa.Array, times: np.ndarray, strings: pa.Array, first_row: int) -> None:
         date, stamp = matches(unique, DATE), matches(unique, STAMP)
@@ -126,7 +146,7 @@ class TextType:
     @property
     def arrow_type(self) -> pa.DataType:
         """The narrowest type that holds every value without loss; string where there is none or nothing was seen."""
-        if self.values == 0 or self._padded or self._wide:
+        if self.values == 0 or self._padded or self.wide:
             return pa.string()
         if self._number.count == self.values:
             return pa.int64() if self._whole else pa.float64()
@@ -153,9 +173,27 @@ class TextType:
         return self._date.first_other
 
     @property
+    def doubt(self) -> str | None:
+        """Why a column that became words may have been meant as numbers; None where nothing speaks for it."""
+        if self.values == 0 or self._padded or not pa.types.is_string(self.arrow_type):
+            return None
+        if self.wide and self._number.count == self.values:
+            return "holds whole numbers of more digits than numbers keep here"
+        if self._commas >= MAYBE * self.values:
+            return "writes numbers with a decimal comma; written with a point they are numbers"
+        if self._number.count >= MAYBE * self.values:
+            assert self._number.first_other is not None
+            other = self._number.first_other[1]
+            return (
+                f"holds numbers in {self._number.count / self.values:.0%} of its values and words such as '{other}' in "
+                "the rest; with these cells empty it is a column of numbers"
+            )
+        return None
+
+    @property
     def odd(self) -> Odd | None:
         """The first value out of line in a column that is meant to hold numbers or dates; None if all is well."""
-        if self._padded or self._wide:
+        if self._padded or self.wide:
             return None
         for tally, meant in ((self._number, "number"), (self._date, "date")):
             others = self.values - tally.count
@@ -168,6 +206,12 @@ class TextType:
 def matches(strings: pa.Array, pattern: str) -> np.ndarray:
     """Boolean of shape (len(strings),)."""
     return np.asarray(pc.match_substring_regex(strings, pattern).to_numpy(zero_copy_only=False))
+
+
+def exact_as_double(whole: np.ndarray) -> np.ndarray:
+    """Boolean of int64's shape: whether a double holds the number to its last digit."""
+    with np.errstate(invalid="ignore"):  # 2^63 - 1 becomes 2^63, which is no int64
+        return np.asarray(whole.astype(np.float64).astype(np.int64) == whole)
 
 
 def _impossible(days: pa.Array) -> list[int]:
