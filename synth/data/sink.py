@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from cluster import storage
+from cluster.location import is_remote, resolve, scrub, without_credentials
 from synth.data.conform import without_nan
+from synth.data.location import COMPRESSED
 from synth.errors import UserError
 
 
@@ -92,9 +93,14 @@ def format_of(out: str, given: str | None) -> str:
     """The format to write: the one given, or by the name's ending."""
     if given is not None and given not in FORMATS:
         raise UserError(f"--format {given!r} is unknown; formats: {', '.join(FORMATS)}")
-    found = given or _SUFFIXES.get(Path(out).suffix.lower())
+    name, ending = without_credentials(out), Path(out).suffix.lower()
+    if ending in (*COMPRESSED, ".xz", ".zip"):
+        raise UserError(
+            f"--out {name!r}: samples are written uncompressed; leave {ending} out, and compress the file then"
+        )
+    found = given or _SUFFIXES.get(ending)
     if found is None:
-        raise UserError(f"--out {out!r} does not tell the format; give --format {'|'.join(FORMATS)}")
+        raise UserError(f"--out {name!r} does not tell the format; give --format {'|'.join(FORMATS)}")
     return found
 
 
@@ -132,12 +138,18 @@ def _opened(out: str) -> Iterator[IO[bytes] | pa.NativeFile]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if "://" in out:
-        filesystem, path = storage.resolve(out)
-        with filesystem.open_output_stream(path) as stream:
-            yield stream
+    if is_remote(out):
+        filesystem, path = resolve(out)
+        try:
+            with filesystem.open_output_stream(path, compression=None) as stream:  # Arrow would go by the ending
+                yield stream
+        except OSError as e:
+            name, reason = without_credentials(out), scrub(e.strerror or str(e))
+            raise UserError(
+                f"--out {name!r} cannot be written: {reason}; check the address, the network and the credentials"
+            ) from e
         return
-    final = Path(out)
+    final = Path(resolve(out)[1])
     partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
     try:
         with partial.open("wb") as file:

@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 from pathlib import Path
 
+import fsspec.implementations.memory
 import pyarrow as pa
 import pytest
 
@@ -52,6 +53,28 @@ def test_nothing_half_written_keeps_the_name(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
         sink.write([], TABLE.schema, str(tmp_path / "nowhere" / "t.csv"), "csv")
+
+
+@pytest.mark.parametrize("given", [None, "csv"])
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".zst", ".GZ", ".zip"])
+def test_a_compressed_ending_is_refused(ending: str, given: str | None) -> None:
+    with pytest.raises(UserError, match=rf"x\.csv\{ending}.*uncompressed"):
+        sink.format_of(f"x.csv{ending}", given)
+
+
+def test_storage_is_written_and_its_errors_hold_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert sink.write(TABLE.to_batches(), TABLE.schema, "memory://bucket/t.csv", "csv") == 3
+    assert open_source("memory://bucket/t.csv").rows() == 3
+    assert sink.write(TABLE.to_batches(), TABLE.schema, f"file://{tmp_path}/t.csv", "csv") == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no answer from ftp://me:hunter2@host/t.csv")
+
+    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "_open", refuse)
+    with pytest.raises(UserError, match=r"--out 'memory://bucket/t\.csv' cannot be written: .*ftp://host") as raised:
+        sink.write(TABLE.to_batches(), TABLE.schema, "memory://me:hunter2@bucket/t.csv", "csv")
+    assert "hunter2" not in str(raised.value)
 
 
 def test_formats_by_name() -> None:
