@@ -15,9 +15,9 @@ class QuantileSketch:
     After the design of KLL (Karnin, Lang and Liberty 2016, arXiv 1603.05346) without its coin: values wait at level 0,
     where each stands for itself; a full level is sorted and every second value moves up, where it stands for twice as
     many. A compaction at level h moves no rank by more than 2^h, and level h is compacted at most n / (2^h w) times,
-    w = capacity / 8 being the width of the levels above the first. So with n values no rank is off by more than
-    ``rank_error`` · n, rank_error = (1 + log2(n / w)) / w: 0.06 % for n = 5 million and 0.2 % for n = 10^14 at the
-    default capacity. Alternating between odd and even values keeps real errors far below.
+    w = capacity / 8 being the width of the levels above the first. So with n values no rank is off by more than the
+    share (1 + log2(n / w)) / w of them: 0.06 % for n = 5 million and 0.2 % for n = 10^14 at the default capacity.
+    Alternating between odd and even values keeps real errors far below.
 
     The same values in the same order give the same sketch, however they were batched.
     """
@@ -36,15 +36,6 @@ class QuantileSketch:
         self._odd: list[bool] = []  # which half the next compaction of each level keeps
         self._sorted: tuple[np.ndarray, np.ndarray] | None = None
 
-    @property
-    def exact(self) -> bool:
-        return not self._levels
-
-    @property
-    def rank_error(self) -> float:
-        """Bound on the error of any rank, as a share of ``count``."""
-        return 0.0 if self.exact else (1 + float(np.log2(self.count / self._width))) / self._width
-
     def update(self, values: np.ndarray) -> None:
         """Add finite numbers, of any shape; ValueError if one is not finite."""
         values = np.asarray(values, np.float64).ravel()
@@ -58,21 +49,8 @@ class QuantileSketch:
         self._sorted = None
         self._wait(values)
 
-    def merge(self, other: QuantileSketch) -> None:
-        """Add all that another sketch of the same capacity has seen; the bounds hold for the sum."""
-        if other.capacity != self.capacity:
-            raise ValueError(f"sketches of capacity {self.capacity} and {other.capacity} do not merge")
-        self.count += other.count
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
-        self._sorted = None
-        for level, values in enumerate(other._levels, start=1):
-            self._lift(level, values)
-        for values in other._waiting:
-            self._wait(values)
-
     def quantiles(self, q: np.ndarray | float) -> np.ndarray:
-        """float64 of q's shape: the smallest value seen whose ``cdf`` reaches q; 0 and 1 give the extremes."""
+        """float64 of q's shape: the smallest value seen that a share q or more is at most; 0 and 1 give the extremes."""
         values, below = self._ranks()
         q = np.asarray(q, np.float64)
         if not ((q >= 0) & (q <= 1)).all():
@@ -80,13 +58,6 @@ class QuantileSketch:
         # The product may exceed a whole rank by a rounding error, which would skip to the next value.
         found = values[np.searchsorted(below, q * self.count * (1 - 1e-12))]
         return np.where(q == 0, self.minimum, np.where(q == 1, self.maximum, found))
-
-    def cdf(self, x: np.ndarray | float) -> np.ndarray:
-        """float64 of x's shape: the share of values that are at most x."""
-        values, below = self._ranks()
-        x = np.asarray(x, np.float64)
-        inside = np.concatenate([[0], below])[np.searchsorted(values, x, side="right")] / self.count
-        return np.where(x >= self.maximum, 1.0, np.where(x < self.minimum, 0.0, inside))
 
     def _wait(self, values: np.ndarray) -> None:
         # Filling level 0 to the brim before every compaction is what makes batching immaterial.
@@ -151,12 +122,6 @@ class Counter:
         self.missing += array.null_count
         tally = array.drop_null().value_counts()
         self._add(pa.table({"value": tally.field("values"), "count": tally.field("counts")}))
-
-    def merge(self, other: Counter) -> None:
-        """Add all that another counter has seen."""
-        self.missing += other.missing
-        for table in other._pending:
-            self._add(table)
 
     def counts(self) -> tuple[pa.Array, np.ndarray]:
         """The distinct values, most frequent first and equals in ascending order, and their counts (int64)."""

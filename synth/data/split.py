@@ -6,7 +6,6 @@ list of indices, and identical rows always land together: no row of ``test`` has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,20 +42,6 @@ class Split:
     def shares(self) -> tuple[float, ...]:
         return self.train, self.select, self.confirm, self.test
 
-    @classmethod
-    def parse(cls, text: str, seed: int = 0) -> Split:
-        """``0.7,0.1,0.1,0.1``: train, select, confirm, test; of three numbers none is the test's, a file is."""
-        try:
-            shares = [float(part) for part in text.split(",")]
-        except ValueError as error:
-            raise UserError(f"split '{text}': give numbers such as 0.7,0.1,0.1,0.1.") from error
-        if len(shares) not in (3, 4):
-            raise UserError(
-                f"split '{text}': give four shares (train,select,confirm,test), or three with the test rows in a file."
-            )
-        train, select, confirm, test = [*shares, 0.0][:4]
-        return cls(train, select, confirm, test, seed)
-
     def assign(self, batch: pa.RecordBatch) -> np.ndarray:
         """int8 of shape (rows,): the index into ``PARTS`` of each row.
 
@@ -67,14 +52,6 @@ class Split:
         # Rounding takes the dust off the sums (0.7 + 0.1 + 0.1 + 0.1 < 1), so that an empty part never gets a row.
         edges = np.cumsum(self.shares)[:3].round(12)
         return np.searchsorted(edges, uniform, side="right").astype(np.int8)
-
-    def part(self, batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
-        """The rows of one part, in their order; batches without any are left out."""
-        wanted = PARTS.index(name)
-        for batch in batches:
-            rows = self.assign(batch) == wanted
-            if rows.any():
-                yield batch.filter(pa.array(rows))
 
     def check(self, counts: np.ndarray) -> None:
         """UserError if a part that should have rows got none; ``counts`` are the rows of each part (shape (4,))."""

@@ -15,14 +15,16 @@ from synth.errors import UserError
 MANY = 5_000_000
 
 
+WIDTH = 2**17 // 8
+BOUND = (1 + np.log2(MANY / WIDTH)) / WIDTH  # on the error of any rank, as a share
+
+
 def worst_rank_error(sketch: QuantileSketch, ordered: np.ndarray) -> float:
-    """The largest distance between the sketch's and the true rank, at values and at quantiles, as a share."""
-    q = np.linspace(0, 1, 1001)
-    x = np.unique(ordered[(q * (ordered.size - 1)).astype(int)])
-    by_rank = np.abs(sketch.cdf(x) - np.searchsorted(ordered, x, side="right") / ordered.size).max()
+    """The largest distance between a quantile's rank and its true one, as a share."""
+    q = np.linspace(0, 1, 10_001)
     found = sketch.quantiles(q)
     low, high = (np.searchsorted(ordered, found, side=side) / ordered.size for side in ("left", "right"))
-    return float(max(by_rank, np.maximum(low - q, q - high).max()))
+    return float(np.maximum(low - q, q - high).max())
 
 
 @pytest.mark.parametrize("shape", ["uniform", "lognormal", "spike", "integers"])
@@ -41,22 +43,9 @@ def test_five_million_values_in_any_order(shape: str) -> None:
         sketch = QuantileSketch()
         for part in np.array_split(arranged, 77):
             sketch.update(part)
-        error = worst_rank_error(sketch, ordered)
-        assert error <= sketch.rank_error + 1 / MANY
-        assert sketch.rank_error < 0.002
+        assert worst_rank_error(sketch, ordered) <= BOUND + 1 / MANY < 0.002
         assert sketch.count == MANY
         assert sum(v.size for v in sketch._levels) < 2**18
-
-
-def test_merging_keeps_the_bound() -> None:
-    values = np.random.default_rng(1).normal(size=1_000_000)
-    total = QuantileSketch()
-    for part in np.array_split(values, [1_000, 200_000, 650_000]):
-        sketch = QuantileSketch()
-        sketch.update(part)
-        total.merge(sketch)
-    assert total.count == values.size
-    assert worst_rank_error(total, np.sort(values)) <= total.rank_error
 
 
 FLOATS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=200)
@@ -71,9 +60,7 @@ def test_exact_while_small_and_batching_is_immaterial(values: list[float], q: fl
     coarse.update(np.array(values))
     for part in np.split(np.array(values), sorted(cuts)):
         coarse_in_parts.update(part)
-    assert sketch.exact
     assert sketch.quantiles(q) == np.quantile(ordered, q, method="inverted_cdf")
-    assert sketch.cdf(values[0]) == np.mean(ordered <= values[0])
     grid = np.linspace(0, 1, 20)
     assert (coarse.quantiles(grid) == coarse_in_parts.quantiles(grid)).all()
     assert coarse.quantiles(0) == ordered[0]
@@ -90,17 +77,14 @@ def test_sketch_refuses_what_it_cannot_rank() -> None:
         sketch.quantiles(0.5)
 
 
-@given(
-    st.lists(st.lists(st.none() | st.sampled_from(["a", "b", "ü\n", ""]), max_size=20), max_size=6), st.integers(0, 6)
-)
-def test_counter_counts(batches: list[list[str | None]], cut: int) -> None:
-    first, second = Counter("c"), Counter("c")
-    for index, values in enumerate(batches):
-        (first if index < cut else second).update(pa.array(values, pa.string()))
-    first.merge(second)
-    flat = [value for values in batches for value in values]
-    values, counts = first.counts()
-    assert first.missing == flat.count(None)
+@given(st.lists(st.lists(st.none() | st.sampled_from(["a", "b", "ü\n", ""]), max_size=20), max_size=6))
+def test_counter_counts(batches: list[list[str | None]]) -> None:
+    counter = Counter("c")
+    for batch in batches:
+        counter.update(pa.array(batch, pa.string()))
+    flat = [value for batch in batches for value in batch]
+    values, counts = counter.counts()
+    assert counter.missing == flat.count(None)
     want = sorted({v for v in flat if v is not None}, key=lambda v: (-flat.count(v), v.encode()))
     assert values.to_pylist() == want
     assert counts.tolist() == [flat.count(v) for v in want]
