@@ -165,9 +165,12 @@ def test_from_source_to_written_sample(make: object, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+def test_a_place_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
     path.chmod(0)
-    with pytest.raises(UserError, match=r"t\.csv: reading it is not permitted"):
-        open_source(path)
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    for place in (path, folder):
+        with pytest.raises(UserError, match=rf"{place.name}: reading it is not permitted"):
+            open_source(place)

@@ -112,6 +112,7 @@ def _find_one(location: str) -> Files:
     location = without_credentials(location)
     with reading(location):
         if storage.isdir(path):
+            storage.ls(path)  # raises for a folder that may not be read, which the search takes for an empty one
             paths = sorted(storage.find(path))
             folder = path.rstrip("/")
             visible = [p for p in paths if not _hidden(p[len(folder) :])]
