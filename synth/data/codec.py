@@ -178,6 +178,12 @@ class _ColumnFit:
         before = np.append(atom[1:], False)[last] & ~atom[last]
         upper = np.where(before, lattice.neighbour(np.append(knots[1:], np.inf)[last], -1), knots[last])
         states = np.add.reduceat(shares, np.flatnonzero(starts)) * (1 - self.missing / self._rows)
+        if not len(support):
+            # Numbers too rare for a knot may lie between two point masses: a state of theirs keeps the masses points.
+            lone = np.flatnonzero(atom[1:] & atom[:-1] & (lattice.neighbour(knots[1:], -1) > knots[:-1])) + 1
+            at = np.searchsorted(last, lone)
+            upper = np.insert(upper, at, lattice.neighbour(knots[lone], -1))
+            states = np.insert(states, at, 0.0)
         return Numbers(
             name=self.name,
             lattice=lattice,

@@ -127,7 +127,10 @@ class Numbers(_Coder):
     @cached_property
     def _lower(self) -> np.ndarray:
         """(states) the least number of each state; equal to ``upper`` for a point mass."""
-        return np.append(self.knots[0], self.lattice.neighbour(np.asarray(self.upper[:-1]), 1))
+        above = np.asarray(self.upper[:-1])
+        if self.support:  # nothing lies between two observed numbers
+            return np.append(self.knots[0], np.asarray(self.support)[np.searchsorted(self.support, above, side="right")])
+        return np.append(self.knots[0], self.lattice.neighbour(above, 1))
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, 0 or 1) int32 and (rows, 1) float64; UserError for a number outside the range of the training rows."""
@@ -161,7 +164,9 @@ class Numbers(_Coder):
         k = np.interp(inside, self.normal, self.knots).clip(lower, upper)
         if self.support:
             support = np.asarray(self.support)
-            k = support[np.searchsorted((support[1:] + support[:-1]) / 2, k)]
+            nearest = np.searchsorted((support[1:] + support[:-1]) / 2, k)
+            last = np.searchsorted(support, upper, side="right") - 1
+            k = support[nearest.clip(np.searchsorted(support, lower), last)]
         return self.lattice.to_arrow(k, cells[:, 0] == len(self.upper) if self.missing else None)
 
 
