@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from synth.errors import JobError, UserError
 
@@ -75,8 +76,8 @@ def train(
     from synth.recipe import Recipe, seconds
     from synth.training import run
 
-    overrides = {key.replace("__", "."): value for key, value in keys.items()}
-    overrides |= {"target": target, "training.budget_s": seconds(budget) if budget else None}
+    flags = {"target": target, "training.budget_s": None if budget is None else seconds(budget)}
+    overrides = _together({key.replace("__", "."): value for key, value in keys.items()}, flags)
     checked = Recipe.read(str(recipe) if recipe is not None else None, overrides)
     trained = run.train(
         data, checked, os.fspath(out), test=test, address=address, overwrite=overwrite, resume=resume
@@ -123,7 +124,17 @@ def _evaluate(
     return found, {"real": tables["real"], "synthetic": tables["synthetic"], "schema": schema}
 
 
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as e:  # here, for typer makes a silent exit of it before main() could say how to go on
+            print(f"\n{_scrubbed(e) or 'interrupted'}", file=sys.stderr)
+            raise typer.Exit(130) from e
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Synthetic data that does not collapse: train a certified generator, draw from it, verify it.",
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
@@ -160,14 +171,13 @@ def train_command(
     from synth.recipe import Recipe, parse_setting, seconds
 
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
-    overrides: dict[str, Any] = dict(parse_setting(text) for text in set_ or ())
-    overrides |= {
+    flags = {
         "target": target, "family": family, "seed": seed, "training.steps": steps, "training.workers": workers,
-        "training.zero": zero, "training.budget_s": seconds(budget) if budget else None,
-        "split": _listed([split]) if split else None,
+        "training.zero": zero, "training.budget_s": None if budget is None else seconds(budget),
+        "split": None if split is None else _listed([split]),
         **{name: _listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
-    checked = Recipe.read(recipe, overrides)
+    checked = Recipe.read(recipe, _together(dict(parse_setting(text) for text in set_ or ()), flags))
     _train(data, checked, out, test=test, address=address, overwrite=overwrite, resume=resume)
 
 
@@ -277,6 +287,14 @@ def demo_command(
     _train(str(adult()), recipe, out, test=None, address=None, overwrite=True, resume=False)
 
 
+def _together(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Keys of the recipe given by name and those that have a flag; a flag that is not given takes nothing back."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key in settings.keys() & given.keys():
+        raise UserError(f"{key}: given twice, as {settings[key]!r} and as {given[key]!r}; leave one out")
+    return settings | given
+
+
 def _listed(given: list[str] | None) -> list[str]:
     return [name.strip() for text in given or () for name in text.split(",")]
 
@@ -288,18 +306,19 @@ def _write_text(path: str, text: str) -> None:
         raise UserError(f"{path}: cannot be written: {e.strerror}") from e
 
 
+def _scrubbed(error: BaseException) -> str:
+    from cluster.location import scrub  # a URI in a message may hold a password
+
+    return scrub(str(error))
+
+
 def main() -> None:
     """The ``artesian`` command: 2 for what the user can mend, 1 for what failed, 130 for Ctrl-C; no traceback for these."""
     try:
         app()
     except (UserError, JobError) as e:
-        from cluster.location import scrub  # a URI in a message may hold a password
-
-        print(f"error: {scrub(str(e))}", file=sys.stderr)
+        print(f"error: {_scrubbed(e)}", file=sys.stderr)
         sys.exit(2 if isinstance(e, UserError) else 1)
-    except KeyboardInterrupt as e:
-        print(f"\n{e or 'interrupted'}", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -16,6 +17,9 @@ import pytest
 
 import artesian
 from synth.data.demo import adult
+from synth.errors import UserError
+from synth.recipe import Recipe
+from synth.training import run as training
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -103,7 +107,11 @@ def test_bad_data_is_named(
     [
         (["--set", "trainin.steps=5"], "did you mean 'training'"),
         (["--set", "diffusion.wdth=5"], "did you mean 'width'"),
+        (["--set", "target=[a"], "not YAML"),
+        (["--set", "seed="], "'seed='"),
         (["--budget", "soon"], "length of time"),
+        (["--budget", ""], "length of time"),
+        (["--split", ""], "split.0=''"),
         (["--split", "0.5,0.1,0.1,0.1"], "sum"),
         (["--split", "most,0.1"], "split.0='most'"),
         (["--split", "1,0,0"], "--test"),
@@ -124,6 +132,59 @@ def test_bad_arguments_are_named(
     )
     said = capsys.readouterr().err
     assert status == 2 and "Traceback" not in said and message in said
+
+
+class Asked(Exception):
+    """Raised in place of the work, with what was asked of it."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(data: object, recipe: Recipe, out: str, **options: object) -> None:
+        raise Asked(recipe, options)
+
+    monkeypatch.setattr(training, "train", work)
+
+
+KEYS = {
+    "seed": 7, "target": "income", "training.steps": 5, "training.budget_s": 30.0, "training.workers": 2,
+    "training.zero": 3, "split": [0.5, 0.2, 0.2, 0.1], "family": "diffusion", "categorical": ["age"],
+}  # fmt: skip
+
+
+def at(recipe: Recipe, key: str) -> object:
+    return functools.reduce(getattr, key.split("."), recipe)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_has_a_flag_can_be_set_by_name_too(key: str, asked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["artesian", "train", "t.csv", "--out", "o", "--set", f"{key}={KEYS[key]}"])
+    with pytest.raises(Asked) as command:
+        artesian.main()
+    with pytest.raises(Asked) as python:
+        artesian.train("t.csv", out="o", **{key.replace(".", "__"): KEYS[key]})
+    assert at(command.value.args[0], key) == at(python.value.args[0], key) == KEYS[key]
+
+
+def test_a_flag_and_a_setting_of_the_same_key_are_refused(
+    asked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "t.csv", "--out", "o", "--seed", "1", "--set", "seed=2"], monkeypatch) == 2
+    assert "seed: given twice, as 2 and as 1" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"training.budget_s: given twice"):
+        artesian.train("t.csv", out="o", budget="4m", training__budget_s=5)
+
+
+@pytest.mark.parametrize("message", ["stopped at step 9: --resume goes on with s3://bucket/x", ""])
+def test_ctrl_c_says_how_to_go_on(
+    message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*arguments: object, **options: object) -> None:
+        raise training.Interrupted(message.replace("bucket", "key:s3cr3t@bucket"))
+
+    monkeypatch.setattr(training, "train", stopped)
+    assert run(["train", "t.csv", "--out", "o"], monkeypatch) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (message or "interrupted")
 
 
 def test_an_existing_output_is_refused(
