@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,8 @@ class Model:
         """What was measured when the release was made."""
         from synth.evaluation.certificate import Certificate
 
+        if self.release.certificate is None:
+            raise UserError(f"{self.release.location}: certificate.json: this release was published without one")
         return Certificate.model_validate(self.release.certificate)
 
 
@@ -93,24 +96,27 @@ def load(release: str | os.PathLike[str]) -> Model:
 
 
 def evaluate(
-    real: Any, synthetic: Any, *, test: Any, target: str | None = None, seed: int = 0, **kinds: Any
-) -> Certificate:
+    real: Any, synthetic: Any, *, test: Any, target: str | None = None, seed: int = 0,
+    categorical: Sequence[str] = (), numerical: Sequence[str] = (), datetime: Sequence[str] = (),
+    id: Sequence[str] = (), exclude: Sequence[str] = (),
+) -> Certificate:  # fmt: skip
     """Measure any synthetic table against real train rows, with real rows nobody trained on as the baseline.
 
-    ``kinds`` are ``categorical``, ``numerical``, ``datetime``, ``id``, ``exclude``: lists of columns, where inference
-    should not decide.
+    ``categorical`` to ``exclude`` are lists of columns, where inference should not decide.
     """
+    kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
     return _evaluate(real, synthetic, test, target, seed, kinds)[0]
 
 
 def _evaluate(
-    real: Any, synthetic: Any, test: Any, target: str | None, seed: int, kinds: dict[str, Any], progress: Any = None
-) -> tuple[Certificate, dict[str, Any]]:
+    real: Any, synthetic: Any, test: Any, target: str | None, seed: int, kinds: Mapping[str, Sequence[str]],
+    progress: Any = None,
+) -> tuple[Certificate, dict[str, Any]]:  # fmt: skip
     from synth.data.infer import infer
     from synth.data.source import open_source
     from synth.evaluation import certificate
 
-    options = {name: list(kinds.get(name) or ()) for name in ("categorical", "numerical", "datetime", "id", "exclude")}
+    options = {name: list(columns) for name, columns in kinds.items()}
     as_text = [*options["categorical"], *options["exclude"]]
     source = open_source(real, as_text=as_text)
     schema = infer(source, target=target, ids=options.pop("id"), **options)
@@ -143,6 +149,7 @@ Columns = Annotated[
 ]
 SetKey = typer.Option("--set", metavar="KEY=VALUE", help="any key of the recipe, such as diffusion.width=512")
 SplitShares = typer.Option(metavar="0.7,0.1,0.1,0.1", help="train, select, confirm, test; 1,0,0 with --test")
+DEMO = "demo-release"
 Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same result")]
 
 
@@ -182,6 +189,7 @@ def train_command(
 
 
 def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
+    from cluster.location import join, without_credentials
     from synth.evaluation.summary import figures_table
     from synth.progress import Display
     from synth.training import run
@@ -191,8 +199,8 @@ def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
     for note in trained.notes:
         display.console.print(f"note: {note}")
     display.console.print(figures_table(trained.certificate))
-    report = f"{trained.location}/report.html"
-    display.console.print(f"release {trained.manifest.id[:12]} at {trained.location}\nreport  {report}", soft_wrap=True)
+    place, report = map(without_credentials, (trained.location, join(trained.location, "report.html")))
+    display.console.print(f"release {trained.manifest.id[:12]} at {place}\nreport  {report}", soft_wrap=True)
 
 
 @app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --seed 1 --out rows.parquet")
@@ -202,17 +210,23 @@ def sample_command(
     out: Annotated[str, typer.Option(metavar="FILE|-", help="file or URI; - is standard output")],
     seed: Seed = 0,
     format: Annotated[str | None, typer.Option(help="parquet, csv, ndjson or arrow [default: by the name]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
 ) -> None:
     """Draw rows from a release; memory does not grow with their number."""
+    from cluster.location import without_credentials
     from synth.data import sink
     from synth.progress import Display, counted
 
     chosen = sink.format_of(out, format)
+    # Perhaps the real table; a pipe or device is no such file.
+    if out != "-" and os.path.isfile(out) and not overwrite:  # noqa: PTH113 (which raises where it may not look)
+        raise UserError(f"{out}: exists; choose another --out, or replace it with --overwrite")
     model = load(release)
     with Display() as display:
         batches = counted(model._sampler.batches(rows, seed=seed), rows, display)
         written = sink.write(batches, model.release.schema.arrow(), out, chosen)
-    display.console.print(f"{written:,} rows written to {'standard output' if out == '-' else out}", soft_wrap=True)
+    place = "standard output" if out == "-" else without_credentials(out)
+    display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
 
 
 @app.command(
@@ -237,7 +251,7 @@ def evaluate_command(
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
     with Display() as display:
         found, seen = _evaluate(
-            real, synthetic, test, target, seed, {name: _listed(given) for name, given in kinds.items() if given},
+            real, synthetic, test, target, seed, {name: _listed(given) for name, given in kinds.items()},
             progress=lambda what, done: display(f"certifying: {what}", done, {}),
         )  # fmt: skip
     if json_:
@@ -276,15 +290,18 @@ def doctor_command(json_: Annotated[bool, typer.Option("--json", help="print JSO
 
 @app.command("demo", epilog="Example: artesian demo")
 def demo_command(
-    out: Annotated[str, typer.Option(help="folder of the release")] = "demo-release",
+    out: Annotated[str, typer.Option(help="folder of the release")] = DEMO,
     budget: Annotated[str, typer.Option(metavar="2m", help="training time")] = "2m",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=f"replace a release other than {DEMO}")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished run at --out")] = False,
 ) -> None:
     """Train on the shipped Adult census table: the whole way from a table to a certified release, in a few minutes."""
     from synth.data.demo import adult
     from synth.recipe import Recipe, seconds
 
     recipe = Recipe.read(None, {"target": "income", "training.budget_s": seconds(budget)})
-    _train(str(adult()), recipe, out, test=None, address=None, overwrite=True, resume=False)
+    overwrite = overwrite or out == DEMO  # the demo's own, made anew each time
+    _train(str(adult()), recipe, out, test=None, address=None, overwrite=overwrite, resume=resume)
 
 
 def _together(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ SCHEMA = Schema(
     ],
     target="año",
     excluded=["1"],
+    notes=["read from s3://key:s3cr3t@bucket/adult.parquet?token=s3cr3t"],
 )
 
 
