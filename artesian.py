@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from synth.errors import JobError, UserError
+from synth.errors import JobError, ReleaseError, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +53,13 @@ class Model:
         """What was measured when the release was made."""
         from synth.evaluation.certificate import Certificate
 
+        name = f"{self.release.location}: certificate.json"
         if self.release.certificate is None:
-            raise UserError(f"{self.release.location}: certificate.json: this release was published without one")
-        return Certificate.model_validate(self.release.certificate)
+            raise UserError(f"{name}: this release was published without one")
+        try:
+            return Certificate.model_validate(self.release.certificate)
+        except ValueError as e:
+            raise ReleaseError(f"{name}: is of another version or shape: {e}") from e
 
 
 def train(

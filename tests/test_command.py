@@ -249,6 +249,16 @@ def test_the_end_of_a_run_is_printed_as_it_is(
     assert "s3://bucket/x?region=eu\nreport  s3://bucket/x/report.html?region=eu\n" in said
 
 
+@pytest.mark.parametrize(("certificate", "message"), [(None, "without one"), ({"auc": 1}, "another version or shape")])
+def test_a_release_without_a_certificate_that_can_be_read_is_named(
+    certificate: dict[str, int] | None, message: str
+) -> None:
+    model = artesian.Model.__new__(artesian.Model)
+    model.release = SimpleNamespace(location="theirs", certificate=certificate)  # type: ignore[assignment]
+    with pytest.raises(UserError, match=rf"theirs: certificate\.json: .*{message}"):
+        _ = model.certificate
+
+
 def test_an_unknown_option_of_evaluate_is_refused() -> None:
     with pytest.raises(TypeError, match="exlude"):
         artesian.evaluate("r.csv", "s.csv", test="t.csv", exlude=["a"])  # type: ignore[call-arg]

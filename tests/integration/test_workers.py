@@ -99,6 +99,21 @@ def test_a_worker_that_dies_is_replaced_and_the_weights_are_the_same(
     same(found["weights"], expected)
 
 
+def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], tmp_path: Path) -> None:
+    run = str(tmp_path / "x.run")
+
+    def fail(phase: str, facts: Facts) -> None:
+        if phase == "training":
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        fit(run, fail, training__steps=1_000_000)
+    stopped = beacon.look(run)
+    time.sleep(3)
+    assert stopped is not None and beacon.look(run) == stopped
+    assert any("checkpoint_" in name for name in storage.list_files(run))
+
+
 def test_checkpoints_go_to_a_store_that_only_fsspec_speaks(
     fit: Callable[..., Facts], expected: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
