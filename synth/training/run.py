@@ -109,7 +109,7 @@ def train(
 def _left(run: str) -> str:
     """What can be done with a run that ended early; one without a checkpoint is taken away."""
     try:
-        if any("checkpoint_" in name for name in storage.list_files(run)):
+        if any(name.startswith("checkpoint_") and "/" in name for name in storage.list_files(run)):
             return "what was saved is kept: the same command with --resume goes on"
         storage.remove_tree(run)
     except (UserError, OSError) as e:  # the storage may be what failed, and the first error is the one to show

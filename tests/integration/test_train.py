@@ -85,9 +85,9 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
         run.train(str(table), recipe, str(out))
     with pytest.raises(UserError, match="another recipe"):
         run.train(str(table), Recipe.read(None, SMALL | {"seed": 9}), str(out), resume=True)
-    [checkpoint] = Path(f"{out}.run").glob("checkpoint_*")
-    saved = json.loads((checkpoint / PROGRESS).read_text())
-    (checkpoint / PROGRESS).write_text(json.dumps(saved | {"elapsed_s": 1000.0}))
+    [progress] = Path(f"{out}.run").glob(f"checkpoint_*/{PROGRESS}")
+    saved = json.loads(progress.read_text())
+    progress.write_text(json.dumps(saved | {"elapsed_s": 1000.0}))
     resumed = run.train(str(table), recipe, str(out), resume=True)
     assert saved["step"] < 40 and resumed.manifest.training.seconds > 1000  # the checkpoint was not ignored
     expected = releases.load(finished.location).tensors
