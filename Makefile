@@ -3,7 +3,6 @@
 # Both first install what they need into .venv; nothing outside this folder is changed.
 
 SHELL := bash
-.SHELLFLAGS := -o pipefail -c
 
 # Looked for only when there is something to install.
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell \
@@ -27,12 +26,13 @@ check: install
 	@$(BIN)/mypy
 
 # pip's hundred lines become a few: counts, large downloads, and whatever goes wrong (on stderr).
+# The pipe's failure is asked for in the line itself: make 3.81, which macOS has, knows no .SHELLFLAGS.
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || \
 		{ echo "Artesian needs Python 3.11 or later. Install it, or say: make PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "Installing into .venv with $(PYTHON): once, a few minutes"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 		-c constraints.txt -e ".[dev]" < /dev/null | awk ' \
 		/^Collecting/ { if (++n % 25 == 0) print "  " n " packages found" } \
 		/Downloading .*\(([0-9]{2,}\.[0-9]+ MB|.* GB)\)/ { print "  downloading " $$2, $$3, $$4 } \

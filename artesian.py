@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
-from synth.errors import JobError, UserError
+from synth.errors import JobError, ReleaseError, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +53,13 @@ class Model:
         """What was measured when the release was made."""
         from synth.evaluation.certificate import Certificate
 
-        return Certificate.model_validate(self.release.certificate)
+        name = f"{self.release.location}: certificate.json"
+        if self.release.certificate is None:
+            raise UserError(f"{name}: this release was published without one")
+        try:
+            return Certificate.model_validate(self.release.certificate)
+        except ValueError as e:
+            raise ReleaseError(f"{name}: is of another version or shape: {e}") from e
 
 
 def train(
@@ -75,8 +83,8 @@ def train(
     from synth.recipe import Recipe, seconds
     from synth.training import run
 
-    overrides = {key.replace("__", "."): value for key, value in keys.items()}
-    overrides |= {"target": target, "training.budget_s": seconds(budget) if budget else None}
+    flags = {"target": target, "training.budget_s": None if budget is None else seconds(budget)}
+    overrides = _together({key.replace("__", "."): value for key, value in keys.items()}, flags)
     checked = Recipe.read(str(recipe) if recipe is not None else None, overrides)
     trained = run.train(
         data, checked, os.fspath(out), test=test, address=address, overwrite=overwrite, resume=resume
@@ -92,24 +100,27 @@ def load(release: str | os.PathLike[str]) -> Model:
 
 
 def evaluate(
-    real: Any, synthetic: Any, *, test: Any, target: str | None = None, seed: int = 0, **kinds: Any
-) -> Certificate:
+    real: Any, synthetic: Any, *, test: Any, target: str | None = None, seed: int = 0,
+    categorical: Sequence[str] = (), numerical: Sequence[str] = (), datetime: Sequence[str] = (),
+    id: Sequence[str] = (), exclude: Sequence[str] = (),
+) -> Certificate:  # fmt: skip
     """Measure any synthetic table against real train rows, with real rows nobody trained on as the baseline.
 
-    ``kinds`` are ``categorical``, ``numerical``, ``datetime``, ``id``, ``exclude``: lists of columns, where inference
-    should not decide.
+    ``categorical`` to ``exclude`` are lists of columns, where inference should not decide.
     """
+    kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
     return _evaluate(real, synthetic, test, target, seed, kinds)[0]
 
 
 def _evaluate(
-    real: Any, synthetic: Any, test: Any, target: str | None, seed: int, kinds: dict[str, Any], progress: Any = None
-) -> tuple[Certificate, dict[str, Any]]:
+    real: Any, synthetic: Any, test: Any, target: str | None, seed: int, kinds: Mapping[str, Sequence[str]],
+    progress: Any = None,
+) -> tuple[Certificate, dict[str, Any]]:  # fmt: skip
     from synth.data.infer import infer
     from synth.data.source import open_source
     from synth.evaluation import certificate
 
-    options = {name: list(kinds.get(name) or ()) for name in ("categorical", "numerical", "datetime", "id", "exclude")}
+    options = {name: list(columns) for name, columns in kinds.items()}
     as_text = [*options["categorical"], *options["exclude"]]
     source = open_source(real, as_text=as_text)
     schema = infer(source, target=target, ids=options.pop("id"), **options)
@@ -123,7 +134,17 @@ def _evaluate(
     return found, {"real": tables["real"], "synthetic": tables["synthetic"], "schema": schema}
 
 
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as e:  # here, for typer makes a silent exit of it before main() could say how to go on
+            print(f"\n{_scrubbed(e) or 'interrupted'}", file=sys.stderr)
+            raise typer.Exit(130) from e
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Synthetic data that does not collapse: train a certified generator, draw from it, verify it.",
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
@@ -132,6 +153,7 @@ Columns = Annotated[
 ]
 SetKey = typer.Option("--set", metavar="KEY=VALUE", help="any key of the recipe, such as diffusion.width=512")
 SplitShares = typer.Option(metavar="0.7,0.1,0.1,0.1", help="train, select, confirm, test; 1,0,0 with --test")
+DEMO = "demo-release"
 Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same result")]
 
 
@@ -160,18 +182,18 @@ def train_command(
     from synth.recipe import Recipe, parse_setting, seconds
 
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
-    overrides: dict[str, Any] = dict(parse_setting(text) for text in set_ or ())
-    overrides |= {
+    flags = {
         "target": target, "family": family, "seed": seed, "training.steps": steps, "training.workers": workers,
-        "training.zero": zero, "training.budget_s": seconds(budget) if budget else None,
-        "split": _listed([split]) if split else None,
+        "training.zero": zero, "training.budget_s": None if budget is None else seconds(budget),
+        "split": None if split is None else _listed([split]),
         **{name: _listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
-    checked = Recipe.read(recipe, overrides)
+    checked = Recipe.read(recipe, _together(dict(parse_setting(text) for text in set_ or ()), flags))
     _train(data, checked, out, test=test, address=address, overwrite=overwrite, resume=resume)
 
 
 def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
+    from cluster.location import join, without_credentials
     from synth.evaluation.summary import figures_table
     from synth.progress import Display
     from synth.training import run
@@ -181,8 +203,8 @@ def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
     for note in trained.notes:
         display.console.print(f"note: {note}")
     display.console.print(figures_table(trained.certificate))
-    report = f"{trained.location}/report.html"
-    display.console.print(f"release {trained.manifest.id[:12]} at {trained.location}\nreport  {report}", soft_wrap=True)
+    place, report = map(without_credentials, (trained.location, join(trained.location, "report.html")))
+    display.console.print(f"release {trained.manifest.id[:12]} at {place}\nreport  {report}", soft_wrap=True)
 
 
 @app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --seed 1 --out rows.parquet")
@@ -192,17 +214,23 @@ def sample_command(
     out: Annotated[str, typer.Option(metavar="FILE|-", help="file or URI; - is standard output")],
     seed: Seed = 0,
     format: Annotated[str | None, typer.Option(help="parquet, csv, ndjson or arrow [default: by the name]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
 ) -> None:
     """Draw rows from a release; memory does not grow with their number."""
+    from cluster.location import without_credentials
     from synth.data import sink
     from synth.progress import Display, counted
 
     chosen = sink.format_of(out, format)
+    # Perhaps the real table; a pipe or device is no such file.
+    if out != "-" and os.path.isfile(out) and not overwrite:  # noqa: PTH113 (which raises where it may not look)
+        raise UserError(f"{out}: exists; choose another --out, or replace it with --overwrite")
     model = load(release)
     with Display() as display:
         batches = counted(model._sampler.batches(rows, seed=seed), rows, display)
         written = sink.write(batches, model.release.schema.arrow(), out, chosen)
-    display.console.print(f"{written:,} rows written to {'standard output' if out == '-' else out}", soft_wrap=True)
+    place = "standard output" if out == "-" else without_credentials(out)
+    display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
 
 
 @app.command(
@@ -227,7 +255,7 @@ def evaluate_command(
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
     with Display() as display:
         found, seen = _evaluate(
-            real, synthetic, test, target, seed, {name: _listed(given) for name, given in kinds.items() if given},
+            real, synthetic, test, target, seed, {name: _listed(given) for name, given in kinds.items()},
             progress=lambda what, done: display(f"certifying: {what}", done, {}),
         )  # fmt: skip
     if json_:
@@ -266,15 +294,26 @@ def doctor_command(json_: Annotated[bool, typer.Option("--json", help="print JSO
 
 @app.command("demo", epilog="Example: artesian demo")
 def demo_command(
-    out: Annotated[str, typer.Option(help="folder of the release")] = "demo-release",
+    out: Annotated[str, typer.Option(help="folder of the release")] = DEMO,
     budget: Annotated[str, typer.Option(metavar="2m", help="training time")] = "2m",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=f"replace a release other than {DEMO}")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished run at --out")] = False,
 ) -> None:
     """Train on the shipped Adult census table: the whole way from a table to a certified release, in a few minutes."""
     from synth.data.demo import adult
     from synth.recipe import Recipe, seconds
 
     recipe = Recipe.read(None, {"target": "income", "training.budget_s": seconds(budget)})
-    _train(str(adult()), recipe, out, test=None, address=None, overwrite=True, resume=False)
+    overwrite = overwrite or out == DEMO  # the demo's own, made anew each time
+    _train(str(adult()), recipe, out, test=None, address=None, overwrite=overwrite, resume=resume)
+
+
+def _together(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Keys of the recipe given by name and those that have a flag; a flag that is not given takes nothing back."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key in settings.keys() & given.keys():
+        raise UserError(f"{key}: given twice, as {settings[key]!r} and as {given[key]!r}; leave one out")
+    return settings | given
 
 
 def _listed(given: list[str] | None) -> list[str]:
@@ -288,18 +327,19 @@ def _write_text(path: str, text: str) -> None:
         raise UserError(f"{path}: cannot be written: {e.strerror}") from e
 
 
+def _scrubbed(error: BaseException) -> str:
+    from cluster.location import scrub  # a URI in a message may hold a password
+
+    return scrub(str(error))
+
+
 def main() -> None:
     """The ``artesian`` command: 2 for what the user can mend, 1 for what failed, 130 for Ctrl-C; no traceback for these."""
     try:
         app()
     except (UserError, JobError) as e:
-        from cluster.location import scrub  # a URI in a message may hold a password
-
-        print(f"error: {scrub(str(e))}", file=sys.stderr)
+        print(f"error: {_scrubbed(e)}", file=sys.stderr)
         sys.exit(2 if isinstance(e, UserError) else 1)
-    except KeyboardInterrupt as e:
-        print(f"\n{e or 'interrupted'}", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

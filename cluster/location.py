@@ -96,6 +96,11 @@ def resolve(location: Location) -> tuple[pafs.FileSystem, str]:
 
 def join(location: Location, name: str) -> str:
     """The place ``name`` inside the folder ``location``; a query (``?region=…``) stays at the end."""
+    return append(location, f"/{name}")
+
+
+def append(location: Location, suffix: str) -> str:
+    """``location`` with ``suffix`` added to its path; a query (``?region=…``) stays at the end."""
     uri = os.fspath(location)
     place, mark, query = uri.partition("?") if is_remote(uri) else (uri, "", "")
-    return f"{place.rstrip('/')}/{name}{mark}{query}"
+    return f"{place.rstrip('/')}{suffix}{mark}{query}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,9 +50,30 @@ def connected(address: str | None = None) -> Iterator[Any]:
         options |= {"include_dashboard": False}
     try:
         ray.init(**options)
-    except ConnectionError as e:
+    except (ConnectionError, ValueError) as e:  # ValueError: not the form of an address
         raise UserError(f"no Ray cluster answers at {address!r}: {e}") from e
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Take SIGTERM (``docker stop``, Slurm, Kubernetes) as Ctrl-C, so that work is saved before the end.
+
+    To be entered after ``connected``, for Ray sets a handler of its own, which ends the process at once. Outside the
+    main thread, where Python delivers no signals, it changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -20,12 +20,14 @@ from pathlib import Path
 
 from pyarrow import fs as pafs
 
-from cluster.location import Location, is_remote, join, resolve, scrub, without_credentials
+from cluster.location import Location, append, is_remote, join, resolve, scrub, without_credentials
 from synth.errors import UserError
 
 __all__ = [
     "RUN_MARKER",
     "Location",
+    "append",
+    "check_free",
     "exists",
     "is_remote",
     "join",
@@ -116,6 +118,14 @@ def remove_tree(location: Location) -> None:
         filesystem.delete_dir(path)
 
 
+def check_free(out: Location, *, overwrite: bool = False) -> None:
+    """Raise UserError where something is at ``out`` and may not be replaced: not asked for, or not ours."""
+    if exists(out):
+        if not overwrite:
+            raise _taken(out)
+        _refuse_strangers(out)
+
+
 @contextmanager
 def staged_directory(out: Location, *, overwrite: bool = False) -> Iterator[Path]:
     """A local folder to fill, published at ``out`` when the block ends without an exception.
@@ -129,10 +139,7 @@ def staged_directory(out: Location, *, overwrite: bool = False) -> Iterator[Path
     Raises UserError, before the block starts, where ``out`` exists and ``overwrite`` is not given, or is not ours to
     replace; and where the disk is full or may not be written.
     """
-    if exists(out):
-        if not overwrite:
-            raise _taken(out)
-        _refuse_strangers(out)
+    check_free(out, overwrite=overwrite)
     if is_remote(out):
         with tempfile.TemporaryDirectory(prefix="artesian-") as folder:
             with _full_disk_named(out, Path(folder)):

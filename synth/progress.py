@@ -18,12 +18,14 @@ class Display:
     """Called as ``display(phase, share done, facts)``; writes to standard error, so that output can be piped."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        # What is printed holds column names and messages: "weight [kg]" is no style and ":a:" no picture.
+        self.console = Console(stderr=True, markup=False, emoji=False)
         if not self.console.is_terminal:
             self.console.width = 120
         self._bar = Progress(
-            SpinnerColumn(), TextColumn("{task.description:32.32}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("{task.fields[facts]}"), TimeElapsedColumn(), console=self.console, transient=True,
+            SpinnerColumn(), TextColumn("{task.description:32.32}", markup=False), BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[facts]}", markup=False),
+            TimeElapsedColumn(), console=self.console, transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task("starting", total=1.0, facts="")
         self._phase, self._said = "", 0.0

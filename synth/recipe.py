@@ -70,9 +70,15 @@ class TrainingRecipe(_Part):
     def _length(self) -> TrainingRecipe:
         if self.steps is not None and self.budget_s is not None:
             raise ValueError("give steps or budget_s, not both")
-        if self.batch % (self.workers * self.accumulate):
+        shares = self.workers * self.accumulate
+        if self.batch % shares:
             raise ValueError(
                 f"batch={self.batch} does not divide into workers={self.workers} × accumulate={self.accumulate}"
+            )
+        if self.batch < 2 * shares:  # of one row, no share could learn its cells and another its values
+            raise ValueError(
+                f"batch={self.batch} leaves one row to each of workers={self.workers} × accumulate={self.accumulate}: "
+                f"give a batch of {2 * shares} or more"
             )
         return self
 
@@ -108,10 +114,11 @@ class Recipe(_Part):
     def read(cls, path: str | Path | None, overrides: dict[str, Any]) -> Recipe:
         """The recipe in a YAML file (or the default one) with ``overrides`` by dotted key, None meaning not given."""
         document: dict[str, Any] = {}
+        where = "recipe" if path is None else f"recipe {str(path)!r}"
         if path is not None:
             try:
                 document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+            except (OSError, ValueError, yaml.YAMLError) as e:  # ValueError: not UTF-8, or a date that there is not
                 raise UserError(f"recipe {str(path)!r} cannot be read: {e}") from e
             if not isinstance(document, dict):
                 raise UserError(f"recipe {str(path)!r} must be a mapping of keys, not {type(document).__name__}")
@@ -120,13 +127,18 @@ class Recipe(_Part):
                 continue
             *parents, last = key.split(".")
             part = document
-            for parent in parents:
-                part = part.setdefault(parent, {})
+            for depth, parent in enumerate(parents, start=1):
+                if part.get(parent) is None:  # absent, or a heading with nothing under it
+                    part[parent] = {}
+                part = part[parent]
+                if not isinstance(part, dict):
+                    raise UserError(f"{where}: {'.'.join(parents[:depth])}={part!r} is no mapping, and {key} is in one")
             part[last] = value
-            # A length on the command line replaces the one in the file.
-            if key in ("training.steps", "training.budget_s"):
-                part.pop({"steps": "budget_s", "budget_s": "steps"}[last], None)
-        return cls.check(document, where=f"recipe {str(path)!r}" if path else "recipe")
+            # A length on the command line replaces the one in the file; two there contradict each other.
+            other = {"training.steps": "training.budget_s", "training.budget_s": "training.steps"}.get(key)
+            if other and overrides.get(other) is None:
+                part.pop(other.removeprefix("training."), None)
+        return cls.check(document, where=where)
 
     @classmethod
     def check(cls, document: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -161,11 +173,17 @@ def seconds(text: str) -> float:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``key=value`` → (key, value as YAML reads it); UserError without an equals sign."""
-    key, equals, value = text.partition("=")
-    if not equals:
+    """``key=value`` → (key, value as YAML reads it); UserError without a key, a value, or YAML in it."""
+    key, _, value = text.partition("=")
+    try:
+        parsed = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: a date that there is not
+        raise UserError(
+            f"--set {text!r}: {value!r} is not YAML; put quotes around text, as in --set 'target=\"@x\"'"
+        ) from e
+    if not key.strip() or parsed is None:
         raise UserError(f"--set {text!r}: write KEY=VALUE, for example --set diffusion.width=512")
-    return key.strip(), yaml.safe_load(value)
+    return key.strip(), parsed
 
 
 def _explain(model: type[BaseModel], error: Any) -> str:

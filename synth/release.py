@@ -96,14 +96,15 @@ def save(
 
     ``tensors`` may have any dtype and device but must not share memory. ``codec`` and ``certificate`` are JSON,
     without NaN or infinity (ValueError). ``parents`` are the ids of releases and the hashes of tables that this one
-    descends from. Credentials in URIs inside the recipe and certificate are left out. Raises UserError where the
-    signing key cannot be used, OSError where the folder cannot be written.
+    descends from. Credentials in URIs inside the recipe, the certificate and the schema's notes are left out.
+    Raises UserError where the signing key cannot be used, OSError where the folder cannot be written.
     """
     import safetensors.torch
 
     contents = {
         _CODEC: _to_json(codec),
-        _SCHEMA: _to_yaml(schema.model_dump()),
+        # Only what is prose: columns and categories are names, which rows must come back with.
+        _SCHEMA: _to_yaml(schema.model_dump() | {"notes": _scrubbed(schema.notes)}),
         _RECIPE: _to_yaml(_scrubbed(recipe)),
         # To bytes, not straight to the file: what is hashed is what was meant, whatever the disk makes of it.
         _WEIGHTS: safetensors.torch.save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}),

@@ -1,8 +1,9 @@
 """The one sampler: used by files, jobs, the service and the evaluation.
 
 Rows are drawn in blocks of BLOCK, each from noise of its own address (seed, block). Row *i* of a request is row
-``i % BLOCK`` of block ``i // BLOCK``: it depends on the release, the seed and *i* alone. A block is always computed
-whole, even for one of its rows, because a matrix product may round differently at another number of rows.
+``i % BLOCK`` of block ``i // BLOCK``: on the same machine and number of threads it depends on the release, the seed and
+*i* alone (elsewhere a matrix product sums in another order, and numbers may differ by a millionth). A block is always
+computed whole, even for one of its rows, because a product may round differently at another number of rows, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from synth.data.codec import Codec
 from synth.data.schema import Schema
-from synth.errors import UserError
+from synth.errors import ReleaseError, UserError
 from synth.generators.base import Draw, Generator
 from synth.generators.families import build
 from synth.generators.layout import Encoded
@@ -42,8 +43,16 @@ class Sampler:
 
     @classmethod
     def from_release(cls, release: Release) -> Sampler:
-        codec = Codec.model_validate(release.codec | {"table": release.schema})
-        return cls.of(Recipe.check(release.recipe, where="the release's recipe"), codec, release.tensors)
+        """A sampler from a release; ReleaseError names the file that does not fit the others, however well signed."""
+        recipe = Recipe.check(release.recipe, where="the release's recipe")
+        try:
+            codec = Codec.model_validate(release.codec | {"table": release.schema})
+        except (ValueError, TypeError, KeyError) as e:
+            raise ReleaseError(f"{release.location}: codec.json: is of another version or shape: {e}") from e
+        try:
+            return cls.of(recipe, codec, release.tensors)
+        except RuntimeError as e:  # torch names the tensors that are missing, unknown or of another shape
+            raise ReleaseError(f"{release.location}: weights.safetensors: do not fit the codec and recipe: {e}") from e
 
     @property
     def schema(self) -> Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,14 @@ import pytest
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_config_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same for fixtures that serve several tests, which are set up before ``config_dir`` is."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("ARTESIAN_CONFIG_DIR", str(tmp_path_factory.mktemp("config") / "shared"))
+        yield
 
 
 @pytest.fixture(autouse=True)

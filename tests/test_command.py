@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,11 @@ import pytest
 
 import artesian
 from synth.data.demo import adult
+from synth.errors import UserError
+from synth.evaluation import summary
+from synth.recipe import Recipe
+from synth.training import run as training
+from synth.training.workers import Progress
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -103,7 +110,11 @@ def test_bad_data_is_named(
     [
         (["--set", "trainin.steps=5"], "did you mean 'training'"),
         (["--set", "diffusion.wdth=5"], "did you mean 'width'"),
+        (["--set", "target=[a"], "not YAML"),
+        (["--set", "seed="], "'seed='"),
         (["--budget", "soon"], "length of time"),
+        (["--budget", ""], "length of time"),
+        (["--split", ""], "split.0=''"),
         (["--split", "0.5,0.1,0.1,0.1"], "sum"),
         (["--split", "most,0.1"], "split.0='most'"),
         (["--split", "1,0,0"], "--test"),
@@ -126,6 +137,59 @@ def test_bad_arguments_are_named(
     assert status == 2 and "Traceback" not in said and message in said
 
 
+class AskedError(Exception):
+    """Raised in place of the work, with what was asked of it."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(data: object, recipe: Recipe, out: str, **options: object) -> None:
+        raise AskedError(recipe, options)
+
+    monkeypatch.setattr(training, "train", work)
+
+
+KEYS = {
+    "seed": 7, "target": "income", "training.steps": 5, "training.budget_s": 30.0, "training.workers": 2,
+    "training.zero": 3, "split": [0.5, 0.2, 0.2, 0.1], "family": "diffusion", "categorical": ["age"],
+}  # fmt: skip
+
+
+def at(recipe: Recipe, key: str) -> object:
+    return functools.reduce(getattr, key.split("."), recipe)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_has_a_flag_can_be_set_by_name_too(key: str, asked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["artesian", "train", "t.csv", "--out", "o", "--set", f"{key}={KEYS[key]}"])
+    with pytest.raises(AskedError) as command:
+        artesian.main()
+    with pytest.raises(AskedError) as python:
+        artesian.train("t.csv", out="o", **{key.replace(".", "__"): KEYS[key]})
+    assert at(command.value.args[0], key) == at(python.value.args[0], key) == KEYS[key]
+
+
+def test_a_flag_and_a_setting_of_the_same_key_are_refused(
+    asked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "t.csv", "--out", "o", "--seed", "1", "--set", "seed=2"], monkeypatch) == 2
+    assert "seed: given twice, as 2 and as 1" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"training.budget_s: given twice"):
+        artesian.train("t.csv", out="o", budget="4m", training__budget_s=5)
+
+
+@pytest.mark.parametrize("message", ["stopped at step 9: --resume goes on with s3://bucket/x", ""])
+def test_ctrl_c_says_how_to_go_on(
+    message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*arguments: object, **options: object) -> None:
+        raise training.Interrupted(message.replace("bucket", "key:s3cr3t@bucket"))
+
+    monkeypatch.setattr(training, "train", stopped)
+    assert run(["train", "t.csv", "--out", "o"], monkeypatch) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (message or "interrupted")
+
+
 def test_an_existing_output_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +197,71 @@ def test_an_existing_output_is_refused(
     assert run(["train", str(adult()), "--target", "income", "--out", str(tmp_path)], monkeypatch) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_what_is_not_ours_is_kept_before_any_work_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    monkeypatch.setattr(training, "connected", None)  # nothing starts
+    for out in (tmp_path, tmp_path / "mine.txt"):
+        for command in (["train", str(adult()), "--target", "income"], ["demo"]):
+            assert run([*command, "--out", str(out), "--overwrite"], monkeypatch) == 2
+            assert str(out) in capsys.readouterr().err
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_the_demo_replaces_only_its_own_release(asked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, replaces in (([], True), (["--out", "mine"], False), (["--out", "mine", "--overwrite"], True)):
+        monkeypatch.setattr(sys, "argv", ["artesian", "demo", *arguments])
+        with pytest.raises(AskedError) as demo:
+            artesian.main()
+        assert demo.value.args[1]["overwrite"] is replaces
+
+
+def test_samples_do_not_replace_a_file_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "real.csv"
+    file.write_text("precious")
+    assert run(["sample", str(tmp_path), "-n", "5", "--out", str(file)], monkeypatch) == 2
+    assert f"{file}: exists; choose another --out, or replace it with --overwrite" in capsys.readouterr().err
+    assert run(["sample", str(tmp_path), "-n", "5", "--out", str(file), "--overwrite"], monkeypatch) == 2
+    assert "manifest.json" in capsys.readouterr().err  # past that, to the folder that is no release
+    assert file.read_text() == "precious"
+
+
+def test_the_end_of_a_run_is_printed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = ["column 'weight [kg]' :a: 'a [/b]'"]
+
+    def finished(data: object, recipe: Recipe, out: str, *, progress: Progress, **options: object) -> training.Trained:
+        progress("certifying: a [/b]", 0.5, {})
+        location = "s3://key:s3cr3t@bucket/x?region=eu"
+        return training.Trained(location, SimpleNamespace(id="f" * 64), None, notes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "train", finished)
+    monkeypatch.setattr(summary, "figures_table", lambda certificate: "the figures")
+    assert run(["train", "t.csv", "--out", "o"], monkeypatch) == 0
+    said = capsys.readouterr().err
+    assert "certifying: a [/b]" in said and f"note: {notes[0]}\n" in said
+    assert "s3://bucket/x?region=eu\nreport  s3://bucket/x/report.html?region=eu\n" in said
+
+
+@pytest.mark.parametrize(("certificate", "message"), [(None, "without one"), ({"auc": 1}, "another version or shape")])
+def test_a_release_without_a_certificate_that_can_be_read_is_named(
+    certificate: dict[str, int] | None, message: str
+) -> None:
+    model = artesian.Model.__new__(artesian.Model)
+    model.release = SimpleNamespace(location="theirs", certificate=certificate)  # type: ignore[assignment]
+    with pytest.raises(UserError, match=rf"theirs: certificate\.json: .*{message}"):
+        _ = model.certificate
+
+
+def test_an_unknown_option_of_evaluate_is_refused() -> None:
+    with pytest.raises(TypeError, match="exlude"):
+        artesian.evaluate("r.csv", "s.csv", test="t.csv", exlude=["a"])  # type: ignore[call-arg]
 
 
 def test_evaluate_scores_any_table(

@@ -26,7 +26,9 @@ def test_yaml_round_trip(tmp_path: Path) -> None:
         ({"training": {"learnig_rate": 1}}, "unknown key 'training.learnig_rate'; did you mean 'learning_rate'"),
         ({"training": {"steps": 5, "budget_s": 5}}, "give steps or budget_s, not both"),
         ({"training": {"batch": 10, "workers": 4}}, "batch=10 does not divide"),
+        ({"training": {"batch": 8, "workers": 4, "accumulate": 2}}, "batch=8 leaves one row.*16 or more"),
         ({"training": {"zero": 4}}, "training.zero"),
+        ({"training": {1: 2}}, "training.1"),
         ({"split": [0.5, 0.2]}, "3 or 4 shares"),
         ({"diffusion": {"width": "wide"}}, "diffusion.width"),
         ({"family": "magic"}, "family"),
@@ -46,7 +48,32 @@ def test_a_length_on_the_command_line_replaces_the_files(tmp_path: Path) -> None
     assert (training.steps, training.budget_s) == (9, None)
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "- a\n- b", "\x00"])
+def test_two_lengths_on_the_command_line_are_refused() -> None:
+    with pytest.raises(UserError, match="not both"):
+        Recipe.read(None, {"training.steps": 9, "training.budget_s": 5.0})
+
+
+def test_a_heading_with_nothing_under_it_takes_settings(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("training:\n")
+    assert Recipe.read(file, {"training.steps": 9}).training.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("seed: 3", "seed.x", r"r\.yaml.*seed=3 is no mapping"),
+        ("training: [1]", "training.steps", r"r\.yaml.*training=\[1\] is no mapping"),
+    ],
+)
+def test_a_setting_inside_what_is_no_mapping_is_named(tmp_path: Path, text: str, key: str, message: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        Recipe.read(file, {key: 1})
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "- a\n- b", "\x00", "seed: 2024-13-45"])
 def test_a_file_that_is_no_recipe(tmp_path: Path, text: str) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(text)
@@ -67,5 +94,16 @@ def test_no_length_of_time(text: str) -> None:
 
 def test_settings() -> None:
     assert parse_setting("diffusion.width=512") == ("diffusion.width", 512)
-    with pytest.raises(UserError, match="KEY=VALUE"):
-        parse_setting("width")
+    assert parse_setting('target="a: b: c"') == ("target", "a: b: c")
+
+
+@pytest.mark.parametrize("text", ["width", "seed=", "=5", " = 5", "seed=null"])
+def test_a_setting_without_a_key_or_a_value_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=f"'{text}': write KEY=VALUE"):
+        parse_setting(text)
+
+
+@pytest.mark.parametrize("text", ["target=[a", "target=@x", "target=a: b: c", "target=2024-13-45"])
+def test_a_setting_that_is_not_yaml_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"--set 'target=.*is not YAML; put quotes"):
+        parse_setting(text)

@@ -110,10 +110,13 @@ def test_a_remote_release_is_the_same(saved: Path, remote: str) -> None:
     assert all(torch.equal(here.tensors[name], there.tensors[name]) for name in TENSORS)
 
 
-def test_no_secret_is_in_any_file(saved: Path) -> None:
+def test_no_secret_is_in_any_file(tmp_path: Path) -> None:
+    notes = ["'x' in s3://key:s3cr3t@bucket/adult.parquet?token=s3cr3t was taken as an id"]
+    save(tmp_path, schema=SCHEMA.model_copy(update={"notes": notes}))
     for name in FILES:
-        assert b"s3cr3t" not in (saved / name).read_bytes()
-        assert keys.signing_key().private_bytes_raw() not in (saved / name).read_bytes()
+        assert b"s3cr3t" not in (tmp_path / name).read_bytes()
+        assert keys.signing_key().private_bytes_raw() not in (tmp_path / name).read_bytes()
+    assert "s3://bucket/adult.parquet was taken as an id" in (tmp_path / "schema.yaml").read_text()
 
 
 def test_not_a_number_is_refused_before_anything_is_written(tmp_path: Path) -> None:

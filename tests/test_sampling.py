@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,9 +12,10 @@ import torch
 from synth.data import codec as codecs
 from synth.data.infer import infer
 from synth.data.source import open_source
-from synth.errors import UserError
+from synth.errors import ReleaseError, UserError
 from synth.generators.families import build
 from synth.recipe import Recipe
+from synth.release import Release
 from synth.sampling import BLOCK, Sampler
 
 
@@ -51,6 +54,21 @@ def test_rows_satisfy_the_schema(sampler: Sampler) -> None:
     assert set(frame["city"]) <= {"Rome", "Oslo", "Bonn"} and frame["age"].between(18, 89).all()
     assert frame["pay"].isna().any() and (frame["pay"].dropna() > 0).all()
     assert frame["row_id"].tolist() == list(range(3000))
+
+
+@pytest.mark.parametrize(
+    ("changes", "file"),
+    [({"codec": {"columns": [{"kind": "magic"}]}}, "codec.json"), ({"tensors": {}}, "weights.safetensors")],
+)
+def test_a_release_whose_files_do_not_fit_each_other_is_named(
+    sampler: Sampler, changes: dict[str, Any], file: str
+) -> None:
+    release = Release(**{
+        "location": "theirs", "manifest": None, "tensors": {}, "schema": sampler.schema, "certificate": None,
+        "codec": sampler.codec.model_dump(mode="json"), "recipe": Recipe().model_dump(), "report": None, "signer": None,
+    } | changes)  # fmt: skip
+    with pytest.raises(ReleaseError, match=f"theirs: {file}: "):
+        Sampler.from_release(release)
 
 
 def test_no_rows_and_negative_rows(sampler: Sampler) -> None:

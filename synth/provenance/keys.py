@@ -15,6 +15,7 @@ the folder, for a service account or a mounted secret.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -77,6 +78,17 @@ def signing_key() -> Ed25519PrivateKey:
     return _load() or _create()
 
 
+def ready() -> str | None:
+    """Make sure that there is a usable key, before work that will be signed; a note for the user if it was made now.
+
+    Raises UserError as ``signing_key`` does.
+    """
+    if _load() is not None:
+        return None
+    name = fingerprint(_create().public_key().public_bytes_raw())
+    return f"releases made here are signed with a new key, {name}, kept at {key_file()}: copy it to sign elsewhere"
+
+
 def sign(data: bytes) -> tuple[bytes, bytes]:
     """Sign ``data`` with this user's key: the signature (64 bytes) and the public key (32 bytes)."""
     key = signing_key()
@@ -113,6 +125,10 @@ def trusted_keys() -> dict[str, str]:
         lines = trust_file().read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except UnicodeDecodeError as error:
+        raise UserError(f"{trust_file()}: is not UTF-8 text; save it as such") from error
+    except OSError as error:
+        raise UserError(f"{trust_file()}: cannot be read ({error.strerror}); run as its owner") from error
     names = {}
     for number, line in enumerate(lines, start=1):
         entry, _, name = line.partition("#")[0].strip().partition(" ")
@@ -153,7 +169,10 @@ def _create() -> Ed25519PrivateKey:
     )
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError as error:  # a file, where the folder should be
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path.parent) from error
         # Born with its final mode, so at no moment wider; linked, not renamed, so that of two processes that sign for
         # the first time together the later one finds the key of the earlier instead of replacing it.
         try:

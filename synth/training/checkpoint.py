@@ -49,6 +49,8 @@ def restore(folder: Path, engines: Mapping[str, Any], averages: Mapping[str, Ave
     for player, engine in engines.items():
         path, _ = engine.load_checkpoint(str(folder / player), tag="engine")
         assert path is not None, f"no {player} engine in {folder}"
-        averages[player].load_state_dict(torch.load(folder / f"average-{player}-{rank}.pt", weights_only=True))
+        # To the CPU first: the worker may sit on another device now, or on none.
+        saved = torch.load(folder / f"average-{player}-{rank}.pt", map_location="cpu", weights_only=True)
+        averages[player].load_state_dict(saved)
     progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text())
     return progress

@@ -155,6 +155,31 @@ def test_a_stranger_is_never_replaced_or_deleted(place: str) -> None:
     assert storage.read_bytes(storage.join(out, "manifest.json")) == b"of a web page"
 
 
+def test_what_may_not_be_replaced_is_known_at_once(place: str) -> None:
+    out = storage.join(place, "out")
+    storage.check_free(out)
+    storage.write_bytes(storage.join(out, "mine.txt"), b"")
+    with pytest.raises(UserError, match="--overwrite"):
+        storage.check_free(out)
+    with pytest.raises(UserError, match="is neither a release nor a run"):
+        storage.check_free(out, overwrite=True)
+    with pytest.raises(UserError, match=r"mine\.txt: is a file"):
+        storage.check_free(storage.join(out, "mine.txt"), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("/data/x/", "/data/x.run"),
+        ("/data/why?", "/data/why?.run"),
+        ("s3://bucket/x?region=eu", "s3://bucket/x.run?region=eu"),
+        ("file:///data/x", "file:///data/x.run"),
+    ],
+)
+def test_a_suffix_goes_to_the_path(location: str, expected: str) -> None:
+    assert storage.append(location, ".run") == expected
+
+
 def test_runs_and_releases_are_deleted(place: str) -> None:
     run = storage.join(place, "run")
     storage.write_bytes(storage.join(run, storage.RUN_MARKER), b"{}")

@@ -35,8 +35,8 @@ def rows() -> Encoded:
 
 
 @cache
-def plain() -> dict[str, torch.Tensor]:
-    """The averaged weights after STEPS of plain PyTorch on whole batches."""
+def plain(accumulate: int) -> dict[str, torch.Tensor]:
+    """The averaged weights after STEPS of plain PyTorch, each over ``accumulate`` micro-batches."""
     wanted = recipe()
     torch.manual_seed(wanted.seed)
     model = build(wanted, LAYOUT)
@@ -44,9 +44,11 @@ def plain() -> dict[str, torch.Tensor]:
     schedule, average = Schedule.of(wanted.training), Average(model.players["denoiser"], wanted.training.ema)
     optimizer = make_optimizer(model, wanted.training)
     for step in range(STEPS):
-        _, loss = next(model.losses(model.players, feed(step, slice(0, BATCH)), Draw(wanted.seed, "train", step, 0)))
         optimizer.zero_grad()
-        loss.backward()
+        for index in range(accumulate):
+            micro = feed(step, slice(index * BATCH // accumulate, (index + 1) * BATCH // accumulate))
+            _, loss = next(model.losses(model.players, micro, Draw(wanted.seed, "train", step, index)))
+            (loss / accumulate).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), wanted.training.clip)
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
@@ -55,8 +57,11 @@ def plain() -> dict[str, torch.Tensor]:
     return average.full()
 
 
-@pytest.mark.parametrize(("zero", "workers"), [(0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (2, 2), (3, 2)])
-def test_weights_equal_plain_pytorch(tmp_path: Path, zero: int, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("zero", "workers", "accumulate"),
+    [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 1), (0, 2, 1), (2, 2, 1), (3, 2, 1), (0, 1, 2), (2, 2, 2)],
+)
+def test_weights_equal_plain_pytorch(tmp_path: Path, zero: int, workers: int, accumulate: int) -> None:
     import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -66,10 +71,10 @@ def test_weights_equal_plain_pytorch(tmp_path: Path, zero: int, workers: int) ->
     from synth.training.checkpoint import WEIGHTS
     from synth.training.loop import train_worker
 
-    name = f"zero{zero}-{workers}"
+    name = f"zero{zero}-{workers}-{accumulate}"
     beacon.clear(name)
     job = {
-        "recipe": recipe(zero=zero, workers=workers).model_dump(),
+        "recipe": recipe(zero=zero, workers=workers, accumulate=accumulate).model_dump(),
         "layout": LAYOUT.model_dump(),
         "parts": [ray.put(tuple(rows()))],
         "run": name,
@@ -83,7 +88,7 @@ def test_weights_equal_plain_pytorch(tmp_path: Path, zero: int, workers: int) ->
     ).fit()
     with result.checkpoint.as_directory() as folder:
         found = load_file(Path(folder) / WEIGHTS)
-    for key, expected in plain().items():
+    for key, expected in plain(accumulate).items():
         torch.testing.assert_close(
             found[f"denoiser.{key}"], expected, atol=2e-5, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from synth.data.demo import adult
 from synth.errors import ReleaseError, UserError
 from synth.recipe import Recipe
 from synth.training import beacon, run
+from synth.training.checkpoint import PROGRESS
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 64, "diffusion.blocks": 1,
@@ -83,7 +85,11 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
         run.train(str(table), recipe, str(out))
     with pytest.raises(UserError, match="another recipe"):
         run.train(str(table), Recipe.read(None, SMALL | {"seed": 9}), str(out), resume=True)
+    [progress] = Path(f"{out}.run").glob(f"checkpoint_*/{PROGRESS}")
+    saved = json.loads(progress.read_text())
+    progress.write_text(json.dumps(saved | {"elapsed_s": 1000.0}))
     resumed = run.train(str(table), recipe, str(out), resume=True)
+    assert saved["step"] < 40 and resumed.manifest.training.seconds > 1000  # the checkpoint was not ignored
     expected = releases.load(finished.location).tensors
     for key, tensor in releases.load(resumed.location).tensors.items():
         torch.testing.assert_close(tensor, expected[key])
@@ -97,7 +103,7 @@ def test_a_trained_run_that_was_not_published_is_published_without_training_agai
             raise KeyboardInterrupt
 
     out, recipe = str(tmp_path / "release"), Recipe.read(None, SMALL)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(run.Interrupted, match=r"trained, not yet published.*--resume"):
         run.train(str(table), recipe, out, progress=interrupt)
     assert [p.name for p in tmp_path.iterdir()] == ["release.run"]
     steps: list[int] = []
@@ -116,7 +122,7 @@ def test_what_cannot_be_done_is_said_before_ray_is_asked(table: Path, tmp_path: 
     with pytest.raises(UserError, match=r"500.* CPUs"):
         run.train(
             str(table),
-            Recipe.read(None, SMALL | {"training.workers": 500, "training.batch": 500}),
+            Recipe.read(None, SMALL | {"training.workers": 500, "training.batch": 1000}),
             str(tmp_path / "many"),
         )
 

@@ -69,9 +69,18 @@ def test_a_file_that_is_no_key_is_named_and_never_quoted(config_dir: Path) -> No
 
 def test_a_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ARTESIAN_CONFIG_DIR", str(tmp_path / "file" / "folder"))
-    with pytest.raises(UserError, match="ARTESIAN_CONFIG_DIR"):
-        keys.signing_key()
+    for place in (tmp_path / "file", tmp_path / "file" / "folder", Path("/proc/nope")):
+        monkeypatch.setenv("ARTESIAN_CONFIG_DIR", str(place))
+        for make in (keys.signing_key, keys.ready):
+            with pytest.raises(UserError, match=r"cannot be made .*ARTESIAN_CONFIG_DIR"):
+                make()
+
+
+def test_a_new_key_is_told_of_once() -> None:
+    told = keys.ready()
+    assert told is not None and str(keys.key_file()) in told
+    assert keys.fingerprint(keys.sign(b"")[1]) in told
+    assert keys.ready() is None
 
 
 def test_the_secret_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -104,6 +113,13 @@ def test_a_bad_line_of_the_trust_list_is_named(config_dir: Path, line: str) -> N
     config_dir.mkdir()
     keys.trust_file().write_text(f"# first\n{line}\n")
     with pytest.raises(UserError, match="trusted_keys, line 2"):
+        keys.signer(stranger())
+
+
+def test_a_trust_list_that_is_not_text_is_named(config_dir: Path) -> None:
+    config_dir.mkdir()
+    keys.trust_file().write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="trusted_keys: is not UTF-8"):
         keys.signer(stranger())
 
 

@@ -1,0 +1,155 @@
+"""The workers of a run as the driver sees them: what each gets, where they stand, and how they are stopped."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cluster import storage
+from synth.errors import JobError, UserError
+from synth.recipe import Recipe
+from synth.training.prepare import Prepared
+
+Progress = Callable[[str, float, dict[str, Any]], None]
+"""Called with the phase, the share of it that is done, and what else is known (step, loss, rows, elapsed_s)."""
+
+LOOK_S = 0.25
+PATIENCE_S = 60.0  # for the workers to save and stop when the driver has failed
+
+T = TypeVar("T")
+
+
+def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress) -> dict[str, Any]:
+    """Run the workers to the end; empties ``table.encoded``, which is theirs from then on.
+
+    Returns where the last checkpoint stands, under "weights" the averaged weights in it, and under "asked" whether
+    Ctrl-C asked for a stop. Raises UserError for what the recipe or the cluster does not allow, JobError where the
+    workers failed for good, KeyboardInterrupt at the second Ctrl-C.
+    """
+    from ray.exceptions import RayError
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from safetensors.torch import load_file
+
+    from synth.training import beacon
+    from synth.training.checkpoint import PROGRESS, WEIGHTS
+    from synth.training.loop import train_worker
+
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in found]
+    gpus, each = any(gpu for _, gpu in nodes), cpus_each(nodes, recipe.training.workers)
+    job = {
+        "recipe": recipe.model_dump(),
+        "layout": table.codec.layout.model_dump(),
+        "parts": [ray.put(tuple(part)) for part in table.encoded],
+        "run": run,
+    }
+    table.encoded.clear()
+    filesystem, path = storage.resolve(run)
+    parent, name = posixpath.split(path)
+    beacon.clear(run)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config=job,
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=recipe.training.workers, use_gpu=gpus,
+            resources_per_worker={"CPU": each} | ({"GPU": 1} if gpus else {}),
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=parent,
+            # Given, since by itself Ray resolves only the protocols that Arrow speaks.
+            storage_filesystem=filesystem if storage.is_remote(run) else None,
+            failure_config=FailureConfig(max_failures=2, controller_failure_limit=2),
+            checkpoint_config=CheckpointConfig(num_to_keep=recipe.training.keep),
+        ),
+    )  # fmt: skip
+    ending = in_background(trainer.fit)  # not in the main thread: Ctrl-C then reaches us, and the workers save first
+    try:
+        asked = _follow(ending, run, progress)
+    except KeyboardInterrupt:
+        ray.shutdown()  # the second one: not even the workers are waited for
+        raise
+    except RayError as e:
+        raise JobError(f"the connection to Ray was lost: {e}") from e
+    except BaseException:
+        beacon.ask_to_stop(run)
+        wait([ending], timeout=PATIENCE_S)
+        raise
+    seen = beacon.look(run) or {}
+    if "failure" in seen:
+        raise UserError(seen["failure"])
+    try:
+        result = ending.result()
+    except TrainingFailedError as e:
+        raise JobError(f"the workers failed: {e}") from e
+    with result.checkpoint.as_directory() as folder:
+        facts: dict[str, Any] = json.loads((Path(folder) / PROGRESS).read_text())
+        return facts | {"weights": load_file(Path(folder) / WEIGHTS), "asked": asked}
+
+
+def cpus_each(nodes: Sequence[tuple[int, int]], workers: int) -> int:
+    """The most CPUs that each of ``workers`` can have, all alike, on nodes of (CPUs, GPUs).
+
+    A worker stays on one node, and has a GPU of its own where there are any. Raises UserError where they do not fit.
+    """
+    gpus = any(gpu for _, gpu in nodes)
+
+    def room(each: int) -> int:
+        return sum(min(cpu // each, gpu) if gpus else cpu // each for cpu, gpu in nodes)
+
+    for each in range(max((cpu for cpu, _ in nodes), default=0), 0, -1):
+        if room(each) >= workers:
+            return each
+    most, total = room(1), f"{sum(cpu for cpu, _ in nodes)} CPUs and {sum(gpu for _, gpu in nodes)} GPUs"
+    raise UserError(
+        f"--workers {workers}: the cluster has {total} on {len(nodes)} node(s), room for {most} workers of a CPU"
+        f"{' and a GPU' if gpus else ''} each; " + (f"give --workers {most} or fewer" if most else "add nodes")
+    )
+
+
+def in_background(call: Callable[..., T], *arguments: Any) -> Future[T]:
+    """``call`` in a thread that nobody has to wait for: unlike an executor's, it does not hold up the exit."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call(*arguments))
+        except BaseException as e:  # noqa: BLE001 (it is raised where the result is asked for)
+            future.set_exception(e)
+
+    threading.Thread(target=work, daemon=True, name=call.__name__).start()
+    return future
+
+
+def _follow(ending: Future[Any], run: str, progress: Progress) -> bool:
+    """Show where the workers are until they end. The first Ctrl-C asks them to save and stop, the second is raised.
+
+    Returns whether a stop was asked for.
+    """
+    from synth.training import beacon
+
+    began, asked = time.monotonic(), False
+    while not ending.done():
+        try:
+            wait([ending], timeout=LOOK_S)
+            seen = beacon.look(run)
+            if asked:
+                progress("saving before the stop", 0.0, {})
+            elif seen is None:
+                progress("starting the workers", 0.0, {"waited_s": time.monotonic() - began})
+            elif "failure" not in seen:
+                progress("training", seen["fraction"], seen)
+        except KeyboardInterrupt:
+            if asked:
+                raise
+            asked = True
+            beacon.ask_to_stop(run)
+    return asked

@@ -1,0 +1,157 @@
+"""Workers that stop, die, are given up or write to a store: what they end with is as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+
+from cluster import storage
+from synth.data.demo import adult
+from synth.recipe import Recipe
+from synth.training import beacon, prepare, workers
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 32, "diffusion.blocks": 1,
+         "training.precision": "fp32", "training.checkpoint_s": 0.01}  # fmt: skip
+
+Facts = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "adult.parquet"
+    pq.write_table(pq.read_table(adult()).slice(0, 900), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fit(table: Path) -> Callable[..., Facts]:
+    def start(run: str, progress: Callable[[str, Facts], None] = lambda phase, facts: None, **keys: int) -> Facts:
+        settings = SMALL | {key.replace("__", "."): value for key, value in keys.items()}
+        recipe = Recipe.read(None, settings).resolved(test_apart=False)
+        sources, schema = prepare.open_sources(str(table), None, recipe)
+        prepared = prepare.prepare(sources, schema, recipe)
+        found = workers.fit(ray, recipe, prepared, run, lambda phase, done, facts: progress(phase, facts))
+        assert prepared.encoded == []
+        return found
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def expected(fit: Callable[..., Facts], tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return fit(str(tmp_path_factory.mktemp("whole") / "x.run"))["weights"]
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], **tolerance: float) -> None:
+    assert found.keys() == expected.keys()
+    for key, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[key], **tolerance, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_sharded_workers_go_on_where_they_stopped(fit: Callable[..., Facts], tmp_path: Path) -> None:
+    sharded = {"training__zero": 2, "training__workers": 2}
+    run = str(tmp_path / "x.run")
+
+    def stop(phase: str, facts: Facts) -> None:
+        if phase == "starting the workers":
+            beacon.ask_to_stop(run)
+
+    first = fit(run, stop, **sharded)
+    assert first["stopped"] and first["step"] < 40
+    steps: list[int] = []
+    second = fit(run, lambda phase, facts: steps.append(facts.get("step", 40)), **sharded)
+    assert second["step"] == 40 and not second["stopped"]
+    assert min(steps) > first["step"]  # nothing was done again
+    same(second["weights"], fit(str(tmp_path / "y.run"), **sharded)["weights"])
+
+
+def test_a_worker_that_dies_is_replaced_and_the_weights_are_the_same(
+    fit: Callable[..., Facts], expected: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    killed: list[int] = []
+    steps: list[int] = []
+
+    def kill(phase: str, facts: Facts) -> None:
+        steps.append(facts.get("step", 0))
+        if not killed and 20 <= steps[-1] < 40:
+            for process in psutil.Process().children(recursive=True):
+                if "RayTrainWorker" in "".join(process.cmdline()):
+                    killed.append(process.pid)
+                    process.kill()
+
+    found = fit(str(tmp_path / "x.run"), kill)
+    assert killed and found["step"] == 40
+    assert steps == sorted(steps)  # it went on from a checkpoint, not from the start
+    same(found["weights"], expected)
+
+
+def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], tmp_path: Path) -> None:
+    run = str(tmp_path / "x.run")
+
+    def fail(phase: str, facts: Facts) -> None:
+        if phase == "training":
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        fit(run, fail, training__steps=1_000_000)
+    stopped = beacon.look(run)
+    time.sleep(3)
+    assert stopped is not None and beacon.look(run) == stopped
+    assert any("checkpoint_" in name for name in storage.list_files(run))
+
+
+def test_checkpoints_go_to_a_store_that_only_fsspec_speaks(
+    fit: Callable[..., Facts], expected: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    run = storage.append(f"local://{tmp_path}/x", ".run")
+    assert storage.is_remote(run)
+    same(fit(run)["weights"], expected)
+    assert any("checkpoint_" in name for name in storage.list_files(run))
+
+
+@pytest.mark.parametrize(
+    ("phase", "signals", "message"),
+    [
+        ("training", [signal.SIGTERM], "stopped at step .*--resume"),
+        ("training", [signal.SIGINT], "stopped at step .*--resume"),
+        ("starting the workers", [signal.SIGINT, signal.SIGINT], "no checkpoint was saved yet"),
+    ],
+)
+def test_signals(table: Path, tmp_path: Path, phase: str, signals: list[signal.Signals], message: str) -> None:
+    """The first asks the workers to save and stop, the second does not wait for them."""
+    keys = [f"--set={key}={value}" for key, value in SMALL.items() if key in ("training.batch", "diffusion.width")]
+    command = [sys.executable, "-m", "artesian", "train", str(table), "--target", "income", "--steps", "1000000"]
+    said = tmp_path / "said.txt"
+    with said.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, *keys, "--out", str(tmp_path / "out")],
+            stderr=file, cwd=Path(workers.__file__).parents[2], env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 180
+            while f"\n{phase} " not in f"\n{said.read_text()}":
+                assert process.poll() is None and time.monotonic() < deadline, said.read_text()
+                time.sleep(0.1)
+            for number in signals:
+                process.send_signal(number)
+                time.sleep(0.5)
+            assert process.wait(timeout=90) == 130, said.read_text()
+        finally:
+            process.kill()
+    last = said.read_text().splitlines()[-1]
+    assert re.search(message, last), said.read_text()
+    assert (tmp_path / "out.run").exists() == ("--resume" in message)
