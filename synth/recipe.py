@@ -39,6 +39,9 @@ class DiffusionRecipe(_Part):
     blocks: int = Field(4, ge=1, le=64)
     expansion: int = Field(2, ge=1, le=8)
     cell_share: float = Field(0.5, gt=0, lt=1, description="share of each batch that learns cells, not values")
+    target_share: float = Field(
+        0.125, ge=0, lt=1, description="share of the rows that learn cells that learn the target"
+    )
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
@@ -53,7 +56,7 @@ class TrainingRecipe(_Part):
     batch: int = Field(1024, ge=2, description="rows in one optimizer step, over all workers")
     accumulate: int = Field(1, ge=1, description="micro-batches in one optimizer step")
     learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0, description="pull of the weights, biases and norms apart, to 0")
+    memory: float = Field(40, gt=0, description="epochs after which weight decay has a matrix forget, as e^-1")
     warmup: int = Field(100, ge=1, description="steps over which the learning rate rises")
     decay: float = Field(
         0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0"

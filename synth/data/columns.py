@@ -129,7 +129,9 @@ class Numbers(_Coder):
         """(states) the least number of each state; equal to ``upper`` for a point mass."""
         above = np.asarray(self.upper[:-1])
         if self.support:  # nothing lies between two observed numbers
-            return np.append(self.knots[0], np.asarray(self.support)[np.searchsorted(self.support, above, side="right")])
+            return np.append(
+                self.knots[0], np.asarray(self.support)[np.searchsorted(self.support, above, side="right")]
+            )
         return np.append(self.knots[0], self.lattice.neighbour(above, 1))
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -33,12 +33,14 @@ class Cell(BaseModel):
 
 
 class Layout(BaseModel):
-    """Shape of an encoded table: its cells, and the number of its continuous ``values``."""
+    """Shape of an encoded table: its cells, the number of its continuous ``values``, and which cell (if any) is the
+    ``target`` that downstream models will predict."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cells: tuple[Cell, ...]
     values: int
+    target: int | None = None
 
     @property
     def sizes(self) -> list[int]:

@@ -6,6 +6,10 @@ a time, so that no two cells are ever drawn independently of each other (Hoogebo
 Diffusion Models", arXiv 2110.02037, Eq. 4; the masked half of TabDiff, Shi et al. 2025, arXiv 2410.20626). Values follow
 EDM's continuous diffusion given all cells (Karras et al. 2022, arXiv 2206.00364).
 
+A target class is drawn last among the cells, from a view of the others in which numbers are hardly more than numbers: a
+classifier in the model. p(target | all else) is what downstream models look for, and what fine states of numbers let a
+network learn by heart: with them its AUC on held-out rows of two tables was below that of boosted trees, without above.
+
 Unmasking several cells in one step, as joint samplers do, draws them as if they were independent of each other. Here
 the number of network evaluations is C + 2 · steps − 1 and no such error is made.
 """
@@ -90,6 +94,45 @@ class States(nn.Module):
         return self.own + curve
 
 
+class Smooth(nn.Module):
+    """A second vector (width) for each state, in which numbers are hardly more than numbers: (sum of sizes, width).
+
+    An ordered state is a linear function of (1, z, (z² − 1)/3) with z its normal score by rank, standardised: three
+    vectors a cell, however many states. So nothing can be known by heart about single numbers, and what is learnt of one
+    holds for its neighbours. Other states keep vectors of their own.
+    """
+
+    features: Tensor
+    cell: Tensor
+
+    def __init__(self, layout: Layout, width: int, deviation: float) -> None:
+        super().__init__()
+        sizes = torch.tensor(layout.sizes, dtype=torch.long)
+        self.own = nn.Parameter(torch.randn(int(sizes.sum()), width) * deviation)
+        self.linear = nn.Parameter(torch.randn(3, len(sizes), width) * deviation)
+        features = torch.zeros(3, len(self.own), 1)
+        first = 0
+        for cell in layout.cells:
+            if cell.ordered > 2:
+                features[:, first : first + cell.ordered, 0] = self.scores(torch.tensor(cell.shares[: cell.ordered]))
+            first += len(cell.shares)
+        self.register_buffer("features", features, persistent=False)
+        self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+
+    @staticmethod
+    def scores(shares: Tensor) -> Tensor:
+        """(3, states): 1, z and (z² − 1)/3, where z has mean 0 and variance 1 under ``shares``."""
+        mass = shares.double() / shares.double().sum().clamp_min(SMALLEST)
+        z = torch.special.ndtri((mass.cumsum(0) - mass / 2).clamp(1e-3, 1 - 1e-3))
+        z = z - (mass * z).sum()
+        z = (z / (mass * z**2).sum().sqrt().clamp_min(1e-6)).clamp(-3, 3)
+        return torch.stack([torch.ones_like(z), z, (z**2 - 1) / 3]).float()
+
+    def forward(self) -> Tensor:
+        smooth = (self.features * self.linear[:, self.cell]).sum(0)
+        return torch.where(self.features[0] > 0, smooth, self.own)
+
+
 class Shown(nn.Module):
     """Sum of the vectors of a row's cells, masked ones included: (rows, C) states → (rows, width)."""
 
@@ -100,14 +143,22 @@ class Shown(nn.Module):
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
         deviation = 0.5 / math.sqrt(max(len(sizes), 1))
         self.states = States(layout, width, deviation)
+        self.smooth = Smooth(layout, width, deviation) if layout.target is not None else None
         self.hidden = nn.Parameter(torch.randn(len(sizes), width) * deviation)
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
 
-    def forward(self, cells: Tensor, hidden: Tensor) -> Tensor:
-        """``hidden`` (rows, C) marks the masked cells, whose states are not looked at."""
-        table = torch.cat([self.states(), self.hidden])
-        masks = len(table) - len(self.hidden) + torch.arange(len(self.hidden), device=cells.device)
-        return F.embedding_bag(torch.where(hidden, masks, cells + self.offsets), table, mode="sum")
+    def forward(self, cells: Tensor, hidden: Tensor, smooth: int) -> Tensor:
+        """``hidden`` (rows, C) marks the masked cells, whose states are not looked at. The first ``smooth`` rows are
+        shown by the smooth vectors of their states."""
+        tables = [self.hidden, self.states()]
+        index = torch.where(
+            hidden, torch.arange(cells.shape[1], device=cells.device), cells + self.offsets + len(self.hidden)
+        )
+        if smooth:
+            assert self.smooth is not None
+            tables.append(self.smooth())
+            index = index + F.pad((~hidden[:smooth]).long() * len(tables[1]), (0, 0, 0, len(index) - smooth))
+        return F.embedding_bag(index, torch.cat(tables), mode="sum")
 
 
 class Logits(nn.Module):
@@ -129,7 +180,8 @@ class Denoiser(nn.Module):
     The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values; they return logits of
     all states (masked rows, sum of sizes). The others see all cells and noisy ``values`` (rest, V) at noise level
     ``sigma`` (rest, 1), and return EDM's raw output F (rest, V). ``gain`` (masked rows, units) is the dropout of the
-    masked rows, in training alone; all blocks share it, since their units have nothing in common.
+    masked rows, in training alone; all blocks share it, since their units have nothing in common. The first ``smooth``
+    rows see the smooth vectors of their cells.
     """
 
     frequencies: Tensor
@@ -149,7 +201,9 @@ class Denoiser(nn.Module):
             nn.init.zeros_(self.raw.bias)
         self.register_buffer("frequencies", torch.logspace(math.log10(0.3), math.log10(20), 16), persistent=False)
 
-    def trunk(self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None) -> Tensor:
+    def trunk(
+        self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None, smooth: int = 0
+    ) -> Tensor:
         """(rows, width) hidden state; shapes as above, ``cells`` (rows, C) whatever is hidden."""
         masked, rest = len(hidden), len(values)
         phase = (sigma.log() / 4) * self.frequencies
@@ -157,7 +211,7 @@ class Denoiser(nn.Module):
         level = torch.cat([self.absent.to(level.dtype).expand(masked, -1), level])
         x = torch.zeros_like(level)
         if self.cells is not None:
-            x = x + self.cells(cells, F.pad(hidden, (0, 0, 0, rest)))
+            x = x + self.cells(cells, F.pad(hidden, (0, 0, 0, rest)), smooth)
         if self.values is not None:
             # In full precision: bfloat16 has 8 bits, and noise levels below 1/256 would vanish in rounding.
             with torch.autocast(x.device.type, enabled=False):
@@ -167,9 +221,9 @@ class Denoiser(nn.Module):
         return self.norm(x)
 
     def forward(
-        self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None
+        self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None, smooth: int = 0
     ) -> tuple[Tensor, Tensor]:
-        x = self.trunk(cells, hidden, values, sigma, gain)
+        x = self.trunk(cells, hidden, values, sigma, gain, smooth)
         masked, rest = x[: len(hidden)], x[len(hidden) :]
         logits = self.logits(masked) if self.logits is not None else masked[:, :0]
         return logits.float(), (self.raw(rest) if self.raw is not None else rest[:, :0]).float()
@@ -178,7 +232,8 @@ class Denoiser(nn.Module):
 class TableDiffusion(Generator):
     """Masked and continuous diffusion over an encoded table.
 
-    ``cell_share`` is the share of each batch that learns cells (the rest learns values); ``sigma_mean`` and
+    ``cell_share`` is the share of each batch that learns cells (the rest learns values), ``target_share`` the share of
+    those rows that learn the target; ``sigma_mean`` and
     ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
     on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
     values, which still gain when the cells have long begun to overfit.
@@ -194,6 +249,7 @@ class TableDiffusion(Generator):
         cell_share: float,
         sigma_mean: float,
         sigma_deviation: float,
+        target_share: float,
         dropout: float,
         steps: int,
     ) -> None:
@@ -203,6 +259,9 @@ class TableDiffusion(Generator):
         self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
         self.denoiser = Denoiser(layout, width, blocks, expansion)
         self.cell_share = 0.0 if not layout.cells else 1.0 if not layout.values else cell_share
+        # Alone, the target is drawn from its shares, as any lone cell: there is nothing to predict it from.
+        self.target = layout.target if len(layout.cells) > 1 else None
+        self.target_share = target_share
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
         self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
         self.register_buffer("cell_of_state", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
@@ -218,31 +277,45 @@ class TableDiffusion(Generator):
         """One loss: cross-entropy of masked cells and denoising error of values, each averaged per variable."""
         cells, values = batch
         rows, c, v = len(cells), cells.shape[1], values.shape[1]
-        masked = round(self.cell_share * rows)
+        # With both kinds of variable, each has at least a row.
+        masked = (
+            round(self.cell_share * rows) if not (c and v) else min(max(round(self.cell_share * rows), 1), rows - 1)
+        )
+        aims = round(self.target_share * masked) if self.target is not None else 0
         hidden = self._hide(draw, rows, c)[:masked]
+        if self.target is not None:
+            hidden[:aims] = False
+            hidden[:, self.target] = True
         sigma = noise.training_sigma(draw.normal(rows, 1)[masked:], self.sigma_mean, self.sigma_deviation)
         clean = values[masked:]
         noisy = clean + sigma * draw.normal(rows, v)[masked:]
         gain = draw.kept(rows, self.units, self.dropout)[:masked] / (1 - self.dropout) if self.dropout else None
-        logits, raw = call["denoiser"](cells, hidden, noisy, sigma, gain)
+        logits, raw = call["denoiser"](cells, hidden, noisy, sigma, gain, aims)
 
         loss = logits.new_zeros(())
         if masked:
-            entropy = self._cross_entropy(logits, cells[:masked]) * hidden
-            loss = loss + c / (c + v) * (entropy.sum(1) / hidden.sum(1)).mean()
+            learnt = hidden.clone()
+            if self.target is not None:
+                learnt[aims:, self.target] = False
+            entropy = self._cross_entropy(logits, cells[:masked]) * learnt
+            loss = loss + c / (c + v) * (entropy.sum(1) / learnt.sum(1)).mean()
         if masked < rows:
             loss = loss + v / (c + v) * F.mse_loss(raw, noise.target(clean, noisy, sigma))
         yield "denoiser", loss
 
-    @staticmethod
-    def _hide(draw: Draw, rows: int, cells: int) -> Tensor:
-        """(rows, C) boolean: a uniformly random number 1 … C of cells, uniformly chosen, is hidden in each row.
+    def _hide(self, draw: Draw, rows: int, cells: int) -> Tensor:
+        """(rows, C) boolean: a uniformly random number, at least one, of cells other than the target, uniformly chosen,
+        is hidden in each row.
 
         Averaging each row's cross-entropy over its hidden cells then gives −log p(cells) / C in expectation over the
         orders (arXiv 2110.02037, Eq. 4), without the 1/t weights of the continuous-time form and their variance.
         """
-        visible = (draw.uniform(rows, 1) * cells).long()
-        return draw.uniform(rows, cells).argsort(1).argsort(1) >= visible
+        chance = draw.uniform(rows, cells)
+        if self.target is not None:
+            chance[:, self.target] = -1.0  # the first in the ranking, where nothing is hidden
+        fixed = int(self.target is not None)
+        visible = fixed + (draw.uniform(rows, 1) * (cells - fixed)).long()
+        return chance.argsort(1).argsort(1) >= visible
 
     def _cross_entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
         """(rows, C) −log p of the true state of each cell, without a loop over cells of unequal size."""
@@ -265,7 +338,7 @@ class TableDiffusion(Generator):
         return Encoded(cells, noise.heun(denoise, start, self.steps))
 
     def _unmask(self, rows: int, draw: Draw) -> Tensor:
-        """(rows, C) states, one cell at a time in a random order that the rows of one draw share."""
+        """(rows, C) states, one cell at a time in a random order that the rows of one draw share, the target last."""
         net, sizes = self.denoiser, self.layout.sizes
         if net.logits is None:
             return torch.zeros(rows, 0, dtype=torch.long, device=self.first.device)
@@ -274,8 +347,9 @@ class TableDiffusion(Generator):
         hidden = torch.ones_like(cells, dtype=torch.bool)
         values, sigma = uniform.new_zeros(0, self.layout.values), uniform.new_ones(0, 1)
         table = net.logits.states()
-        for cell in draw.permutation(len(sizes)).tolist():
-            x = net.trunk(cells, hidden, values, sigma)
+        order = [cell for cell in draw.permutation(len(sizes)).tolist() if cell != self.target]
+        for cell in order if self.target is None else [*order, self.target]:
+            x = net.trunk(cells, hidden, values, sigma, smooth=rows if cell == self.target else 0)
             span = slice(int(self.first[cell]), int(self.first[cell]) + sizes[cell])
             cumulated = F.linear(x, table[span], net.logits.bias[span]).float().softmax(1).cumsum(1)
             point = uniform[:, cell, None] * cumulated[:, -1:]  # inverse transform sampling

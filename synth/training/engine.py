@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from synth.recipe import TrainingRecipe
 
 
-def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device) -> Any:
-    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32.
+def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device) -> Any:
+    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32; ``rows`` are those of the table.
 
     Weights, gradients and moments stay in fp32 and the loop computes under autocast: table models are small, so
     half-precision storage would save nothing and cost the optimizer its accuracy.
@@ -24,7 +24,7 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device)
     # minute of silence for a small gain. Gloo does without, everywhere alike.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # A client optimizer from torch needs no compiled operator either.
-    optimizer = make_optimizer(player, recipe)
+    optimizer = make_optimizer(player, recipe, rows)
     config = {
         "train_micro_batch_size_per_gpu": recipe.batch // (recipe.workers * recipe.accumulate),
         "gradient_accumulation_steps": recipe.accumulate,
@@ -39,10 +39,17 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, device: torch.device)
     return engine
 
 
-def make_optimizer(player: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
-    """AdamW with decoupled decay of matrices alone (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
+def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torch.optim.Optimizer:
+    """AdamW with decoupled decay of matrices alone (Loshchilov and Hutter 2019, arXiv 1711.05101).
+
+    AdamW's weights are a moving average over 1 / (rate · decay) steps. What suits is about the same number of epochs
+    whatever the table and the model (Wang and Aitchison 2024, arXiv 2405.13698), and keeps small tables from being learnt
+    by heart in the many epochs that they see. At most 1, where an epoch is less than a few steps.
+    """
+    epoch = rows / recipe.batch
+    decay = min(1.0, 1 / (recipe.learning_rate * recipe.memory * epoch))
     groups = [
-        {"params": [p for p in player.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in player.parameters() if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in player.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)

@@ -60,12 +60,12 @@ def train_worker(job: dict[str, Any]) -> None:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(recipe.seed)  # initial weights; every later draw has an address
     generator = build(recipe, layout).to(device)
-    engines = {name: make_engine(player, training, device) for name, player in generator.players.items()}
-    averages = {name: Average(engine.module, training.ema) for name, engine in engines.items()}
     feed = Feed(
         [Encoded(*p) for p in ray.get(job["parts"])],
         seed=recipe.seed, batch=training.batch, rank=rank, world=world, device=device,
     )  # fmt: skip
+    engines = {name: make_engine(player, training, feed.rows, device) for name, player in generator.players.items()}
+    averages = {name: Average(engine.module, training.ema) for name, engine in engines.items()}
     bf16 = computes_in_bf16(training.precision, device)
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
 

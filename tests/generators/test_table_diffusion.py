@@ -12,7 +12,12 @@ from synth.generators.table_diffusion import Logits, States, TableDiffusion
 MIXED = Layout(
     cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.05,) * 20, ordered=20), Cell(shares=(0.2, 0.8))), values=2
 )
-LAYOUTS = [MIXED, Layout(cells=MIXED.cells, values=0), Layout(cells=(), values=3)]
+LAYOUTS = [
+    MIXED,
+    Layout(cells=MIXED.cells, values=2, target=0),
+    Layout(cells=MIXED.cells, values=0),
+    Layout(cells=(), values=3),
+]
 
 
 def small(layout: Layout, **options: object) -> TableDiffusion:
@@ -22,6 +27,7 @@ def small(layout: Layout, **options: object) -> TableDiffusion:
         "blocks": 2,
         "expansion": 2,
         "cell_share": 0.5,
+        "target_share": 0.25,
         "sigma_mean": -0.8,
         "sigma_deviation": 1.4,
         "dropout": 0.0,

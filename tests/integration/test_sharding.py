@@ -42,7 +42,7 @@ def plain(accumulate: int) -> dict[str, torch.Tensor]:
     model = build(wanted, LAYOUT)
     feed = Feed([rows()], seed=wanted.seed, batch=BATCH, rank=0, world=1, device=torch.device("cpu"))
     schedule, average = Schedule.of(wanted.training), Average(model.players["denoiser"], wanted.training.ema)
-    optimizer = make_optimizer(model, wanted.training)
+    optimizer = make_optimizer(model, wanted.training, feed.rows)
     for step in range(STEPS):
         optimizer.zero_grad()
         for index in range(accumulate):
