@@ -39,17 +39,14 @@ class Codec(BaseModel):
 
     @cached_property
     def layout(self) -> Layout:
-        names = [c.name for c in self.columns for _ in c.cells]
+        names, target = [c.name for c in self.columns for _ in c.cells], self.table.target
+        # A class: one cell, and no number or large vocabulary.
+        classified = self.table.task == "classification" and target is not None and names.count(target) == 1
         return Layout(
             cells=tuple(cell for c in self.columns for cell in c.cells),
             values=sum(isinstance(c, Numbers) for c in self.columns),
-            target=names.index(self.table.target) if self._classifies(names) else None,
+            target=names.index(target) if classified and target is not None else None,
         )
-
-    def _classifies(self, cells: list[str]) -> bool:
-        """Whether the target is one unordered cell: a class, and no number or large vocabulary."""
-        target = self.table.target
-        return self.table.task == "classification" and target is not None and cells.count(target) == 1
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         """Cells (rows, C) int32 and values (rows, V) float64 of a batch in the schema's types.
