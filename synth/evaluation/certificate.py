@@ -20,6 +20,7 @@ from synth.evaluation.details import (
 )
 from synth.evaluation.figures import Figure, figure
 from synth.evaluation.frame import Frame, Lens
+from synth.evaluation.intervals import Estimate
 
 
 class Certificate(Part):
@@ -152,7 +153,7 @@ def evaluate(
     useful, why = utility.utility(lens, train, sample, fresh, rngs[5])
     notes += why
     if useful is not None:
-        figures["utility"] = figure("utility", useful.relative, useful.relative_real)
+        figures["utility"] = figure("utility", useful.relative, Estimate(1, 1, 1))
         for metric, scores in useful.synthetic.items():
             for learner, score in scores.items():
                 name = f"tstr_{metric}" + ("" if learner == "mean" else f"_{learner}")
