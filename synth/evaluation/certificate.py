@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from synth.data.schema import Schema
+from synth.evaluation.copies import exact_copies
 from synth.evaluation.details import (
     ColumnDetail,
     Histogram,
@@ -76,14 +78,16 @@ def evaluate(
     schema: Schema,
     *,
     seed: int = 0,
+    train_keys: NDArray[np.uint64] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Certificate:
     """Measure ``synthetic`` against ``real`` (train) rows, with ``test`` rows that no generator saw as the baseline.
 
-    Every figure's baseline is ``test`` scored as if it were synthetic; where a figure depends on the number of rows it
-    is also given at equal numbers. The same tables and seed give the same certificate. ``progress`` is called with what
-    is being measured and the share done. scikit-learn's defaults decide the number of threads; callers limit it with
-    ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
+    Every figure's baseline is ``test`` scored as if it were synthetic (of exact copies, the twins within ``real``);
+    where a figure depends on the number of rows it is also given at equal numbers. The same tables and seed give the
+    same certificate. ``train_keys``: the ``copies.row_keys`` of all train rows where ``real`` is a sample of them, so
+    that copies of any are found. ``progress`` is called with what is being measured and the share done. scikit-learn's
+    defaults decide the number of threads; callers limit it with ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
 
     Raises UserError for a table that has no rows, lacks a column, or holds one that cannot be read as its kind.
     """
@@ -167,14 +171,14 @@ def evaluate(
         figures["nndr"] = figure("nndr", near[0].ratio, near[1].ratio)
         notes.append(
             f"distances to the closest record: from {len(near[0].distance):,} synthetic rows to {near[0].references:,} "
-            "rows of real train and as many test rows, drawn at random"
+            f"rows of real train and as many test rows, drawn at random; {near[0].left_out:,} synthetic rows that repeat "
+            "another or equal one of those were left out"
         )
         edges, ours, theirs = ([round(x, 6) for x in part] for part in privacy.histogram(*near))
         distances = Histogram(edges=edges, synthetic=ours, baseline=theirs)
     else:
-        notes.append("too few test rows for distances to the closest record")
-    copies = privacy.exact_copies(lens, real, {"the synthetic table": synthetic, "the test table": test})
-    figures["exact_copies"] = figure("exact_copies", copies["the synthetic table"], copies["the test table"])
+        notes.append("too few distinct rows for distances to the closest record")
+    figures["exact_copies"] = figure("exact_copies", *exact_copies(lens, real, synthetic, train_keys))
 
     certificate = Certificate(
         figures=figures,
@@ -183,7 +187,11 @@ def evaluate(
         distances=distances,
         reference=reference(lens, train, sample),
         notes=notes,
-        rows={"train": real.num_rows, "synthetic": synthetic.num_rows, "test": test.num_rows},
+        rows={
+            "train": real.num_rows if train_keys is None else len(train_keys),
+            "synthetic": synthetic.num_rows,
+            "test": test.num_rows,
+        },
         seed=seed,
     )
     say("done", 1.0)

@@ -103,15 +103,16 @@ CATALOGUE: dict[str, _Entry] = {
         "of three learners, 1 is as good."),
     "dcr_share": _Entry(
         "Closer to train than to holdout", "privacy", "share", "baseline",
-        "Share of synthetic rows nearer to a training row than to a row that the generator never saw: 0.5 if it learnt "
-        "the distribution and not the rows."),
+        "Share of new synthetic rows (equal to no real row searched) nearer to a training row than to a row that the "
+        "generator never saw: 0.5 if it learnt the distribution and not the rows."),
     "nndr": _Entry(
         "Nearest-neighbour distance ratio", "privacy", "ratio", "baseline",
-        "Median of the distances to the closest over the second closest training row: falls where rows are copied."),
+        "Median of the distances to the closest over the second closest training row, of new synthetic rows: falls where "
+        "rows are nearly copied."),
     "exact_copies": _Entry(
         "Exact copies", "privacy", "share", "lower",
-        "Share of synthetic rows that equal a training row in every column. Real rows repeat each other too: see the "
-        "baseline."),
+        "Share of synthetic rows that equal a training row in every column. Real rows repeat each other too: the "
+        "baseline is the share of training rows that have a twin among them."),
 }  # fmt: skip
 
 _LEARNERS = {"boosting": "gradient boosting", "linear": "linear model", "forest": "extra trees", "mean": "mean"}

@@ -106,7 +106,7 @@ class Lens:
         stats, gaps = np.zeros((4, len(number_names))), np.zeros(len(number_names), dtype=bool)
         for i, name in enumerate(number_names):
             for t, (what, table) in enumerate(tables.items()):
-                values = _numbers(table.column(name), schema[name].kind, name, what)
+                values = numbers_of(table.column(name), schema[name].kind, name, what)
                 infinite = int(np.isinf(values).sum())
                 if infinite:
                     notes.append(f"{what}: {infinite:,} infinite values in {name!r} count as missing")
@@ -137,7 +137,7 @@ class Lens:
         """All rows: numbers float64 (n, p) with NaN for what is missing or infinite, codes int32 (n, q)."""
         numbers = np.empty((table.num_rows, len(self.number_names)))
         for i, name in enumerate(self.number_names):
-            numbers[:, i] = _numbers(table.column(name), self.schema[name].kind, name, what)
+            numbers[:, i] = numbers_of(table.column(name), self.schema[name].kind, name, what)
         numbers[~np.isfinite(numbers)] = np.nan
         codes = np.empty((table.num_rows, len(self.code_names)), dtype=np.int32)
         for i, (name, vocabulary) in enumerate(zip(self.code_names, self.vocabularies, strict=True)):
@@ -169,7 +169,7 @@ def _left_out(schema: Schema, tables: Mapping[str, pa.Table]) -> list[str]:
     return notes
 
 
-def _numbers(column: pa.ChunkedArray, kind: Kind, name: str, what: str) -> NDArray[np.float64]:
+def numbers_of(column: pa.ChunkedArray, kind: Kind, name: str, what: str) -> NDArray[np.float64]:
     """float64 (n,); a date is seconds since 1970. Unsafe casts: whole numbers beyond 2^53 are rounded on purpose."""
     try:
         if kind == "datetime":

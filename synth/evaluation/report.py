@@ -62,7 +62,8 @@ def render(
         sections.append(section("Recipe and lineage", "How this sample came to be.", table("Details", ("", ""), rows)))
     sections.append(
         "<footer>Intervals are 95 % intervals over the draw of rows. Baselines are real test rows, which no "
-        "generator saw, measured in the synthetic rows' place.</footer>"
+        "generator saw, measured in the synthetic rows' place; that of exact copies is the twins among training rows."
+        "</footer>"
     )
     return page(title, [s for s in sections if s])
 
@@ -259,8 +260,8 @@ def _privacy(certificate: Certificate) -> str:
     picture = charts.overlay("Distance to the closest training row", near.edges, near.baseline, near.synthetic)
     return section(
         "Privacy",
-        "How far rows are from the closest training row. Synthetic rows that sit nearer than fresh real "
-        "rows do, above all a spike at zero, were copied.",
+        "How far new rows are from the closest training row. Where synthetic rows sit nearer than fresh real rows do, "
+        "training rows were nearly copied. Rows that equal a real one are left out here: see Exact copies.",
         key(("real", "real test rows"), ("synthetic", "synthetic rows")),
         '<div class="card narrow">',
         picture,
