@@ -8,8 +8,10 @@ import pytest
 from scipy.stats import ks_2samp
 
 from synth.data.schema import Column, Kind, Schema
+from synth.evaluation import fidelity
 from synth.evaluation.fidelity import Shape, Trend, shape, trend, two_sample
 from synth.evaluation.frame import Frame, Lens
+from synth.evaluation.learners import fitted
 
 
 def views(schema: Schema, *tables: pa.Table) -> tuple[Lens, list[Frame]]:
@@ -115,3 +117,22 @@ def test_a_classifier_cannot_tell_one_distribution_but_a_shifted_one(
     assert apart.tree.value > 0.99
     assert max(apart.betrayal, key=lambda name: apart.betrayal[name]) == "income"
     assert two_sample(lens, real.take(np.arange(5)), same, np.random.default_rng(0)) is None
+
+
+def test_the_interval_of_a_two_sample_test_holds_a_half_for_two_samples_of_one_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Logistic alone, for speed: the trees of the same folds have the same interval.
+    monkeypatch.setattr(fidelity, "fitted", lambda learner, *rest: fitted("linear", *rest))
+    monkeypatch.setattr(fidelity, "_betrayal", lambda *rest: {})
+    names = [f"x{i}" for i in range(6)]
+    kinds = Schema(columns=[Column(name=n, kind="numerical", dtype="double") for n in names])
+    held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        a, b = (pa.table(dict(zip(names, rng.normal(size=(6, 100)), strict=True))) for _ in range(2))
+        lens, (real, sample) = views(kinds, a, b)
+        found = two_sample(lens, real, sample, rng)
+        assert found is not None
+        held += found.logistic.low <= 0.5 <= found.logistic.high
+    assert held >= 90  # of 100 at 95 %
