@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
 from synth.data.schema import Schema
 from synth.evaluation.copies import exact_copies
@@ -29,7 +30,7 @@ class Certificate(Part):
     """Figures by name (see ``figures.CATALOGUE``), the details behind them, and the reference for a monitor.
 
     ``rows`` counts the tables: train, synthetic, test. A figure that could not be measured is absent, and a note says
-    why.
+    why. ``preparation``: what was done to the data before anything was measured.
     """
 
     figures: dict[str, Figure]
@@ -40,6 +41,7 @@ class Certificate(Part):
     notes: list[str]
     rows: dict[str, int]
     seed: int
+    preparation: list[str] = Field(default_factory=list)
 
     @property
     def as_good_as_real(self) -> list[str]:
@@ -79,6 +81,7 @@ def evaluate(
     *,
     seed: int = 0,
     train_keys: NDArray[np.uint64] | None = None,
+    preparation: Sequence[str] = (),
     progress: Callable[[str, float], None] | None = None,
 ) -> Certificate:
     """Measure ``synthetic`` against ``real`` (train) rows, with ``test`` rows that no generator saw as the baseline.
@@ -86,8 +89,9 @@ def evaluate(
     Every figure's baseline is ``test`` scored as if it were synthetic (of exact copies, the twins within ``real``);
     where a figure depends on the number of rows it is also given at equal numbers. The same tables and seed give the
     same certificate. ``train_keys``: the ``copies.row_keys`` of all train rows where ``real`` is a sample of them, so
-    that copies of any are found. ``progress`` is called with what is being measured and the share done. scikit-learn's
-    defaults decide the number of threads; callers limit it with ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
+    that copies of any are found. ``preparation``: what was done to the data before, for the report. ``progress`` is
+    called with what is being measured and the share done. scikit-learn's defaults decide the number of threads;
+    callers limit it with ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
 
     Raises UserError for a table that has no rows, lacks a column, or holds one that cannot be read as its kind.
     """
@@ -193,6 +197,7 @@ def evaluate(
             "test": test.num_rows,
         },
         seed=seed,
+        preparation=list(preparation),
     )
     say("done", 1.0)
     return certificate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pyarrow as pa
@@ -55,7 +55,8 @@ def render(
         _utility(certificate, schema),
         _privacy(certificate),
         _all_figures(certificate),
-        _notes(certificate),
+        _list("What was done to the data", "Before anything was learnt or measured.", certificate.preparation),
+        _list("Notes", "What was measured on how many rows, and what could not be.", certificate.notes),
     ]
     if details:
         rows = [(escape(name), f"<code>{escape(value)}</code>") for name, value in details.items()]
@@ -269,8 +270,6 @@ def _privacy(certificate: Certificate) -> str:
     )
 
 
-def _notes(certificate: Certificate) -> str:
-    if not certificate.notes:
-        return ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in certificate.notes)
-    return section("Notes", "What was done to the data, and what could not be measured.", f"<ul>{items}</ul>")
+def _list(heading: str, lead: str, notes: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return section(heading, lead, f"<ul>{items}</ul>") if notes else ""
