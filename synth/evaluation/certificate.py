@@ -126,7 +126,10 @@ def evaluate(
     shapes = [fidelity.shape(lens, train, f) for f in (sample, fresh_cut, sample_cut)]
     figures["shape_error"] = figure("shape_error", *(s.mean for s in shapes[: 3 if uneven else 2]))
     say("pairs of columns", 0.1)
-    trends = fidelity.trend(lens, train, [sample, fresh_cut, sample_cut] if uneven else [sample, fresh_cut], rngs[2])
+    trends = fidelity.trend(
+        lens, train, [sample, fresh_cut, sample_cut] if uneven else [sample, fresh_cut], rngs[2],
+        lambda done: say("pairs of columns", 0.1 + 0.05 * done),
+    )  # fmt: skip
     notes += trends[0].notes
     if np.isfinite(trends[0].errors).any():
         figures["trend_error"] = figure("trend_error", *(t.mean for t in trends))

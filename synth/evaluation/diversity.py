@@ -45,7 +45,7 @@ def clouds(lens: Lens, real: Frame, samples: list[Frame], rng: np.random.Generat
 
     None if a table has k rows or fewer.
     """
-    count = min(len(real), *map(len, samples), CLOUD_ROWS)
+    count = min(len(real), *map(len, samples), features.encodable(lens, CLOUD_ROWS))
     if count <= NEIGHBOURS:
         return None
     x = features.mixed(lens, real.draw(count, rng))

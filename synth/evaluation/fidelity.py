@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from synth.evaluation.learners import affordable, fitted
 BINS = 10
 MAX_PAIRED = 200
 """Columns whose pairs are measured: 19,900 pairs. Of a wider table as many are drawn at random."""
+MANY_PAIRS, PAIRED_ROWS, PAIRED_CATEGORIES = 1000, 20_000, 50
+"""With more pairs than that, so many rows and categories of a column: minutes otherwise."""
 DETECTOR_ROWS = 20_000
 PROBE_ROWS = 4_000
 FOLDS = 5
@@ -97,7 +99,13 @@ class Trend:
     notes: list[str] = field(default_factory=list)
 
 
-def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Generator) -> list[Trend]:
+def trend(
+    lens: Lens,
+    real: Frame,
+    samples: Sequence[Frame],
+    rng: np.random.Generator,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[Trend]:
     """How far the dependence of column pairs is apart, in per cent, for each of ``samples``.
 
     Two numbers: |ρ_real - ρ_sample| / 2 with Pearson's ρ on the rows that have both. Otherwise: total variation
@@ -114,12 +122,18 @@ def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Gene
         notes.append(f"trends: pairs of {MAX_PAIRED} of the {len(lens.names)} columns, drawn at random")
     split = int((chosen < len(lens.number_names)).sum())
     numbers = chosen[:split]
-    frames = [real, *samples]
-    cells = [_cells(lens, frame, chosen) for frame in frames]
+    frames, side, limit = [real, *samples], len(chosen), features.MAX_CATEGORIES
+    if (side * (side - 1) - split * (split - 1)) / 2 > MANY_PAIRS:  # of two numbers the pairs cost nothing
+        limit = PAIRED_CATEGORIES
+        if max(map(len, frames)) > PAIRED_ROWS:
+            frames = [frame.draw(PAIRED_ROWS, rng) for frame in frames]
+            notes.append(f"trends: {PAIRED_ROWS:,} rows of each table at most, drawn at random, for the many pairs")
+        if any(vocabulary.known > limit for vocabulary in lens.vocabularies):
+            notes.append(f"trends: categories beyond the {limit} commonest are pooled, for the many pairs")
+    cells = [_cells(lens, frame, chosen, limit) for frame in frames]
     sizes = [BINS + 1] * split + [
-        min(lens.vocabularies[j].known, features.MAX_CATEGORIES) + 2 for j in chosen[split:] - len(lens.number_names)
+        min(lens.vocabularies[j].known, limit) + 2 for j in chosen[split:] - len(lens.number_names)
     ]
-    side = len(chosen)
     association = np.full((len(frames), side, side), np.nan)
     errors = np.full((len(samples), GROUPS + 1, side, side), np.nan)
     rho = [_correlations(lens, frame, numbers) for frame in frames]
@@ -130,6 +144,7 @@ def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Gene
     for s in range(len(samples)):
         errors[s, :, :split, :split] = np.where(undefined, np.nan, np.abs(rho[0] - rho[s + 1]) / 2)
     for b in range(split, side):
+        progress((b**2 - split**2) / side**2)
         for a in range(b):
             size = sizes[a] * sizes[b]
             tables = [
@@ -152,7 +167,7 @@ def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Gene
     return results
 
 
-def _cells(lens: Lens, frame: Frame, chosen: NDArray[np.intp]) -> NDArray[np.int32]:
+def _cells(lens: Lens, frame: Frame, chosen: NDArray[np.intp], limit: int) -> NDArray[np.int32]:
     """The chosen columns as cells: int32 (n, c), numbers as bin 0..9 or 10 for missing, categories pooled."""
     span = np.where(lens.high > lens.low, lens.high - lens.low, 1.0)
     columns = []
@@ -162,7 +177,7 @@ def _cells(lens: Lens, frame: Frame, chosen: NDArray[np.intp]) -> NDArray[np.int
             columns.append(np.where(np.isnan(place), BINS, np.nan_to_num(place)).astype(np.int32))
         else:
             j = i - len(lens.number_names)
-            columns.append(features.pool(frame.codes[:, j], lens.vocabularies[j].known))
+            columns.append(features.pool(frame.codes[:, j], lens.vocabularies[j].known, limit))
     return np.stack(columns, axis=1)
 
 
@@ -213,7 +228,8 @@ def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator)
 
     The logistic one sees marginals and is easily fooled; the gradient-boosted trees see dependence as well.
     """
-    count = min(len(real), len(sample), affordable(len(lens.names), DETECTOR_ROWS))
+    # Half of what may be encoded: both tables are in one matrix.
+    count = min(len(real), len(sample), features.encodable(lens, 2 * affordable(len(lens.names), DETECTOR_ROWS)) // 2)
     if count < 2 * FOLDS:
         return None
     halves = [real.draw(count, rng), sample.draw(count, rng)]

@@ -200,7 +200,9 @@ def _vocabulary(name: str, columns: Mapping[str, pa.ChunkedArray]) -> Vocabulary
         raise UserError(f"column {name!r} holds {first}, which is not a category; exclude it")
     tally = pc.value_counts(train.drop_null())
     values, counts = tally.field("values"), tally.field("counts").to_numpy()
-    order = np.lexsort((np.array([str(v) for v in values.to_pylist()], dtype=object).astype(str), -counts))
+    # Not an array of strings: NumPy pads each to the longest.
+    labels = [str(v) for v in values.to_pylist()]
+    order = sorted(range(len(labels)), key=lambda i: (-counts[i], labels[i]))
     known = values.take(pa.array(order, pa.int64()))
     unseen = pc.unique(pa.chunked_array([chunk for other in others for chunk in other.chunks], kind).drop_null())
     unseen = unseen.filter(pc.invert(pc.is_in(unseen, value_set=known)))

@@ -63,7 +63,8 @@ svg.heat text { font-size: 9px; } svg text.soft { fill: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 th, td { padding: 7px 14px; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }
 thead th { border-top: 0; color: var(--soft); font-weight: 550; font-size: 12px; }
-tbody th { font-weight: 550; overflow-wrap: break-word; min-width: 11em; } td.n, th.n { text-align: right; white-space: nowrap; }
+tbody th { font-weight: 550; overflow-wrap: break-word; min-width: 11em; }
+td.n, th.n { text-align: right; white-space: nowrap; }
 td > span { white-space: nowrap; }
 tr.group th { background: var(--paper); color: var(--soft); font-size: 12px; padding: 5px 14px; }
 td small { color: var(--soft); } code { font: 12.5px ui-monospace, Consolas, monospace; overflow-wrap: anywhere;

@@ -68,7 +68,7 @@ def closest(
     if not np.isin(held.keys, seen.keys).any():
         # Split by content (or without a twin at all): kinds of rows were dealt to the parts, not rows.
         seen, held = seen.distinct(), held.distinct()
-    size = min(len(seen.keys), len(held.keys), REFERENCE_ROWS)
+    size = min(len(seen.keys), len(held.keys), features.encodable(lens, REFERENCE_ROWS))
     if size < FEWEST:
         return None
     reference, holdout = (rows.shuffled(rng).take(np.arange(size)) for rows in (seen, held))

@@ -70,7 +70,7 @@ def utility(
                 f"utility: {len(frame) - len(present):,} {what} rows whose {target!r} is missing (or is no "
                 "class of real train) were left out"
             )
-        count = affordable(len(lens.names), most)
+        count = features.encodable(lens, affordable(len(lens.names), most))
         if len(present) > count:
             notes.append(f"utility: {count:,} of the {what} rows were used, drawn at random")
             present = rng.permutation(present)[:count]

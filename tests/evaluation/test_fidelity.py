@@ -136,3 +136,26 @@ def test_the_interval_of_a_two_sample_test_holds_a_half_for_two_samples_of_one_t
         assert found is not None
         held += found.logistic.low <= 0.5 <= found.logistic.high
     assert held >= 90  # of 100 at 95 %
+
+
+def test_many_pairs_are_measured_on_fewer_rows_and_categories_and_a_note_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"c{i}" for i in range(8)]
+    kinds = plain(**dict.fromkeys(names, "categorical"))
+    rng = np.random.default_rng(0)
+    a, b = (pa.table({n: [f"k{v}" for v in rng.integers(0, 12, 400)] for n in names}) for _ in range(2))
+    whole = trends(kinds, a, b)
+    assert whole.notes == []
+    monkeypatch.setattr(fidelity, "MANY_PAIRS", 27)
+    monkeypatch.setattr(fidelity, "PAIRED_ROWS", 300)
+    monkeypatch.setattr(fidelity, "PAIRED_CATEGORIES", 5)
+    lens, (real, sample) = views(kinds, a, b)
+    said: list[float] = []
+    cut = trend(lens, real, [sample], rng, said.append)[0]
+    assert "300 rows of each table" in cut.notes[0]
+    assert "beyond the 5 commonest" in cut.notes[1]
+    assert cut.mean.value < whole.mean.value  # fewer cells, less noise
+    assert said == sorted(said)
+    assert len(said) == 8
+    assert max(said) < 1
