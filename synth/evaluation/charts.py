@@ -190,11 +190,11 @@ def scores(figures: Sequence[tuple[str, Figure]], nothing: float) -> str:
     """One row a learner: real and synthetic bars with their intervals, from ``nothing``, the score of no knowledge."""
     bottom = min(nothing, *(min(f.low, f.baseline_low) for _, f in figures))
     top = max(bottom + 1e-9, *(max(f.high, f.baseline_high) for _, f in figures))  # where nobody learnt anything
-    at = lambda v: 130 + 380 * (v - bottom) / (top - bottom)  # noqa: E731
+    at = lambda v: 165 + 335 * (v - bottom) / (top - bottom)  # noqa: E731
     body = []
     for i, (learner, f) in enumerate(figures):
         y = 4 + i * 42
-        body.append(_text(120, y + 20, learner, "end"))
+        body.append(_text(155, y + 20, learner, "end"))
         pairs = ((f.baseline, f.baseline_low, f.baseline_high, "real"), (f.value, f.low, f.high, "synthetic"))
         for n, (value, low, high, kind) in enumerate(pairs):
             middle = y + 8 + n * 16
@@ -232,8 +232,8 @@ def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
     for i, (name, value) in enumerate(rows):
         value = max(value, 0.0)
         body += [
-            _text(150, 14 + i * 20, short(name, 24), "end"),
-            _rect(156, 4 + i * 20, 340 * value / top, 13, "synthetic", "", f"{name}: {value:.4f}"),
-            _text(162 + 340 * value / top, 14 + i * 20, f"{value:.3f}", "start", "soft"),
+            _text(220, 14 + i * 20, short(name, 22), "end"),
+            _rect(226, 4 + i * 20, 270 * value / top, 13, "synthetic", "", f"{name}: {value:.4f}"),
+            _text(232 + 270 * value / top, 14 + i * 20, f"{value:.3f}", "start", "soft"),
         ]
     return svg(570, 6 + 20 * len(rows), title, body, "wide")

@@ -73,7 +73,8 @@ td small { color: var(--soft); } code { font: 12.5px ui-monospace, Consolas, mon
   vertical-align: 1px; margin-right: 8px; } .meter i { display: block; height: 100%; background: var(--synthetic); }
 ul { padding-left: 20px; max-width: 90ch; } li { margin: 4px 0; }
 footer { margin-top: 48px; color: var(--soft); font-size: 12.5px; }
-@media (max-width: 600px) { main { padding: 24px 14px; } svg.wide text { font-size: 18px; } }
+@media (max-width: 600px) { main { padding: 24px 14px; } svg.wide text { font-size: 18px; }
+  td:last-child:not(.n) { min-width: 240px; } }
 @media print { :root { --paper: #fff; --card: #fff; --ink: #17202b; --soft: #5d6b7b; --line: #d5dbe2; --real: #a9b6c6;
     --synthetic: #0b7a75; --band: #dbe2ea; --good: #0b7a4b; --worse: #b4540a; --plus: #1f6fb2; --minus: #c2413b;
     --error: #c2610c; }
