@@ -41,15 +41,16 @@ def pooled_note(lens: Lens) -> list[str]:
 def coded(lens: Lens, frame: Frame, *, without: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """For trees: float64 (n, d) of numbers and pooled codes, and bool (d,), which columns are codes.
 
-    A missing number lies a tenth of the range below the smallest of real train, where one split finds it; what
-    scikit-learn does with NaN fails on a column that has no value in a fold.
+    Numbers are scaled so that real train spans [0, 1], within what float32 holds, to which forests cast. A missing one
+    lies a tenth of the range below the smallest of real train, where one split finds it; what scikit-learn does with
+    NaN fails on a column that has no value in a fold.
     """
     numbers = [i for i, name in enumerate(lens.number_names) if name != without]
     codes = [j for j, name in enumerate(lens.code_names) if name != without]
-    below = lens.low - 0.1 * np.where(lens.high > lens.low, lens.high - lens.low, 1.0)
-    values = frame.numbers[:, numbers]
+    span = np.where(lens.high > lens.low, lens.high - lens.low, 1.0)
+    scaled = np.clip((frame.numbers[:, numbers] - lens.low[numbers]) / span[numbers], -1e30, 1e30)
     pooled = [pool(frame.codes[:, j], lens.vocabularies[j].known) for j in codes]
-    matrix = np.column_stack([np.where(np.isnan(values), below[numbers], values), *pooled])
+    matrix = np.column_stack([np.where(np.isnan(scaled), -0.1, scaled), *pooled])
     return matrix, np.repeat([False, True], [len(numbers), len(codes)])
 
 

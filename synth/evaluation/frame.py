@@ -22,6 +22,8 @@ GROUPS = 10
 MAX_ROWS = 200_000
 MAX_CELLS = 20_000_000
 """A frame holds at most this many rows and values (160 MB of float64); larger tables are drawn from at random."""
+LARGEST = 1e150
+"""Numbers beyond it count as it, and a note says so: the square of a larger one, or a range of two, is infinite."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,9 @@ class Lens:
                 infinite = int(np.isinf(values).sum())
                 if infinite:
                     notes.append(f"{what}: {infinite:,} infinite values in {name!r} count as missing")
+                huge = int((np.abs(values) == LARGEST).sum())
+                if huge:
+                    notes.append(f"{what}: {huge:,} values in {name!r} beyond ±{LARGEST:.0e} count as that")
                 present = values[np.isfinite(values)]
                 gaps[i] |= len(present) < len(values)
                 if t == 0 and len(present):
@@ -177,7 +182,9 @@ def numbers_of(column: pa.ChunkedArray, kind: Kind, name: str, what: str) -> NDA
         values: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UserError(f"{what}: column {name!r} ({column.type}) cannot be read as {kind}: {error}") from error
-    return values / 1e6 if kind == "datetime" else values
+    return (
+        values / 1e6 if kind == "datetime" else np.where(np.isinf(values), values, np.clip(values, -LARGEST, LARGEST))
+    )
 
 
 def _plain(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

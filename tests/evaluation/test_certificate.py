@@ -96,6 +96,18 @@ def test_what_cannot_be_measured_is_noted_not_raised() -> None:
     Certificate.model_validate(json.loads(certificate.model_dump_json()))
 
 
+def test_numbers_near_the_largest_double_are_measured_as_large_as_they_can_be_and_noted() -> None:
+    schema = Schema(columns=[Column(name="x", kind="numerical", dtype="double"),
+                             Column(name="c", kind="categorical", dtype="string")], target="c")  # fmt: skip
+    rng = np.random.default_rng(0)
+    real, sample, test = (
+        pa.table({"x": rng.choice([-1e308, 1e308], rows), "c": rng.choice(["a", "b"], rows)}) for rows in (90, 90, 24)
+    )
+    certificate = evaluate(real, sample, test, schema)
+    assert certificate.figures["shape_error"].value < 30
+    assert "the real table: 90 values in 'x' beyond ±1e+150 count as that" in certificate.notes
+
+
 def test_bad_tables_are_refused_by_name(schema: Schema, people: Callable[..., pa.Table]) -> None:
     table = people(20, 0)
     with pytest.raises(UserError, match="the synthetic table has no rows"):
