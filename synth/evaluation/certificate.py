@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
 
 from synth.data.schema import Schema
+from synth.evaluation.copies import exact_copies
 from synth.evaluation.details import (
     ColumnDetail,
     Histogram,
@@ -20,13 +23,14 @@ from synth.evaluation.details import (
 )
 from synth.evaluation.figures import Figure, figure
 from synth.evaluation.frame import Frame, Lens
+from synth.evaluation.intervals import Estimate
 
 
 class Certificate(Part):
     """Figures by name (see ``figures.CATALOGUE``), the details behind them, and the reference for a monitor.
 
     ``rows`` counts the tables: train, synthetic, test. A figure that could not be measured is absent, and a note says
-    why.
+    why. ``preparation``: what was done to the data before anything was measured.
     """
 
     figures: dict[str, Figure]
@@ -37,6 +41,7 @@ class Certificate(Part):
     notes: list[str]
     rows: dict[str, int]
     seed: int
+    preparation: list[str] = Field(default_factory=list)
 
     @property
     def as_good_as_real(self) -> list[str]:
@@ -75,14 +80,18 @@ def evaluate(
     schema: Schema,
     *,
     seed: int = 0,
+    train_keys: NDArray[np.uint64] | None = None,
+    preparation: Sequence[str] = (),
     progress: Callable[[str, float], None] | None = None,
 ) -> Certificate:
     """Measure ``synthetic`` against ``real`` (train) rows, with ``test`` rows that no generator saw as the baseline.
 
-    Every figure's baseline is ``test`` scored as if it were synthetic; where a figure depends on the number of rows it
-    is also given at equal numbers. The same tables and seed give the same certificate. ``progress`` is called with what
-    is being measured and the share done. scikit-learn's defaults decide the number of threads; callers limit it with
-    ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
+    Every figure's baseline is ``test`` scored as if it were synthetic (of exact copies, the twins within ``real``);
+    where a figure depends on the number of rows it is also given at equal numbers. The same tables and seed give the
+    same certificate. ``train_keys``: the ``copies.row_keys`` of all train rows where ``real`` is a sample of them, so
+    that copies of any are found. ``preparation``: what was done to the data before, for the report. ``progress`` is
+    called with what is being measured and the share done. scikit-learn's defaults decide the number of threads;
+    callers limit it with ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
 
     Raises UserError for a table that has no rows, lacks a column, or holds one that cannot be read as its kind.
     """
@@ -117,7 +126,10 @@ def evaluate(
     shapes = [fidelity.shape(lens, train, f) for f in (sample, fresh_cut, sample_cut)]
     figures["shape_error"] = figure("shape_error", *(s.mean for s in shapes[: 3 if uneven else 2]))
     say("pairs of columns", 0.1)
-    trends = fidelity.trend(lens, train, [sample, fresh_cut, sample_cut] if uneven else [sample, fresh_cut], rngs[2])
+    trends = fidelity.trend(
+        lens, train, [sample, fresh_cut, sample_cut] if uneven else [sample, fresh_cut], rngs[2],
+        lambda done: say("pairs of columns", 0.1 + 0.05 * done),
+    )  # fmt: skip
     notes += trends[0].notes
     if np.isfinite(trends[0].errors).any():
         figures["trend_error"] = figure("trend_error", *(t.mean for t in trends))
@@ -152,7 +164,7 @@ def evaluate(
     useful, why = utility.utility(lens, train, sample, fresh, rngs[5])
     notes += why
     if useful is not None:
-        figures["utility"] = figure("utility", useful.relative, useful.relative_real)
+        figures["utility"] = figure("utility", useful.relative, Estimate(1, 1, 1))
         for metric, scores in useful.synthetic.items():
             for learner, score in scores.items():
                 name = f"tstr_{metric}" + ("" if learner == "mean" else f"_{learner}")
@@ -166,14 +178,14 @@ def evaluate(
         figures["nndr"] = figure("nndr", near[0].ratio, near[1].ratio)
         notes.append(
             f"distances to the closest record: from {len(near[0].distance):,} synthetic rows to {near[0].references:,} "
-            "rows of real train and as many test rows, drawn at random"
+            f"rows of real train and as many test rows, drawn at random; {near[0].left_out:,} synthetic rows that repeat "
+            "another or equal one of those were left out"
         )
         edges, ours, theirs = ([round(x, 6) for x in part] for part in privacy.histogram(*near))
         distances = Histogram(edges=edges, synthetic=ours, baseline=theirs)
     else:
-        notes.append("too few test rows for distances to the closest record")
-    copies = privacy.exact_copies(lens, real, {"the synthetic table": synthetic, "the test table": test})
-    figures["exact_copies"] = figure("exact_copies", copies["the synthetic table"], copies["the test table"])
+        notes.append("too few distinct rows for distances to the closest record")
+    figures["exact_copies"] = figure("exact_copies", *exact_copies(lens, real, synthetic, train_keys))
 
     certificate = Certificate(
         figures=figures,
@@ -182,8 +194,13 @@ def evaluate(
         distances=distances,
         reference=reference(lens, train, sample),
         notes=notes,
-        rows={"train": real.num_rows, "synthetic": synthetic.num_rows, "test": test.num_rows},
+        rows={
+            "train": real.num_rows if train_keys is None else len(train_keys),
+            "synthetic": synthetic.num_rows,
+            "test": test.num_rows,
+        },
         seed=seed,
+        preparation=list(preparation),
     )
     say("done", 1.0)
     return certificate

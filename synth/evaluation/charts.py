@@ -7,7 +7,6 @@ come from outside.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from html import escape
 
 import numpy as np
@@ -33,7 +32,8 @@ def number(value: float) -> str:
 
 
 def date(seconds: float) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).date().isoformat()
+    """The day, also before year 1 and after 9999, which Python's own dates lack."""
+    return str(np.datetime64(int(np.floor(seconds)), "s").astype("datetime64[D]"))
 
 
 def svg(width: float, height: float, label: str, body: Sequence[str], kind: str = "") -> str:
@@ -85,13 +85,7 @@ def marginal(name: str, real: NDArray[np.float64], synthetic: NDArray[np.float64
     middle 99 % of real train."""
     if len(real) == 0:
         return svg(WIDTH, HEIGHT, f"{name}: no real value", [_text(WIDTH / 2, 60, "no real value", "middle", "soft")])
-    low, high = np.quantile(real, [0.005, 0.995])
-    if (real[:1000] == np.round(real[:1000])).all() and not dates:
-        # Whole numbers: bins of whole width, or some would hold more values than others and look like modes.
-        width = max(1, int(np.ceil((high - low + 1) / BINS)))
-        edges = np.arange(np.floor(low) - 0.5, high + width, width)
-    else:
-        edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    edges = _edges(real, dates)
     share = [np.histogram(np.clip(v, edges[0], edges[-1]), edges)[0] / max(len(v), 1) for v in (real, synthetic)]
     # With one tall bar, square-root heights keep the rest visible; the caption of the picture says so.
     rooted = 0.5 < share[0].max() < 1
@@ -117,6 +111,29 @@ def marginal(name: str, real: NDArray[np.float64], synthetic: NDArray[np.float64
     if rooted:
         body.append(_text(WIDTH - 4, 10, "√ heights", "end", "soft"))
     return svg(WIDTH, HEIGHT, f"Distribution of {name}, real and synthetic", body)
+
+
+def _edges(real: NDArray[np.float64], dates: bool) -> NDArray[np.float64]:
+    """Finite and rising edges over the middle 99 % of ``real``, whatever its size."""
+    ordered = np.sort(real)
+    # Not interpolated: between ±1e308 the step to interpolate over is infinite.
+    low, high = ordered[int(0.005 * (len(real) - 1))], ordered[int(np.ceil(0.995 * (len(real) - 1)))]
+    if (real[:1000] == np.round(real[:1000])).all() and not dates and max(abs(low), abs(high)) < 2**50:
+        # Whole numbers: bins of whole width, or some would hold more values than others and look like modes. Beyond
+        # 2^50 a half is lost beside them.
+        width = max(1, int(np.ceil((high - low + 1) / BINS)))
+        return np.arange(np.floor(low) - 0.5, high + width, width)
+    # Doubles of this size are so far apart: with finer bins two edges would be one.
+    largest = max(abs(low), abs(high))
+    apart = 2 * (largest - np.nextafter(largest, 0))
+    if high <= low:
+        # Towards zero where there may be nothing beyond.
+        low, high = (low, low + max(1.0, apart)) if low < 2**50 else (low - apart, low)
+    bins = BINS
+    while bins > 1 and high / bins - low / bins < apart:
+        bins //= 2
+    steps = np.arange(bins + 1) / bins
+    return low * (1 - steps) + high * steps
 
 
 def categories(name: str, labels: Sequence[str], real: Sequence[float], synthetic: Sequence[float]) -> str:
@@ -173,11 +190,11 @@ def scores(figures: Sequence[tuple[str, Figure]], nothing: float) -> str:
     """One row a learner: real and synthetic bars with their intervals, from ``nothing``, the score of no knowledge."""
     bottom = min(nothing, *(min(f.low, f.baseline_low) for _, f in figures))
     top = max(bottom + 1e-9, *(max(f.high, f.baseline_high) for _, f in figures))  # where nobody learnt anything
-    at = lambda v: 130 + 380 * (v - bottom) / (top - bottom)  # noqa: E731
+    at = lambda v: 165 + 335 * (v - bottom) / (top - bottom)  # noqa: E731
     body = []
     for i, (learner, f) in enumerate(figures):
         y = 4 + i * 42
-        body.append(_text(120, y + 20, learner, "end"))
+        body.append(_text(155, y + 20, learner, "end"))
         pairs = ((f.baseline, f.baseline_low, f.baseline_high, "real"), (f.value, f.low, f.high, "synthetic"))
         for n, (value, low, high, kind) in enumerate(pairs):
             middle = y + 8 + n * 16
@@ -215,8 +232,8 @@ def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
     for i, (name, value) in enumerate(rows):
         value = max(value, 0.0)
         body += [
-            _text(150, 14 + i * 20, short(name, 24), "end"),
-            _rect(156, 4 + i * 20, 340 * value / top, 13, "synthetic", "", f"{name}: {value:.4f}"),
-            _text(162 + 340 * value / top, 14 + i * 20, f"{value:.3f}", "start", "soft"),
+            _text(220, 14 + i * 20, short(name, 22), "end"),
+            _rect(226, 4 + i * 20, 270 * value / top, 13, "synthetic", "", f"{name}: {value:.4f}"),
+            _text(232 + 270 * value / top, 14 + i * 20, f"{value:.3f}", "start", "soft"),
         ]
     return svg(570, 6 + 20 * len(rows), title, body, "wide")

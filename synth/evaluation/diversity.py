@@ -32,18 +32,20 @@ class Cloud:
 def clouds(lens: Lens, real: Frame, samples: list[Frame], rng: np.random.Generator) -> list[Cloud] | None:
     """Compare clouds of rows, all of the size of the smallest table (10,000 at most), by nearest neighbours.
 
-    α-precision and β-recall: Alaa et al. 2022 (arXiv 2102.08921), equations 5 to 8, in the variant without an embedding
-    that the tabular papers report. A sample row is α-precise if it lies in the ball around the real mean that holds the
-    share α of real rows; a real row is β-recalled if its nearest sample row is no farther than its nearest other real
-    row and lies in the ball around the sample mean that holds the share β of the sample. Score: 1 - Σ|α - P_α| / Σα.
-    For two samples of one distribution β-recall is about 0.5, not 1.
+    α-precision and β-recall: Alaa et al. 2022 (arXiv 2102.08921) define them as the share of the sample in the α-support
+    of the real rows, the smallest set that holds the share α of them, and the share of real rows in the β-support of
+    the sample. There the supports are balls in an embedding learnt for it; here they are balls around the mean, in
+    ``features.mixed`` itself. A sample row is α-precise if it lies in the ball around the real mean that holds the share
+    α of real rows; a real row is β-recalled if its nearest sample row is no farther than its nearest other real row and
+    lies in the ball around the sample mean that holds the share β of the sample. Score: 1 - Σ|α - P_α| / Σα. For two
+    samples of one distribution β-recall is about 0.5, not 1.
 
     Density and coverage: Naeem et al. 2020 (arXiv 2002.09797), equations 4 and 5, k = 5: how many k-nearest-neighbour
     balls of real rows hold a sample row, over k; and the share of real rows whose ball holds a sample row.
 
     None if a table has k rows or fewer.
     """
-    count = min(len(real), *map(len, samples), CLOUD_ROWS)
+    count = min(len(real), *map(len, samples), features.encodable(lens, CLOUD_ROWS))
     if count <= NEIGHBOURS:
         return None
     x = features.mixed(lens, real.draw(count, rng))
@@ -62,7 +64,8 @@ def _cloud(
 ) -> Cloud:
     holders, closest, at = np.zeros(len(y)), np.empty(len(x)), np.empty(len(x), dtype=np.intp)
     for rows, block in squared_distances(x, y):
-        holders += (block <= own[rows, NEIGHBOURS, None] ** 2).sum(axis=0)
+        # Roots on both sides: squaring a root misses ties, which are the rule where all columns are categories.
+        holders += (np.sqrt(block) <= own[rows, NEIGHBOURS, None]).sum(axis=0)
         at[rows] = block.argmin(axis=1)
         closest[rows] = np.sqrt(np.take_along_axis(block, at[rows, None], axis=1)[:, 0])
     from_real_mean = np.linalg.norm(y - x.mean(axis=0), axis=1)

@@ -11,6 +11,8 @@ MAX_CATEGORIES = 250
 """Beyond this many categories in a column the rarest are pooled; scikit-learn's histogram trees take 255 at most."""
 MAX_WIDTH = 2048
 """One-hot columns of all category columns together; with more, each column keeps fewer of its categories apart."""
+MAX_CELLS = 20_000_000
+"""Values of one encoded matrix: 160 MB. Wider tables have fewer of their rows encoded."""
 
 
 def pool(codes: NDArray[np.int32], known: int, limit: int = MAX_CATEGORIES) -> NDArray[np.int32]:
@@ -39,15 +41,16 @@ def pooled_note(lens: Lens) -> list[str]:
 def coded(lens: Lens, frame: Frame, *, without: str | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """For trees: float64 (n, d) of numbers and pooled codes, and bool (d,), which columns are codes.
 
-    A missing number lies a tenth of the range below the smallest of real train, where one split finds it; what
-    scikit-learn does with NaN fails on a column that has no value in a fold.
+    Numbers are scaled so that real train spans [0, 1], within what float32 holds, to which forests cast. A missing one
+    lies a tenth of the range below the smallest of real train, where one split finds it; what scikit-learn does with
+    NaN fails on a column that has no value in a fold.
     """
     numbers = [i for i, name in enumerate(lens.number_names) if name != without]
     codes = [j for j, name in enumerate(lens.code_names) if name != without]
-    below = lens.low - 0.1 * np.where(lens.high > lens.low, lens.high - lens.low, 1.0)
-    values = frame.numbers[:, numbers]
+    span = np.where(lens.high > lens.low, lens.high - lens.low, 1.0)
+    scaled = np.clip((frame.numbers[:, numbers] - lens.low[numbers]) / span[numbers], -1e30, 1e30)
     pooled = [pool(frame.codes[:, j], lens.vocabularies[j].known) for j in codes]
-    matrix = np.column_stack([np.where(np.isnan(values), below[numbers], values), *pooled])
+    matrix = np.column_stack([np.where(np.isnan(scaled), -0.1, scaled), *pooled])
     return matrix, np.repeat([False, True], [len(numbers), len(codes)])
 
 
@@ -64,11 +67,25 @@ def mixed(lens: Lens, frame: Frame, *, without: str | None = None) -> NDArray[np
     missing = np.isnan(values)
     scaled = np.where(missing, lens.mean[numbers], values)
     scaled = (scaled - lens.low[numbers]) / span[numbers]
-    limit = min(MAX_CATEGORIES, max(2, MAX_WIDTH // max(1, len(codes))))
-    parts = [scaled, missing[:, gaps].astype(np.float64)]
-    for j in codes:
+    limit, sizes = _one_hot(lens, codes)
+    matrix = np.zeros((len(frame), len(numbers) + int(gaps.sum()) + sum(sizes)))
+    matrix[:, : len(numbers)] = scaled
+    at = len(numbers) + int(gaps.sum())
+    matrix[:, len(numbers) : at] = missing[:, gaps]
+    for j, size in zip(codes, sizes, strict=True):
         known = lens.vocabularies[j].known
-        one_hot = np.zeros((len(frame), min(known, limit) + 2))
-        one_hot[np.arange(len(frame)), pool(frame.codes[:, j], known, limit)] = 1
-        parts.append(one_hot)
-    return np.hstack(parts)
+        matrix[np.arange(len(frame)), at + pool(frame.codes[:, j], known, limit)] = 1
+        at += size
+    return matrix
+
+
+def _one_hot(lens: Lens, codes: list[int]) -> tuple[int, list[int]]:
+    """How many categories stay apart, and how wide each column becomes."""
+    limit = min(MAX_CATEGORIES, max(2, MAX_WIDTH // max(1, len(codes))))
+    return limit, [min(lens.vocabularies[j].known, limit) + 2 for j in codes]
+
+
+def encodable(lens: Lens, rows: int) -> int:
+    """At most ``rows`` rows, fewer where ``mixed`` would be so wide that memory is at stake, but at least 1,000."""
+    width = len(lens.number_names) + int(lens.gaps.sum()) + sum(_one_hot(lens, list(range(len(lens.code_names))))[1])
+    return min(rows, max(1000, MAX_CELLS // width))

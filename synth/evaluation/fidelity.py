@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +12,19 @@ from sklearn.model_selection import StratifiedKFold
 
 from synth.evaluation import features
 from synth.evaluation.frame import GROUPS, Frame, Lens
-from synth.evaluation.intervals import NORMAL_95, Estimate, auc, jackknife, leave_one_out, multiplicities
+from synth.evaluation.intervals import Estimate, auc, jackknife, leave_one_out
 from synth.evaluation.learners import affordable, fitted
 
 BINS = 10
 MAX_PAIRED = 200
 """Columns whose pairs are measured: 19,900 pairs. Of a wider table as many are drawn at random."""
+MANY_PAIRS, PAIRED_ROWS, PAIRED_CATEGORIES = 1000, 20_000, 50
+"""With more pairs than that, so many rows and categories of a column: minutes otherwise."""
 DETECTOR_ROWS = 20_000
 PROBE_ROWS = 4_000
 FOLDS = 5
+STUDENT_95 = 2.776
+"""Student's t with four degrees of freedom: five folds."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,13 @@ class Trend:
     notes: list[str] = field(default_factory=list)
 
 
-def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Generator) -> list[Trend]:
+def trend(
+    lens: Lens,
+    real: Frame,
+    samples: Sequence[Frame],
+    rng: np.random.Generator,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[Trend]:
     """How far the dependence of column pairs is apart, in per cent, for each of ``samples``.
 
     Two numbers: |ρ_real - ρ_sample| / 2 with Pearson's ρ on the rows that have both. Otherwise: total variation
@@ -112,12 +122,18 @@ def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Gene
         notes.append(f"trends: pairs of {MAX_PAIRED} of the {len(lens.names)} columns, drawn at random")
     split = int((chosen < len(lens.number_names)).sum())
     numbers = chosen[:split]
-    frames = [real, *samples]
-    cells = [_cells(lens, frame, chosen) for frame in frames]
+    frames, side, limit = [real, *samples], len(chosen), features.MAX_CATEGORIES
+    if (side * (side - 1) - split * (split - 1)) / 2 > MANY_PAIRS:  # of two numbers the pairs cost nothing
+        limit = PAIRED_CATEGORIES
+        if max(map(len, frames)) > PAIRED_ROWS:
+            frames = [frame.draw(PAIRED_ROWS, rng) for frame in frames]
+            notes.append(f"trends: {PAIRED_ROWS:,} rows of each table at most, drawn at random, for the many pairs")
+        if any(vocabulary.known > limit for vocabulary in lens.vocabularies):
+            notes.append(f"trends: categories beyond the {limit} commonest are pooled, for the many pairs")
+    cells = [_cells(lens, frame, chosen, limit) for frame in frames]
     sizes = [BINS + 1] * split + [
-        min(lens.vocabularies[j].known, features.MAX_CATEGORIES) + 2 for j in chosen[split:] - len(lens.number_names)
+        min(lens.vocabularies[j].known, limit) + 2 for j in chosen[split:] - len(lens.number_names)
     ]
-    side = len(chosen)
     association = np.full((len(frames), side, side), np.nan)
     errors = np.full((len(samples), GROUPS + 1, side, side), np.nan)
     rho = [_correlations(lens, frame, numbers) for frame in frames]
@@ -128,6 +144,7 @@ def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Gene
     for s in range(len(samples)):
         errors[s, :, :split, :split] = np.where(undefined, np.nan, np.abs(rho[0] - rho[s + 1]) / 2)
     for b in range(split, side):
+        progress((b**2 - split**2) / side**2)
         for a in range(b):
             size = sizes[a] * sizes[b]
             tables = [
@@ -150,7 +167,7 @@ def trend(lens: Lens, real: Frame, samples: Sequence[Frame], rng: np.random.Gene
     return results
 
 
-def _cells(lens: Lens, frame: Frame, chosen: NDArray[np.intp]) -> NDArray[np.int32]:
+def _cells(lens: Lens, frame: Frame, chosen: NDArray[np.intp], limit: int) -> NDArray[np.int32]:
     """The chosen columns as cells: int32 (n, c), numbers as bin 0..9 or 10 for missing, categories pooled."""
     span = np.where(lens.high > lens.low, lens.high - lens.low, 1.0)
     columns = []
@@ -160,7 +177,7 @@ def _cells(lens: Lens, frame: Frame, chosen: NDArray[np.intp]) -> NDArray[np.int
             columns.append(np.where(np.isnan(place), BINS, np.nan_to_num(place)).astype(np.int32))
         else:
             j = i - len(lens.number_names)
-            columns.append(features.pool(frame.codes[:, j], lens.vocabularies[j].known))
+            columns.append(features.pool(frame.codes[:, j], lens.vocabularies[j].known, limit))
     return np.stack(columns, axis=1)
 
 
@@ -195,8 +212,9 @@ def _cramers_v(joint: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class TwoSample:
-    """``tree``, ``logistic``: ROC AUC; ``betrayal``: by column, how much of the tree's AUC is lost when it cannot see
-    that column's values (they are shuffled among held-out rows); ``rows``: how many of each table it saw."""
+    """``tree``, ``logistic``: ROC AUC, the mean over folds; ``betrayal``: by column, how much of the tree's AUC is lost
+    when it cannot see that column's values (they are shuffled among held-out rows); ``rows``: how many of each table it
+    saw."""
 
     tree: Estimate
     logistic: Estimate
@@ -210,7 +228,8 @@ def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator)
 
     The logistic one sees marginals and is easily fooled; the gradient-boosted trees see dependence as well.
     """
-    count = min(len(real), len(sample), affordable(len(lens.names), DETECTOR_ROWS))
+    # Half of what may be encoded: both tables are in one matrix.
+    count = min(len(real), len(sample), features.encodable(lens, 2 * affordable(len(lens.names), DETECTOR_ROWS)) // 2)
     if count < 2 * FOLDS:
         return None
     halves = [real.draw(count, rng), sample.draw(count, rng)]
@@ -219,23 +238,28 @@ def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator)
     tree_x = np.vstack([tree_x, features.coded(lens, halves[1])[0]])
     line_x = np.vstack([features.mixed(lens, half) for half in halves])
     seed = int(rng.integers(2**31))
-    tree_score, line_score = np.zeros(2 * count), np.zeros(2 * count)
+    tree_areas, line_areas = [], []
     betrayal: dict[str, float] = {}
     for fit, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(tree_x, fake):
         tree = fitted("boosting", "classification", tree_x[fit], fake[fit], is_code, seed)
-        tree_score[held] = tree.predict_proba(tree_x[held])[:, 1]
+        tree_areas.append(_area(tree, tree_x[held], fake[held]))
         line = fitted("linear", "classification", line_x[fit], fake[fit], is_code, seed)
-        line_score[held] = line.predict_proba(line_x[held])[:, 1]
+        line_areas.append(_area(line, line_x[held], fake[held]))
         if not betrayal:
             probe = rng.permutation(held)[:PROBE_ROWS]
             betrayal = _betrayal(tree, tree_x[probe], fake[probe], lens.names, rng)
-    weights = multiplicities(2 * count, rng)
-    return TwoSample(_auc(tree_score, fake, weights), _auc(line_score, fake, weights), betrayal, count)
+    return TwoSample(_over_folds(tree_areas), _over_folds(line_areas), betrayal, count)
 
 
-def _auc(score: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.uint8]) -> Estimate:
-    value = auc(score, positive, np.ones((1, len(score)), dtype=np.uint8))[0]
-    return Estimate.around(float(value), NORMAL_95 * float(auc(score, positive, weights).std(ddof=1)), (0, 1))
+def _area(model: Any, x: NDArray[np.float64], fake: NDArray[np.bool_]) -> float:
+    return float(auc(model.predict_proba(x)[:, 1], fake, np.ones((1, len(x)), dtype=np.uint8))[0])
+
+
+def _over_folds(areas: Sequence[float]) -> Estimate:
+    """The mean of the folds' areas with Nadeau and Bengio's corrected error (2003, Machine Learning 52, section 3):
+    (1 / FOLDS + held / fitted) s², since folds share most of the rows that they fit and aren't independent."""
+    error = STUDENT_95 * float(np.std(areas, ddof=1)) * np.sqrt(1 / FOLDS + 1 / (FOLDS - 1))
+    return Estimate.around(float(np.mean(areas)), error, (0, 1))
 
 
 def _betrayal(
@@ -246,11 +270,10 @@ def _betrayal(
     rng: np.random.Generator,
 ) -> dict[str, float]:
     """Permutation importance (Breiman 2001) in AUC."""
-    once = np.ones((1, len(x)), dtype=np.uint8)
-    whole = auc(tree.predict_proba(x)[:, 1], fake, once)[0]
+    whole = _area(tree, x, fake)
     losses = {}
     for i, name in enumerate(names):
         blind = x.copy()
         blind[:, i] = rng.permutation(blind[:, i])
-        losses[name] = float(whole - auc(tree.predict_proba(blind)[:, 1], fake, once)[0])
+        losses[name] = whole - _area(tree, blind, fake)
     return losses

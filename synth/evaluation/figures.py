@@ -41,13 +41,16 @@ class Figure(BaseModel):
         """Whether the value is not significantly on the wrong side of the baseline (95 %, equal numbers of rows).
 
         Both are measured, so both errors count: two samples of one distribution would otherwise fail one figure in six.
+        Of each interval the arm that points at the other counts (Newcombe's hybrid interval of a difference, 1998,
+        Statistics in Medicine 17): near the end of what a figure can be the arms differ, and one may have no length.
         """
-        value, error = self.value, (self.high - self.low) / 2
-        noise = (self.baseline_high - self.baseline_low) / 2
+        value, down, up = self.value, self.value - self.low, self.high - self.value
+        below, above = self.baseline - self.baseline_low, self.baseline_high - self.baseline
         if self.matched is not None:
             # Measured on as few rows as the baseline, so at least as uncertain.
-            value, error = self.matched, max(error, noise)
-        gap, allowed = value - self.baseline, math.hypot(error, noise)
+            value, down, up = self.matched, max(down, below), max(up, above)
+        gap = value - self.baseline
+        allowed = math.hypot(down, above) if gap > 0 else math.hypot(up, below)
         return not {"lower": gap > allowed, "higher": -gap > allowed, "baseline": abs(gap) > allowed}[self.better]
 
 
@@ -103,15 +106,16 @@ CATALOGUE: dict[str, _Entry] = {
         "of three learners, 1 is as good."),
     "dcr_share": _Entry(
         "Closer to train than to holdout", "privacy", "share", "baseline",
-        "Share of synthetic rows nearer to a training row than to a row that the generator never saw: 0.5 if it learnt "
-        "the distribution and not the rows."),
+        "Share of new synthetic rows (equal to no real row searched) nearer to a training row than to a row that the "
+        "generator never saw: 0.5 if it learnt the distribution and not the rows."),
     "nndr": _Entry(
         "Nearest-neighbour distance ratio", "privacy", "ratio", "baseline",
-        "Median of the distances to the closest over the second closest training row: falls where rows are copied."),
+        "Median of the distances to the closest over the second closest training row, of new synthetic rows: falls where "
+        "rows are nearly copied."),
     "exact_copies": _Entry(
         "Exact copies", "privacy", "share", "lower",
-        "Share of synthetic rows that equal a training row in every column. Real rows repeat each other too: see the "
-        "baseline."),
+        "Share of synthetic rows that equal a training row in every column. Real rows repeat each other too: the "
+        "baseline is the share of training rows that have a twin among them."),
 }  # fmt: skip
 
 _LEARNERS = {"boosting": "gradient boosting", "linear": "linear model", "forest": "extra trees", "mean": "mean"}

@@ -22,6 +22,8 @@ GROUPS = 10
 MAX_ROWS = 200_000
 MAX_CELLS = 20_000_000
 """A frame holds at most this many rows and values (160 MB of float64); larger tables are drawn from at random."""
+LARGEST = 1e150
+"""Numbers beyond it count as it, and a note says so: the square of a larger one, or a range of two, is infinite."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,13 @@ class Lens:
         stats, gaps = np.zeros((4, len(number_names))), np.zeros(len(number_names), dtype=bool)
         for i, name in enumerate(number_names):
             for t, (what, table) in enumerate(tables.items()):
-                values = _numbers(table.column(name), schema[name].kind, name, what)
+                values = numbers_of(table.column(name), schema[name].kind, name, what)
                 infinite = int(np.isinf(values).sum())
                 if infinite:
                     notes.append(f"{what}: {infinite:,} infinite values in {name!r} count as missing")
+                huge = int((np.abs(values) == LARGEST).sum())
+                if huge:
+                    notes.append(f"{what}: {huge:,} values in {name!r} beyond ±{LARGEST:.0e} count as that")
                 present = values[np.isfinite(values)]
                 gaps[i] |= len(present) < len(values)
                 if t == 0 and len(present):
@@ -137,7 +142,7 @@ class Lens:
         """All rows: numbers float64 (n, p) with NaN for what is missing or infinite, codes int32 (n, q)."""
         numbers = np.empty((table.num_rows, len(self.number_names)))
         for i, name in enumerate(self.number_names):
-            numbers[:, i] = _numbers(table.column(name), self.schema[name].kind, name, what)
+            numbers[:, i] = numbers_of(table.column(name), self.schema[name].kind, name, what)
         numbers[~np.isfinite(numbers)] = np.nan
         codes = np.empty((table.num_rows, len(self.code_names)), dtype=np.int32)
         for i, (name, vocabulary) in enumerate(zip(self.code_names, self.vocabularies, strict=True)):
@@ -169,7 +174,7 @@ def _left_out(schema: Schema, tables: Mapping[str, pa.Table]) -> list[str]:
     return notes
 
 
-def _numbers(column: pa.ChunkedArray, kind: Kind, name: str, what: str) -> NDArray[np.float64]:
+def numbers_of(column: pa.ChunkedArray, kind: Kind, name: str, what: str) -> NDArray[np.float64]:
     """float64 (n,); a date is seconds since 1970. Unsafe casts: whole numbers beyond 2^53 are rounded on purpose."""
     try:
         if kind == "datetime":
@@ -177,7 +182,9 @@ def _numbers(column: pa.ChunkedArray, kind: Kind, name: str, what: str) -> NDArr
         values: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UserError(f"{what}: column {name!r} ({column.type}) cannot be read as {kind}: {error}") from error
-    return values / 1e6 if kind == "datetime" else values
+    return (
+        values / 1e6 if kind == "datetime" else np.where(np.isinf(values), values, np.clip(values, -LARGEST, LARGEST))
+    )
 
 
 def _plain(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
@@ -200,7 +207,9 @@ def _vocabulary(name: str, columns: Mapping[str, pa.ChunkedArray]) -> Vocabulary
         raise UserError(f"column {name!r} holds {first}, which is not a category; exclude it")
     tally = pc.value_counts(train.drop_null())
     values, counts = tally.field("values"), tally.field("counts").to_numpy()
-    order = np.lexsort((np.array([str(v) for v in values.to_pylist()], dtype=object).astype(str), -counts))
+    # Not an array of strings: NumPy pads each to the longest.
+    labels = [str(v) for v in values.to_pylist()]
+    order = sorted(range(len(labels)), key=lambda i: (-counts[i], labels[i]))
     known = values.take(pa.array(order, pa.int64()))
     unseen = pc.unique(pa.chunked_array([chunk for other in others for chunk in other.chunks], kind).drop_null())
     unseen = unseen.filter(pc.invert(pc.is_in(unseen, value_set=known)))

@@ -70,7 +70,7 @@ def bootstrap(
     return Estimate.around(float(value), NORMAL_95 * float(statistic(means).std(ddof=1)), bounds)
 
 
-def share(hits: int, rows: int) -> Estimate:
+def share(hits: float, rows: float) -> Estimate:
     """A share of rows with Wilson's score interval (1927), which is not [0, 0] where nothing was seen."""
     p, z2 = hits / rows, NORMAL_95**2
     middle = (p + z2 / (2 * rows)) / (1 + z2 / rows)

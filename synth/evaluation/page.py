@@ -31,8 +31,8 @@ p { margin: 4px 0 12px; max-width: 78ch; } .soft, .lead { color: var(--soft); }
 .verdict b { font-size: 34px; line-height: 1; white-space: nowrap; letter-spacing: -.02em; } .verdict p { margin: 0; }
 .verdict b small { font-size: 18px; color: var(--soft); font-weight: 500; }
 .grid { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); margin: 14px 0; }
-.grid.wide { grid-template-columns: repeat(auto-fill, minmax(310px, 1fr)); }
-.grid.two { grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); }
+.grid.wide { grid-template-columns: repeat(auto-fill, minmax(min(310px, 100%), 1fr)); }
+.grid.two { grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px;
   break-inside: avoid; min-width: 0; }
 .card .value { font-size: 27px; font-weight: 650; letter-spacing: -.02em; line-height: 1.3; white-space: nowrap; }
@@ -63,7 +63,8 @@ svg.heat text { font-size: 9px; } svg text.soft { fill: var(--soft); }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 th, td { padding: 7px 14px; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }
 thead th { border-top: 0; color: var(--soft); font-weight: 550; font-size: 12px; }
-tbody th { font-weight: 550; overflow-wrap: anywhere; } td.n, th.n { text-align: right; white-space: nowrap; }
+tbody th { font-weight: 550; overflow-wrap: break-word; min-width: 11em; }
+td.n, th.n { text-align: right; white-space: nowrap; }
 td > span { white-space: nowrap; }
 tr.group th { background: var(--paper); color: var(--soft); font-size: 12px; padding: 5px 14px; }
 td small { color: var(--soft); } code { font: 12.5px ui-monospace, Consolas, monospace; overflow-wrap: anywhere;
@@ -72,6 +73,8 @@ td small { color: var(--soft); } code { font: 12.5px ui-monospace, Consolas, mon
   vertical-align: 1px; margin-right: 8px; } .meter i { display: block; height: 100%; background: var(--synthetic); }
 ul { padding-left: 20px; max-width: 90ch; } li { margin: 4px 0; }
 footer { margin-top: 48px; color: var(--soft); font-size: 12.5px; }
+@media (max-width: 600px) { main { padding: 24px 14px; } svg.wide text { font-size: 18px; }
+  td:last-child:not(.n) { min-width: 240px; } }
 @media print { :root { --paper: #fff; --card: #fff; --ink: #17202b; --soft: #5d6b7b; --line: #d5dbe2; --real: #a9b6c6;
     --synthetic: #0b7a75; --band: #dbe2ea; --good: #0b7a4b; --worse: #b4540a; --plus: #1f6fb2; --minus: #c2413b;
     --error: #c2610c; }

@@ -1,64 +1,100 @@
-"""Privacy: does the sample repeat the rows it learnt from?"""
+"""Privacy: is the sample nearer to the rows it learnt from than to others?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth.evaluation import features
+from synth.evaluation.copies import frame_keys
 from synth.evaluation.frame import Frame, Lens
-from synth.evaluation.intervals import NORMAL_95, Estimate, bootstrap, multiplicities, share
+from synth.evaluation.intervals import NORMAL_95, Estimate, bootstrap, multiplicities
 from synth.evaluation.neighbours import nearest
 
 REFERENCE_ROWS = 20_000
 QUERY_ROWS = 10_000
-HASHED_ROWS = 100_000
 HISTOGRAM_BINS = 40
+FEWEST = 4
 
 
 @dataclass(frozen=True)
 class Closeness:
     """``dcr_share``: share of rows closer to train than to a holdout; ``ratio``: median nearest-neighbour distance
-    ratio; ``distance``: float64 (n,), each row's distance to its closest train row; ``references``: rows of
-    train, and as many of the holdout, that were searched."""
+    ratio; ``distance``: float64 (n,), the distance of each row that was asked about to its closest train row;
+    ``references``: rows of train, and about as many of the holdout, that were searched; ``left_out``: rows that
+    weren't asked about, because they repeat another or equal a row searched."""
 
     dcr_share: Estimate
     ratio: Estimate
     distance: NDArray[np.float64]
     references: int
+    left_out: int
+
+
+@dataclass(frozen=True)
+class _Rows:
+    frame: Frame
+    keys: NDArray[np.uint64]
+
+    def take(self, rows: NDArray[np.intp]) -> _Rows:
+        return _Rows(self.frame.take(rows), self.keys[rows])
+
+    def distinct(self) -> _Rows:
+        """One of each kind, in their order."""
+        return self.take(np.sort(np.unique(self.keys, return_index=True)[1]))
+
+    def shuffled(self, rng: np.random.Generator) -> _Rows:
+        return self.take(rng.permutation(len(self.keys)))
 
 
 def closest(
     lens: Lens, train: Frame, sample: Frame, test: Frame, rng: np.random.Generator
 ) -> tuple[Closeness, Closeness] | None:
-    """Distance to the closest record, of the sample and of real test rows as its baseline; None below 4 test rows.
+    """Distance to the closest record, of the sample and of real test rows as its baseline; None below 4 rows.
 
     The sample's share of rows closer to train than to the test rows, both references of one size, ties counting half:
     0.5 if the generator learnt the distribution, more if it learnt the rows (Platzer and Reutterer 2021, arXiv
     2104.00635). The baseline asks the same of one half of the test rows, with the other half as the holdout. The ratio
-    of the distances to the closest and to the second closest train row (0 / 0 counts as 1) falls where single rows are
-    copied. Distances are those of ``features.mixed``.
+    of the distances to the closest and to the second closest train row falls where single rows are nearly copied.
+    Distances are those of ``features.mixed``.
+
+    Where real rows repeat each other, distance 0 says what the split did: by content, none of the test rows is at 0 and
+    the sample is. So one of each distinct row counts, and those that equal a row searched are left out: how many of
+    them are too many is asked by ``copies.exact_copies``.
     """
-    size = min(len(train), len(test), REFERENCE_ROWS)
-    if size < 4:
+    seen, asked, held = (_Rows(f, frame_keys(lens, f.numbers, f.codes)) for f in (train, sample, test))
+    if not np.isin(held.keys, seen.keys).any():
+        # Split by content (or without a twin at all): kinds of rows were dealt to the parts, not rows.
+        seen, held = seen.distinct(), held.distinct()
+    size = min(len(seen.keys), len(held.keys), features.encodable(lens, REFERENCE_ROWS))
+    if size < FEWEST:
         return None
-    reference = features.mixed(lens, train.draw(size, rng))
-    holdout = features.mixed(lens, test.draw(size, rng))
-    queries = features.mixed(lens, sample.draw(QUERY_ROWS, rng))
+    reference, holdout = (rows.shuffled(rng).take(np.arange(size)) for rows in (seen, held))
     half = size // 2
-    fresh, rest = holdout[:half][:QUERY_ROWS], holdout[half:]
-    to_train, fresh_to_train = nearest(queries, reference, 2), nearest(fresh, reference, 2)
-    return (
-        Closeness(_nearer(to_train, nearest(queries, holdout, 1), rng), _ratio(to_train, rng), to_train[:, 0], size),
-        Closeness(
-            _nearer(nearest(fresh, reference[: len(rest)], 1), nearest(fresh, rest, 1), rng),
-            _ratio(fresh_to_train, rng),
-            fresh_to_train[:, 0],
-            len(rest),
-        ),
+    fresh, rest = holdout.take(np.arange(half)), holdout.take(np.arange(half, size))
+    ours = _closeness(lens, asked, reference, reference, holdout, rng)
+    theirs = _closeness(lens, fresh, reference, reference.take(np.arange(size - half)), rest, rng)
+    return None if ours is None or theirs is None else (ours, theirs)
+
+
+def _closeness(
+    lens: Lens, asked: _Rows, every: _Rows, reference: _Rows, holdout: _Rows, rng: np.random.Generator
+) -> Closeness | None:
+    """``every``: the train rows of the ratio; ``reference``: those of them to set against ``holdout``."""
+    new = asked.distinct()
+    new = new.take(np.flatnonzero(~np.isin(new.keys, np.append(every.keys, holdout.keys))))
+    left_out = len(asked.keys) - len(new.keys)
+    new = new.shuffled(rng).take(np.arange(min(len(new.keys), QUERY_ROWS)))
+    every, reference, holdout = every.distinct(), reference.distinct(), holdout.distinct()
+    if len(new.keys) < FEWEST or len(every.keys) < 2:
+        return None
+    x, all_, near, far = (features.mixed(lens, rows.frame) for rows in (new, every, reference, holdout))
+    to_all = nearest(x, all_, 2)
+    to_near = to_all if reference.keys.size == every.keys.size else nearest(x, near, 1)
+    return Closeness(
+        _nearer(to_near, nearest(x, far, 1), rng), _ratio(to_all, rng), to_all[:, 0], len(reference.keys), left_out
     )
 
 
@@ -83,41 +119,3 @@ def histogram(sample: Closeness, fresh: Closeness) -> tuple[list[float], list[fl
     edges = np.linspace(0, top if top > 0 else 1.0, HISTOGRAM_BINS + 1)
     counts = [np.histogram(np.minimum(c.distance, edges[-1]), edges)[0] / len(c.distance) for c in (sample, fresh)]
     return edges.tolist(), counts[0].tolist(), counts[1].tolist()
-
-
-def exact_copies(lens: Lens, train: pa.Table, others: dict[str, pa.Table]) -> dict[str, Estimate]:
-    """Share of rows of each other table that equal a row of ``train`` in every compared column.
-
-    Every row is looked up among all rows of train: thinning the reference would hide the very copies that are sought.
-    Numbers are equal at the decimals that the schema gives.
-    """
-    known = np.unique(_hashes(lens, train, "the real table"))
-    return {
-        what: share(int(np.isin(_hashes(lens, table, what), known).sum()), table.num_rows)
-        for what, table in others.items()
-    }
-
-
-def _hashes(lens: Lens, table: pa.Table, what: str) -> NDArray[np.uint64]:
-    """64-bit row hashes, (n,), a block of rows at a time."""
-    table = table.select(lens.names)
-    decimals = [lens.schema[name].decimals for name in lens.number_names]
-    blocks = []
-    for start in range(0, table.num_rows, HASHED_ROWS):
-        numbers, codes = lens.read(table.slice(start, HASHED_ROWS), what)
-        row = np.zeros(len(codes), dtype=np.uint64)
-        for values, places in zip(numbers.T, decimals, strict=True):
-            rounded = np.where(np.isnan(values), np.nan, values if places is None else np.round(values, places)) + 0.0
-            row = _mix(row ^ rounded.view(np.uint64))
-        for values in codes.T:
-            row = _mix(row ^ values.astype(np.uint64))
-        blocks.append(row)
-    return np.concatenate(blocks)
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele et al. 2014) after its additive constant: each bit in moves half of those out."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pyarrow as pa
@@ -55,14 +55,16 @@ def render(
         _utility(certificate, schema),
         _privacy(certificate),
         _all_figures(certificate),
-        _notes(certificate),
+        _list("What was done to the data", "Before anything was learnt or measured.", certificate.preparation),
+        _list("Notes", "What was measured on how many rows, and what could not be.", certificate.notes),
     ]
     if details:
         rows = [(escape(name), f"<code>{escape(value)}</code>") for name, value in details.items()]
         sections.append(section("Recipe and lineage", "How this sample came to be.", table("Details", ("", ""), rows)))
     sections.append(
         "<footer>Intervals are 95 % intervals over the draw of rows. Baselines are real test rows, which no "
-        "generator saw, measured in the synthetic rows' place.</footer>"
+        "generator saw, measured in the synthetic rows' place; that of exact copies is the twins among training rows."
+        "</footer>"
     )
     return page(title, [s for s in sections if s])
 
@@ -259,8 +261,8 @@ def _privacy(certificate: Certificate) -> str:
     picture = charts.overlay("Distance to the closest training row", near.edges, near.baseline, near.synthetic)
     return section(
         "Privacy",
-        "How far rows are from the closest training row. Synthetic rows that sit nearer than fresh real "
-        "rows do, above all a spike at zero, were copied.",
+        "How far new rows are from the closest training row. Where synthetic rows sit nearer than fresh real rows do, "
+        "training rows were nearly copied. Rows that equal a real one are left out here: see Exact copies.",
         key(("real", "real test rows"), ("synthetic", "synthetic rows")),
         '<div class="card narrow">',
         picture,
@@ -268,8 +270,6 @@ def _privacy(certificate: Certificate) -> str:
     )
 
 
-def _notes(certificate: Certificate) -> str:
-    if not certificate.notes:
-        return ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in certificate.notes)
-    return section("Notes", "What was done to the data, and what could not be measured.", f"<ul>{items}</ul>")
+def _list(heading: str, lead: str, notes: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return section(heading, lead, f"<ul>{items}</ul>") if notes else ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synth.evaluation import features
 from synth.evaluation.frame import Frame, Lens
-from synth.evaluation.intervals import NORMAL_95, Estimate, auc, multiplicities
+from synth.evaluation.intervals import NORMAL_95, RESAMPLES, Estimate, auc, multiplicities
 from synth.evaluation.learners import LEARNERS, affordable, fitted
 
 TRAIN_ROWS = 50_000
@@ -25,14 +25,14 @@ class Utility:
 
     ``synthetic`` and ``real`` map a metric (``auc``, or ``rmse`` and ``r2``) to its scores when trained on synthetic
     and on real rows. ``relative``: the mean over learners of AUC(synthetic) / AUC(real), or of RMSE(real) /
-    RMSE(synthetic), so that 1 is as good as real and less is worse; ``relative_real``: 1 with the
-    interval that the test rows leave.
+    RMSE(synthetic), so that 1 is as good as real and less is worse. Both models are scored on the same test rows, so
+    its interval holds the test rows' noise already and the baseline is 1 and exact. What another draw of training rows
+    would do to either model is left out.
     """
 
     synthetic: dict[str, dict[str, Estimate]]
     real: dict[str, dict[str, Estimate]]
     relative: Estimate
-    relative_real: Estimate
     notes: list[str] = field(default_factory=list)
 
 
@@ -70,7 +70,7 @@ def utility(
                 f"utility: {len(frame) - len(present):,} {what} rows whose {target!r} is missing (or is no "
                 "class of real train) were left out"
             )
-        count = affordable(len(lens.names), most)
+        count = features.encodable(lens, affordable(len(lens.names), most))
         if len(present) > count:
             notes.append(f"utility: {count:,} of the {what} rows were used, drawn at random")
             present = rng.permutation(present)[:count]
@@ -91,15 +91,16 @@ def utility(
         {learner: score(learner, part, held, is_code, once, seed) for learner in LEARNERS}
         for part in (synthetic, train)
     )
-    if task == "classification":
-        ratios = np.mean([ours[k]["auc"] / theirs[k]["auc"] for k in LEARNERS], axis=0)
-        spread = np.mean([theirs[k]["auc"] / theirs[k]["auc"][0] for k in LEARNERS], axis=0)
-    else:
-        # A perfect fit on either side leaves 0 / 0: as good as each other.
-        tiny = 1e-12 * float(np.ptp(held.target))
-        ratios = np.mean([(theirs[k]["rmse"] + tiny) / (ours[k]["rmse"] + tiny) for k in LEARNERS], axis=0)
-        spread = np.mean([(theirs[k]["rmse"] + tiny) / (theirs[k]["rmse"][0] + tiny) for k in LEARNERS], axis=0)
-    return Utility(_summary(ours), _summary(theirs), _estimate(ratios), _estimate(spread), notes), notes
+    with np.errstate(divide="ignore", invalid="ignore"):  # of few test rows a resample can have an AUC of 0
+        if task == "classification":
+            ratios = np.mean([ours[k]["auc"] / theirs[k]["auc"] for k in LEARNERS], axis=0)
+        else:
+            # A perfect fit on either side leaves 0 / 0: as good as each other.
+            tiny = 1e-12 * float(np.ptp(held.target))
+            ratios = np.mean([(theirs[k]["rmse"] + tiny) / (ours[k]["rmse"] + tiny) for k in LEARNERS], axis=0)
+    if not np.isfinite(ratios[0]) or np.isfinite(ratios[1:]).sum() < RESAMPLES / 2:
+        return None, [*notes, "utility was not measured: too few test rows"]
+    return Utility(_summary(ours), _summary(theirs), _estimate(ratios), notes), notes
 
 
 def _reader(lens: Lens, target: str, task: str) -> tuple[Callable[[Frame], NDArray[np.float64]], list[str]]:
@@ -146,13 +147,15 @@ def _regression(
     y, w = test.target, weights.astype(np.float64)
     rows = w.sum(axis=1)
     square = w @ (y - predicted) ** 2 / rows
-    variance = w @ (y - y.mean()) ** 2 / rows - (w @ (y - y.mean()) / rows) ** 2
-    return {"rmse": np.sqrt(square), "r2": 1 - square / np.maximum(variance, np.finfo(float).tiny)}
+    # Every resample is divided by the variance of all test rows: that of a resample may be 0.
+    return {"rmse": np.sqrt(square), "r2": 1 - square / y.var()}
 
 
 def _estimate(values: NDArray[np.float64]) -> Estimate:
-    """The value on all test rows, which comes first, and the normal interval of the bootstrap's standard error."""
-    return Estimate.around(float(values[0]), NORMAL_95 * float(values[1:].std(ddof=1)), (-np.inf, np.inf))
+    """The value on all test rows, which comes first, and the normal interval of the bootstrap's standard error, over
+    the resamples that have a value."""
+    resamples = values[1:][np.isfinite(values[1:])]
+    return Estimate.around(float(values[0]), NORMAL_95 * float(resamples.std(ddof=1)), (-np.inf, np.inf))
 
 
 def _summary(scores: dict[str, dict[str, NDArray[np.float64]]]) -> dict[str, dict[str, Estimate]]:

@@ -17,21 +17,24 @@ from synth.data.schema import Schema
 from synth.data.source import Source, open_source
 from synth.data.split import PARTS, Split
 from synth.errors import UserError
+from synth.evaluation.copies import row_keys
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
 
-MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and the certificate says so
+MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
 
 
 @dataclass
 class Prepared:
-    """``encoded`` are the training rows, batch by batch; ``real`` and ``test`` what the certificate compares."""
+    """``encoded`` are the training rows, batch by batch; ``real`` and ``test`` what the certificate compares;
+    ``train_keys``, uint64 (rows,), what it looks for copies among: every training row, also those ``real`` lacks."""
 
     schema: Schema
     codec: Codec
     encoded: list[Encoded]
     real: pa.Table
     test: pa.Table
+    train_keys: np.ndarray
     rows: dict[str, int]
     sources: dict[str, Source]
     notes: list[str] = field(default_factory=list)
@@ -82,15 +85,32 @@ def prepare(sources: dict[str, Source], schema: Schema, recipe: Recipe) -> Prepa
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     test = _conformed(sources["test"], schema) if "test" in sources else of("test")
     rows["test"] = sources["test"].rows() if "test" in sources else rows["test"]
+    keys: list[np.ndarray] = []
+
+    def keyed() -> Iterator[pa.RecordBatch]:
+        for batch in of("train"):
+            keys.append(row_keys(schema, batch))
+            yield batch
+
+    real = _gathered(keyed(), rows["train"], schema, recipe.seed)
+    held = _gathered(test, rows["test"], schema, recipe.seed)
+    notes = list(schema.notes)
+    for what, part, looked_up in (("train", real, "; exact copies are looked for among all"), ("test", held, "")):
+        if part.num_rows < rows[what]:
+            notes.append(
+                f"the certificate is measured on {part.num_rows:,} of the {rows[what]:,} {what} rows, drawn at "
+                f"random{looked_up}"
+            )
     return Prepared(
         schema=schema,
         codec=codec,
         encoded=list(codecs.encode_all(codec, of("train"))),
-        real=_gathered(of("train"), rows["train"], schema, recipe.seed),
-        test=_gathered(test, rows["test"], schema, recipe.seed),
+        real=real,
+        test=held,
+        train_keys=np.concatenate(keys),
         rows=rows,
         sources=sources,
-        notes=list(schema.notes),
+        notes=notes,
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -95,6 +96,18 @@ def test_what_cannot_be_measured_is_noted_not_raised() -> None:
     Certificate.model_validate(json.loads(certificate.model_dump_json()))
 
 
+def test_numbers_near_the_largest_double_are_measured_as_large_as_they_can_be_and_noted() -> None:
+    schema = Schema(columns=[Column(name="x", kind="numerical", dtype="double"),
+                             Column(name="c", kind="categorical", dtype="string")], target="c")  # fmt: skip
+    rng = np.random.default_rng(0)
+    real, sample, test = (
+        pa.table({"x": rng.choice([-1e308, 1e308], rows), "c": rng.choice(["a", "b"], rows)}) for rows in (90, 90, 24)
+    )
+    certificate = evaluate(real, sample, test, schema)
+    assert certificate.figures["shape_error"].value < 30
+    assert "the real table: 90 values in 'x' beyond ±1e+150 count as that" in certificate.notes
+
+
 def test_bad_tables_are_refused_by_name(schema: Schema, people: Callable[..., pa.Table]) -> None:
     table = people(20, 0)
     with pytest.raises(UserError, match="the synthetic table has no rows"):
@@ -103,11 +116,19 @@ def test_bad_tables_are_refused_by_name(schema: Schema, people: Callable[..., pa
         evaluate(table, table, table.drop_columns(["age", "town"]), schema)
 
 
-def test_the_summary_has_a_row_a_figure(certificate: Certificate) -> None:
-    table = figures_table(certificate)
-    assert table.row_count == len(certificate.figures)
-    console = Console(width=140, record=True, quiet=True)
-    console.print(table)
+def test_the_summary_has_a_row_a_figure_and_takes_no_title_for_markup(certificate: Certificate) -> None:
+    figures = dict(certificate.figures)
+    figures["nndr"] = figures["nndr"].model_copy(update={"title": "Ratio [kg] of [/b]"})
+    shown = certificate.model_copy(update={"figures": figures})
+    printed = io.StringIO()
+    Console(width=160, file=printed).print(figures_table(shown))
+    lines = [line for line in printed.getvalue().splitlines() if "●" in line or "○" in line][:-1]  # the caption
+    assert len(lines) == len(figures)
+    for line, f in zip(lines, figures.values(), strict=True):
+        assert f.title in line
+        assert f"{f.value:.2f}"[:-1] in line
+        assert ("●" if f.as_good_as_real else "○") in line
+    assert "900 synthetic rows, measured against 900 train and 600 test rows" in " ".join(printed.getvalue().split())
 
 
 def test_reading_a_certificate_does_not_import_scikit_learn() -> None:

@@ -50,6 +50,24 @@ def test_noise_lowers_precision_and_density() -> None:
     assert clouds(lens, real.take(np.arange(5)), [fresh], np.random.default_rng(0)) is None
 
 
+def test_density_counts_ties_which_tables_of_categories_are_full_of() -> None:
+    names = [f"c{i}" for i in range(12)]
+    schema = Schema(columns=[Column(name=n, kind="categorical", dtype="string") for n in names])
+
+    def draw(seed: int) -> pa.Table:
+        rng = np.random.default_rng(seed)
+        return pa.table({n: rng.choice(["a", "b", "c"], 600) for n in names})
+
+    lens, (real, sample) = views(schema, draw(0), draw(1))
+    found = clouds(lens, real, [sample], np.random.default_rng(0))
+    assert found is not None
+    # One-hot rows are at √2 times the root of the columns in which they differ: integers, without rounding.
+    apart = [(real.codes[:, None] != other.codes[None]).sum(axis=2) for other in (real, sample)]
+    radius = np.sort(apart[0], axis=1)[:, 5]
+    assert found[0].density.value == pytest.approx((apart[1] <= radius[:, None]).sum() / 5 / 600)
+    assert found[0].coverage.value == pytest.approx((apart[1].min(axis=1) <= radius).mean())
+
+
 def test_lost_categories_are_counted_and_named(schema: Schema, people: Callable[..., pa.Table]) -> None:
     lens, (_, fresh, poor) = views(schema, people(4000, 0), people(4000, 1), people(4000, 2, towns=8))
     whole, lost = categories(lens, fresh), categories(lens, poor)

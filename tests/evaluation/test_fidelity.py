@@ -8,8 +8,10 @@ import pytest
 from scipy.stats import ks_2samp
 
 from synth.data.schema import Column, Kind, Schema
+from synth.evaluation import fidelity
 from synth.evaluation.fidelity import Shape, Trend, shape, trend, two_sample
 from synth.evaluation.frame import Frame, Lens
+from synth.evaluation.learners import fitted
 
 
 def views(schema: Schema, *tables: pa.Table) -> tuple[Lens, list[Frame]]:
@@ -115,3 +117,45 @@ def test_a_classifier_cannot_tell_one_distribution_but_a_shifted_one(
     assert apart.tree.value > 0.99
     assert max(apart.betrayal, key=lambda name: apart.betrayal[name]) == "income"
     assert two_sample(lens, real.take(np.arange(5)), same, np.random.default_rng(0)) is None
+
+
+def test_the_interval_of_a_two_sample_test_holds_a_half_for_two_samples_of_one_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Logistic alone, for speed: the trees of the same folds have the same interval.
+    monkeypatch.setattr(fidelity, "fitted", lambda learner, *rest: fitted("linear", *rest))
+    monkeypatch.setattr(fidelity, "_betrayal", lambda *rest: {})
+    names = [f"x{i}" for i in range(6)]
+    kinds = Schema(columns=[Column(name=n, kind="numerical", dtype="double") for n in names])
+    held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        a, b = (pa.table(dict(zip(names, rng.normal(size=(6, 100)), strict=True))) for _ in range(2))
+        lens, (real, sample) = views(kinds, a, b)
+        found = two_sample(lens, real, sample, rng)
+        assert found is not None
+        held += found.logistic.low <= 0.5 <= found.logistic.high
+    assert held >= 90  # of 100 at 95 %
+
+
+def test_many_pairs_are_measured_on_fewer_rows_and_categories_and_a_note_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"c{i}" for i in range(8)]
+    kinds = plain(**dict.fromkeys(names, "categorical"))
+    rng = np.random.default_rng(0)
+    a, b = (pa.table({n: [f"k{v}" for v in rng.integers(0, 12, 400)] for n in names}) for _ in range(2))
+    whole = trends(kinds, a, b)
+    assert whole.notes == []
+    monkeypatch.setattr(fidelity, "MANY_PAIRS", 27)
+    monkeypatch.setattr(fidelity, "PAIRED_ROWS", 300)
+    monkeypatch.setattr(fidelity, "PAIRED_CATEGORIES", 5)
+    lens, (real, sample) = views(kinds, a, b)
+    said: list[float] = []
+    cut = trend(lens, real, [sample], rng, said.append)[0]
+    assert "300 rows of each table" in cut.notes[0]
+    assert "beyond the 5 commonest" in cut.notes[1]
+    assert cut.mean.value < whole.mean.value  # fewer cells, less noise
+    assert said == sorted(said)
+    assert len(said) == 8
+    assert max(said) < 1

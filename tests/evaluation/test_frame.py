@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -88,3 +89,25 @@ def test_features_stay_narrow_whatever_the_cardinality(schema: Schema, people: C
     assert not np.isnan(matrix).any()
     assert matrix.min() == 0
     assert matrix.max() == 1
+
+
+def test_wide_tables_have_fewer_rows_encoded() -> None:
+    names = [f"c{i}" for i in range(8)]
+    wide = Schema(columns=[Column(name=n, kind="categorical", dtype="string") for n in names]
+                  + [Column(name="x", kind="numerical", dtype="double")])  # fmt: skip
+    table = pa.table({**{n: [f"k{i}" for i in range(250)] for n in names}, "x": [None, *range(249)]})
+    lens = Lens.fit(wide, {"train": table})
+    matrix = features.mixed(lens, lens.view(table, "", np.random.default_rng(0))[0])
+    assert matrix.shape[1] == 8 * 252 + 2
+    assert (matrix.sum(axis=1) >= 8).all()
+    assert features.encodable(lens, 50_000) == features.MAX_CELLS // matrix.shape[1]
+    assert features.encodable(lens, 2_000) == 2_000
+
+
+def test_one_long_category_does_not_make_all_of_them_long() -> None:
+    table = pa.table({"c": [*(f"k{i}" for i in range(5000)), "x" * 8000]})
+    tracemalloc.start()
+    Lens.fit(one("c", "categorical", "string"), {"train": table})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # padded: 4 × 8,000 × 5,001 bytes

@@ -37,7 +37,8 @@ def test_rows_with_a_shuffled_target_are_worse_than_real_ones(schema: Schema, pe
         assert noise.synthetic["auc"][learner].value < 0.65
     assert same.relative.value == pytest.approx(1, abs=0.03)
     assert noise.relative.value < 0.75
-    assert same.relative_real.value == 1
+    # The ratio is of two models on the same rows: it is known better than either model's score.
+    assert same.relative.high - same.relative.low < same.real["auc"]["mean"].high - same.real["auc"]["mean"].low
 
 
 def test_regression_is_scored_in_the_units_of_the_target(schema: Schema, people: Callable[..., pa.Table]) -> None:
@@ -76,3 +77,29 @@ def test_a_class_that_the_synthetic_rows_lack_scores_a_half(schema: Schema, peop
     assert found is not None
     assert 0.4 < found.synthetic["auc"]["mean"].value < found.real["auc"]["mean"].value + 0.05
     assert any("is missing" in note for note in notes)
+
+
+def test_a_handful_of_test_rows_leaves_no_infinite_figure(schema: Schema, people: Callable[..., pa.Table]) -> None:
+    real, sample, pool = people(120, 0), people(120, 1), people(400, 2)
+    pool = pool.take(pc.sort_indices(pool, [("age", "ascending")]))
+    # The youngest and the oldest bought, the one between did not: without the oldest every model's AUC is 0.
+    found, notes = measure(schema, real, sample, replaced(pool, "bought", pa.array([True] + [False] * 398 + [True]))
+                           .take(pa.array([0, 200, 399])))  # fmt: skip
+    assert found is not None
+    assert found.relative.value == 1
+    assert np.isfinite([found.relative.low, found.relative.high]).all()
+    wrong = replaced(pool, "bought", pc.less(pool["age"], 50))
+    found, notes = measure(schema, real, sample, wrong.take(pa.array([0, 399])))
+    assert found is None
+    assert notes[-1] == "utility was not measured: too few test rows"
+
+
+def test_r_squared_of_a_resample_without_variance_is_finite(schema: Schema, people: Callable[..., pa.Table]) -> None:
+    aim = schema.model_copy(update={"target": "age"})
+    rest = people(3, 2)
+    nearly = replaced(rest, "age", pa.array([40, 40, 41]))  # of three rows, many resamples have one age
+    found, _ = measure(aim, people(120, 0), people(120, 1), nearly)
+    assert found is not None
+    for estimate in found.real["r2"].values():
+        assert np.isfinite([estimate.value, estimate.low, estimate.high]).all()
+        assert estimate.high - estimate.low < 1e6
