@@ -129,8 +129,9 @@ def _evaluate(
         name: open_source(table, as_text=as_text).table() for name, table in (("synthetic", synthetic), ("test", test))
     }}  # fmt: skip
     found = certificate.evaluate(
-        tables["real"], tables["synthetic"], tables["test"], schema, seed=seed, progress=progress
-    )
+        tables["real"], tables["synthetic"], tables["test"], schema, seed=seed, preparation=schema.notes,
+        progress=progress,
+    )  # fmt: skip
     return found, {"real": tables["real"], "synthetic": tables["synthetic"], "schema": schema}
 
 

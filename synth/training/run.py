@@ -169,6 +169,7 @@ def _publish(
     synthetic = pa.Table.from_batches(drawn)
     certificate = evaluate(
         table.real, synthetic, table.test, table.schema, seed=recipe.seed,
+        train_keys=table.train_keys, preparation=table.notes,
         progress=lambda what, done: progress(f"certifying: {what}", done, {}),
     )  # fmt: skip
     name = storage.resolve(out)[1].rpartition("/")[2]
