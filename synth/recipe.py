@@ -56,7 +56,7 @@ class TrainingRecipe(_Part):
     batch: int = Field(1024, ge=2, description="rows in one optimizer step, over all workers")
     accumulate: int = Field(1, ge=1, description="micro-batches in one optimizer step")
     learning_rate: float = Field(3e-3, gt=0)
-    memory: float = Field(40, gt=0, description="epochs after which weight decay has a matrix forget, as e^-1")
+    memory: float = Field(120, gt=0, description="epochs after which weight decay has a matrix forget, as e^-1")
     warmup: int = Field(100, ge=1, description="steps over which the learning rate rises")
     decay: float = Field(
         0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0"

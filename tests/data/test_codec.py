@@ -128,6 +128,17 @@ def test_values_beyond_their_bin_are_folded_back_into_it() -> None:
     assert len(np.unique(low)) > 20 and len(np.unique(high)) > 20
 
 
+@pytest.mark.parametrize("others", [300, 20_000])  # few enough to be remembered one by one, and too many
+def test_a_point_mass_after_another_stays_a_point(others: int) -> None:
+    draw = np.random.default_rng(0)
+    numbers = np.concatenate([np.repeat([45, 89, 179], 3000), 1000 + draw.permutation(others)])
+    codec = fitted(pa.table({"x": draw.permutation(numbers)}), numerical=["x"])
+    points = pa.RecordBatch.from_pydict({"x": pa.array([45, 89, 179] * 100)})
+    encoded = codec.encode(points)
+    noisy = Encoded(encoded.cells, encoded.values + draw.normal(size=encoded.values.shape))
+    assert codec.decode(noisy).equals(points)
+
+
 def test_what_training_rows_lacked_is_refused_by_name() -> None:
     table = pa.table({"word": ["a", "b"] * 50, "n": list(range(1000, 1100))})
     codec = fitted(table, numerical=["n"])

@@ -7,7 +7,7 @@ import torch
 
 from synth.generators.base import Draw
 from synth.generators.layout import Cell, Encoded, Layout
-from synth.generators.table_diffusion import Logits, States, TableDiffusion
+from synth.generators.table_diffusion import Logits, Smooth, States, TableDiffusion
 
 MIXED = Layout(
     cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.05,) * 20, ordered=20), Cell(shares=(0.2, 0.8))), values=2
@@ -103,6 +103,33 @@ def test_ordered_states_interpolate_between_knots() -> None:
     assert not states.weights[49].any()  # the state after the ordered ones stands alone
     position = states.positions(torch.tensor((0.02,) * 49))
     assert bool((position.diff() > 0).all()) and float(position[0]) >= 0 and float(position[-1]) <= 1
+
+
+def test_the_smooth_view_of_a_number_is_its_standardised_normal_score() -> None:
+    shares = torch.tensor([0.4, 0.1, 0.1, 0.3, 0.1])
+    one, z, square = Smooth.scores(shares)
+    assert bool((one == 1).all()) and bool((z.diff() > 0).all())
+    assert abs(float((shares * z).sum())) < 1e-6 and abs(float((shares * z**2).sum()) - 1) < 1e-6
+    torch.testing.assert_close(square, (z**2 - 1) / 3)
+    cells = (Cell(shares=(0.5, 0.5)), Cell(shares=(*shares.tolist(), 0.0), ordered=5))
+    view = Smooth(Layout(cells=cells, values=0), 7, 1.0)
+    table = view()
+    torch.testing.assert_close(table[2:7], torch.stack([one, z, square], 1) @ view.linear[:, 1])
+    assert torch.equal(table[[0, 1, 7]], view.own[[0, 1, 7]])  # classes, and the state of missing numbers
+
+
+def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it() -> None:
+    layout = Layout(cells=MIXED.cells, values=2, target=0)
+    model = small(layout)
+    hidden = model._hide(Draw(3), 500, 3)
+    others = hidden[:, 1:].sum(1)
+    assert not hidden[:, 0].any() and int(others.min()) == 1 and int(others.max()) == 2
+    sign = Draw("sign").uniform(1024, 1)
+    number = (sign * 20).long()
+    rows = Encoded(torch.cat([(number >= 10).long(), number, (sign < 0.3).long()], 1), torch.zeros(1024, 2))
+    fit(model, rows, 200)
+    drawn = model.sample(2000, Draw(0)).cells
+    assert ((drawn[:, 1] >= 10) == (drawn[:, 0] == 1)).float().mean() > 0.95
 
 
 def test_equal_cells_stay_equal_in_samples() -> None:
