@@ -17,11 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published_protocol import machine
+from published_protocol import circumstances
 
 RESULTS = Path(__file__).parent / "results" / "overhead.jsonl"
 
@@ -94,7 +93,7 @@ def main() -> None:
         rows.append({
             "steps": options.steps, "zero": options.zero, "bare_steps_per_s": round(plain, 2),
             "artesian_steps_per_s": round(rate, 2), "ratio": round(rate / plain, 3), "first_steps_s": round(first, 1),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(),
+            **circumstances(),
         })  # fmt: skip
         with RESULTS.open("a") as file:
             file.write(json.dumps(rows[-1]) + "\n")

@@ -59,24 +59,36 @@ def measure(
         "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
         "train_command_s": round(trained - began, 1), "sample_command_s": round(sampled - trained, 1),
         "certificate": {name: figure["value"] for name, figure in certificate["figures"].items()},
-        "commit": manifest["environment"]["git_commit"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(), "device": manifest["training"]["devices"],
+        **circumstances(), "device": manifest["training"]["devices"],
     }  # fmt: skip
 
 
-def machine() -> str:
+def circumstances() -> dict[str, str]:
+    """When, where and of which commit; "-dirty" where more than results has changed since."""
     import os
 
     import psutil
 
-    return f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}"
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=RESULTS.parent, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ":/", ":/!benchmarks/results")
+    memory = psutil.virtual_memory().total / 2**30
+    return {
+        "commit": git("rev-parse", "HEAD") + ("-dirty" if changed else ""),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}",
+    }
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """Medians over the seeds of the newest commit of each table, as Markdown."""
+    """Medians over the seeds measured at the newest commit of each table, as Markdown."""
     lines = ["| table | seeds | " + " | ".join(SHOWN) + " | steps |", "|---" * (len(SHOWN) + 3) + "|"]
     for name in dict.fromkeys(str(r["table"]) for r in rows):
         mine = [r for r in rows if r["table"] == name]
+        mine = list({r["seed"]: r for r in mine if r["commit"] == mine[-1]["commit"]}.values())
         middle = [shown([r[key] for r in mine]) for key in SHOWN]
         steps = statistics.median(int(str(r["steps"])) for r in mine)
         lines.append(f"| {name} | {len(mine)} | " + " | ".join(middle) + f" | {steps:.0f} |")

@@ -12,11 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published_protocol import machine
+from published_protocol import circumstances
 
 RESULTS = Path(__file__).parent / "results" / "sampling_memory.jsonl"
 
@@ -36,7 +35,7 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         row = {
             "rows": rows, "peak_mib": round(peak), "seconds": round(seconds, 1), "rows_per_s": round(rows / seconds),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(),
+            **circumstances(),
         }  # fmt: skip
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
