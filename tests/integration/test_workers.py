@@ -79,24 +79,23 @@ def test_sharded_workers_go_on_where_they_stopped(fit: Callable[..., Facts], tmp
     same(second["weights"], fit(str(tmp_path / "y.run"), **sharded)["weights"])
 
 
-def test_a_worker_that_dies_is_replaced_and_the_weights_are_the_same(
-    fit: Callable[..., Facts], expected: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
+def test_a_worker_that_dies_is_replaced_and_the_weights_are_the_same(fit: Callable[..., Facts], tmp_path: Path) -> None:
     killed: list[int] = []
     steps: list[int] = []
 
     def kill(phase: str, facts: Facts) -> None:
         steps.append(facts.get("step", 0))
-        if not killed and 20 <= steps[-1] < 40:
+        if not killed and steps[-1] >= 100:
             for process in psutil.Process().children(recursive=True):
                 if "RayTrainWorker" in "".join(process.cmdline()):
-                    killed.append(process.pid)
+                    killed.append(len(steps))
                     process.kill()
 
-    found = fit(str(tmp_path / "x.run"), kill)
-    assert killed and found["step"] == 40
-    assert steps == sorted(steps)  # it went on from a checkpoint, not from the start
-    same(found["weights"], expected)
+    found = fit(str(tmp_path / "x.run"), kill, training__steps=300)
+    assert killed and found["step"] == 300
+    # It went on from a checkpoint: Ray may not have taken in the last ones yet, but all of them would be too many.
+    assert min(steps[killed[0] :]) > 20
+    same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=300)["weights"])
 
 
 def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], tmp_path: Path) -> None:
