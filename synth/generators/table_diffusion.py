@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.layout import Encoded, Layout
-
-SMALLEST = 1e-30  # keeps log(sum) finite where a whole cell's logits lie 80 below the row's greatest
+from synth.generators.states import SMALLEST, Logits, Shown
 
 
 class Block(nn.Module):
@@ -50,128 +49,6 @@ class Block(nn.Module):
         if gain is not None:
             units = torch.cat([units[: len(gain)] * gain.to(units.dtype), units[len(gain) :]])
         return x + self.narrow(units)
-
-
-class States(nn.Module):
-    """One vector (width) for each state of each cell, side by side: (sum of sizes, width).
-
-    A state of an ordered cell is the sum of a vector of its own and of a piecewise linear function of its position,
-    with KNOTS knots a cell: neighbouring numbers share what they learn, and a number that is special can still differ.
-    """
-
-    KNOTS = 16
-    neighbours: Tensor
-    weights: Tensor
-
-    def __init__(self, layout: Layout, width: int, deviation: float) -> None:
-        super().__init__()
-        self.own = nn.Parameter(torch.randn(sum(layout.sizes), width) * deviation)
-        neighbours = torch.zeros(len(self.own), 2, dtype=torch.long)
-        weights = torch.zeros(len(self.own), 2)
-        first = knots = 0
-        for cell in layout.cells:
-            if cell.ordered > 8:  # fewer have nothing to share
-                position = self.positions(torch.tensor(cell.shares[: cell.ordered])) * (self.KNOTS - 1)
-                left = position.long().clamp_max(self.KNOTS - 2)
-                here = slice(first, first + cell.ordered)
-                neighbours[here] = torch.stack([left, left + 1], 1) + knots
-                weights[here] = torch.stack([1 - (position - left), position - left], 1)
-                knots += self.KNOTS
-            first += len(cell.shares)
-        self.curve = nn.Parameter(torch.randn(max(knots, 1), width) * deviation)
-        self.register_buffer("neighbours", neighbours, persistent=False)
-        self.register_buffer("weights", weights, persistent=False)
-
-    @staticmethod
-    def positions(shares: Tensor) -> Tensor:
-        """(states) positions in [0, 1]: halfway between even spacing and even mass, so that neither a long thin tail
-        nor a crowded middle is squeezed into one knot."""
-        mass = shares / shares.sum().clamp_min(SMALLEST)
-        return (torch.linspace(0, 1, len(shares)) + mass.cumsum(0) - mass / 2) / 2
-
-    def forward(self) -> Tensor:
-        curve = F.embedding_bag(self.neighbours, self.curve, mode="sum", per_sample_weights=self.weights)
-        return self.own + curve
-
-
-class Smooth(nn.Module):
-    """A second vector (width) for each state, in which numbers are hardly more than numbers: (sum of sizes, width).
-
-    An ordered state is a linear function of (1, z, (z² − 1)/3) with z its normal score by rank, standardised: three
-    vectors a cell, however many states. So nothing can be known by heart about single numbers, and what is learnt of one
-    holds for its neighbours. Other states keep vectors of their own.
-    """
-
-    features: Tensor
-    cell: Tensor
-
-    def __init__(self, layout: Layout, width: int, deviation: float) -> None:
-        super().__init__()
-        sizes = torch.tensor(layout.sizes, dtype=torch.long)
-        self.own = nn.Parameter(torch.randn(int(sizes.sum()), width) * deviation)
-        self.linear = nn.Parameter(torch.randn(3, len(sizes), width) * deviation)
-        features = torch.zeros(3, len(self.own), 1)
-        first = 0
-        for cell in layout.cells:
-            if cell.ordered > 2:
-                features[:, first : first + cell.ordered, 0] = self.scores(torch.tensor(cell.shares[: cell.ordered]))
-            first += len(cell.shares)
-        self.register_buffer("features", features, persistent=False)
-        self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
-
-    @staticmethod
-    def scores(shares: Tensor) -> Tensor:
-        """(3, states): 1, z and (z² − 1)/3, where z has mean 0 and variance 1 under ``shares``."""
-        mass = shares.double() / shares.double().sum().clamp_min(SMALLEST)
-        z = torch.special.ndtri((mass.cumsum(0) - mass / 2).clamp(1e-3, 1 - 1e-3))
-        z = z - (mass * z).sum()
-        z = (z / (mass * z**2).sum().sqrt().clamp_min(1e-6)).clamp(-3, 3)
-        return torch.stack([torch.ones_like(z), z, (z**2 - 1) / 3]).float()
-
-    def forward(self) -> Tensor:
-        smooth = (self.features * self.linear[:, self.cell]).sum(0)
-        return torch.where(self.features[0] > 0, smooth, self.own)
-
-
-class Shown(nn.Module):
-    """Sum of the vectors of a row's cells, masked ones included: (rows, C) states → (rows, width)."""
-
-    offsets: Tensor
-
-    def __init__(self, layout: Layout, width: int) -> None:
-        super().__init__()
-        sizes = torch.tensor(layout.sizes, dtype=torch.long)
-        deviation = 0.5 / math.sqrt(max(len(sizes), 1))
-        self.states = States(layout, width, deviation)
-        self.smooth = Smooth(layout, width, deviation) if layout.target is not None else None
-        self.hidden = nn.Parameter(torch.randn(len(sizes), width) * deviation)
-        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
-
-    def forward(self, cells: Tensor, hidden: Tensor, smooth: int) -> Tensor:
-        """``hidden`` (rows, C) marks the masked cells, whose states are not looked at. The first ``smooth`` rows are
-        shown by the smooth vectors of their states."""
-        tables = [self.hidden, self.states()]
-        index = torch.where(
-            hidden, torch.arange(cells.shape[1], device=cells.device), cells + self.offsets + len(self.hidden)
-        )
-        if smooth:
-            assert self.smooth is not None
-            tables.append(self.smooth())
-            index = index + F.pad((~hidden[:smooth]).long() * len(tables[1]), (0, 0, 0, len(index) - smooth))
-        return F.embedding_bag(index, torch.cat(tables), mode="sum")
-
-
-class Logits(nn.Module):
-    """Logits of every cell's states, side by side; they start at the marginals, so rare states need no unlearning."""
-
-    def __init__(self, layout: Layout, width: int) -> None:
-        super().__init__()
-        self.states = States(layout, width, 0.0)
-        shares = torch.tensor([s for cell in layout.cells for s in cell.shares])
-        self.bias = nn.Parameter(shares.clamp_min(1e-6).log())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.states(), self.bias)
 
 
 class Denoiser(nn.Module):
