@@ -61,8 +61,8 @@ class States(nn.Module):
 class Smooth(nn.Module):
     """A second vector (width) for each state, in which numbers are hardly more than numbers: (sum of sizes, width).
 
-    An ordered state is a linear function of (1, z, (z² − 1)/3) with z its normal score by rank, standardised: three
-    vectors a cell, however many states. So nothing can be known by heart about single numbers, and what is learnt of one
+    An ordered state is a linear function of (1, z, (z² − 1)/3) with z its normal score by rank: three vectors a cell,
+    however many states. So nothing can be known by heart about single numbers, and what is learnt of one
     holds for its neighbours. Other states keep vectors of their own.
     """
 
@@ -85,11 +85,10 @@ class Smooth(nn.Module):
 
     @staticmethod
     def scores(shares: Tensor) -> Tensor:
-        """(3, states): 1, z and (z² − 1)/3, where z has mean 0 and variance 1 under ``shares``."""
+        """(3, states): 1, z and (z² − 1)/3 with z the standard normal quantile of the middle of each state's share,
+        within ±3.1. Not standardised further: where most rows are one state, the others would be far away, and alike."""
         mass = shares.double() / shares.double().sum().clamp_min(SMALLEST)
         z = torch.special.ndtri((mass.cumsum(0) - mass / 2).clamp(1e-3, 1 - 1e-3))
-        z = z - (mass * z).sum()
-        z = (z / (mass * z**2).sum().sqrt().clamp_min(1e-6)).clamp(-3, 3)
         return torch.stack([torch.ones_like(z), z, (z**2 - 1) / 3]).float()
 
     def forward(self) -> Tensor:
