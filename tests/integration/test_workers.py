@@ -85,17 +85,17 @@ def test_a_worker_that_dies_is_replaced_and_the_weights_are_the_same(fit: Callab
 
     def kill(phase: str, facts: Facts) -> None:
         steps.append(facts.get("step", 0))
-        if not killed and steps[-1] >= 100:
+        if not killed and steps[-1] >= 50:
             for process in psutil.Process().children(recursive=True):
                 if "RayTrainWorker" in "".join(process.cmdline()):
                     killed.append(len(steps))
                     process.kill()
 
-    found = fit(str(tmp_path / "x.run"), kill, training__steps=300)
-    assert killed and found["step"] == 300
-    # It went on from a checkpoint: Ray may not have taken in the last ones yet, but all of them would be too many.
-    assert min(steps[killed[0] :]) > 20
-    same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=300)["weights"])
+    found = fit(str(tmp_path / "x.run"), kill, training__steps=120)
+    assert killed and found["step"] == 120
+    # It went on from a checkpoint, perhaps not the last, which Ray may not have taken in yet: steps are shown by tens.
+    assert min(steps[killed[0] :]) > 10
+    same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=120)["weights"])
 
 
 def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], tmp_path: Path) -> None:
