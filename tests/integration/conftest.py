@@ -1,15 +1,25 @@
-"""One Ray for the whole test session."""
+"""One Ray and one small table for the whole test session."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.session import connected
+from synth.data.demo import adult
 
 
 @pytest.fixture(scope="session", autouse=True)
 def ray_session() -> Iterator[None]:
     with connected():
         yield
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "adult.parquet"
+    pq.write_table(pq.read_table(adult()).slice(0, 900), path)
+    return path

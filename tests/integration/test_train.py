@@ -12,7 +12,6 @@ import torch
 
 import artesian
 from synth import release as releases
-from synth.data.demo import adult
 from synth.errors import ReleaseError, UserError
 from synth.recipe import Recipe
 from synth.training import beacon, run
@@ -21,13 +20,6 @@ from synth.training.checkpoint import PROGRESS
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 64, "diffusion.blocks": 1,
          "diffusion.steps": 6, "training.precision": "fp32"}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "adult.parquet"
-    pq.write_table(pq.read_table(adult()).slice(0, 900), path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
 
 from cluster import storage
-from synth.data.demo import adult
 from synth.recipe import Recipe
 from synth.training import beacon, prepare, workers
 
@@ -28,13 +26,6 @@ SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffu
          "training.precision": "fp32", "training.checkpoint_s": 0.01}  # fmt: skip
 
 Facts = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "adult.parquet"
-    pq.write_table(pq.read_table(adult()).slice(0, 900), path)
-    return path
 
 
 @pytest.fixture(scope="module")
