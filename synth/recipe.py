@@ -40,7 +40,7 @@ class DiffusionRecipe(_Part):
     expansion: int = Field(2, ge=1, le=8)
     cell_share: float = Field(0.5, gt=0, lt=1, description="share of each batch that learns cells, not values")
     target_share: float = Field(
-        0.125, ge=0, lt=1, description="share of the rows that learn cells that learn the target"
+        0.125, gt=0, lt=1, description="share of the rows that learn cells that learn the target"
     )
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)

@@ -158,7 +158,8 @@ class TableDiffusion(Generator):
         masked = (
             round(self.cell_share * rows) if not (c and v) else min(max(round(self.cell_share * rows), 1), rows - 1)
         )
-        aims = round(self.target_share * masked) if self.target is not None else 0
+        # Of a small batch too, a row learns the target, which the others never do.
+        aims = min(max(round(self.target_share * masked), 1), masked - 1) if self.target is not None else 0
         hidden = self._hide(draw, rows, c)[:masked]
         if self.target is not None:
             hidden[:aims] = False

@@ -105,6 +105,14 @@ def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it()
     assert ((drawn[:, 1] >= 10) == (drawn[:, 0] == 1)).float().mean() > 0.95
 
 
+def test_a_small_batch_still_learns_the_target() -> None:
+    model = small(Layout(cells=MIXED.cells, values=2, target=0), target_share=0.125)
+    _, loss = next(model.losses(model.players, batch(MIXED, 6), Draw(1)))  # an eighth of 3 rows rounds to none
+    loss.backward()
+    bias = model.denoiser.logits.bias.grad
+    assert bias is not None and bias[:2].any() and bias[2:].any()
+
+
 def test_equal_cells_stay_equal_in_samples() -> None:
     # Two copies of one fair coin: a sampler that draws both in one step gets half of the rows wrong.
     layout = Layout(cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.5, 0.5))), values=0)
