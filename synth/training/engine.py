@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from synth.recipe import TrainingRecipe
 
 
-def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device) -> Any:
+def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device, *, bf16: bool) -> Any:
     """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32; ``rows`` are those of the table.
 
-    Weights, gradients and moments stay in fp32 and the loop computes under autocast: table models are small, so
-    half-precision storage would save nothing and cost the optimizer its accuracy.
+    Weights, gradients and moments stay in fp32 and products are computed under autocast with ``bf16``: table models are
+    small, so half-precision storage would save nothing and cost the optimizer its accuracy.
     """
     os.environ.setdefault("DS_ACCELERATOR", device.type)
     import deepspeed
@@ -33,9 +33,14 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: to
         # averaged weights that are put into the shards to be gathered.
         "zero_optimization": {"stage": recipe.zero, "stage3_param_persistence_threshold": 0},
         "zero_allow_untested_optimizer": True,
+        # Said here because on GPUs the engine turns off what it finds turned on outside it. No modules whose weights and
+        # gradients may travel in bfloat16: what is gathered and reduced stays fp32.
+        "torch_autocast": {"enabled": bf16, "dtype": "bfloat16", "lower_precision_safe_modules": []},
         "steps_per_print": 1_000_000_000,
     }
     engine, *_ = deepspeed.initialize(model=player, optimizer=optimizer, config=config)
+    if engine.world_size == 1 and recipe.zero == 0:
+        engine.enable_backward_allreduce = False  # which would copy all gradients twice, to sum them over one worker
     return engine
 
 

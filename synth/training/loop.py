@@ -64,9 +64,11 @@ def train_worker(job: dict[str, Any]) -> None:
         [Encoded(*p) for p in ray.get(job["parts"])],
         seed=recipe.seed, batch=training.batch, rank=rank, world=world, device=device,
     )  # fmt: skip
-    engines = {name: make_engine(player, training, feed.rows, device) for name, player in generator.players.items()}
-    averages = {name: Average(engine.module, training.ema) for name, engine in engines.items()}
     bf16 = computes_in_bf16(training.precision, device)
+    engines = {
+        name: make_engine(player, training, feed.rows, device, bf16=bf16) for name, player in generator.players.items()
+    }
+    averages = {name: Average(engine.module, training.ema) for name, engine in engines.items()}
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
 
     schedule, step, before = Schedule.of(training), 0, 0.0

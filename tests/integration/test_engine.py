@@ -1,0 +1,35 @@
+"""What DeepSpeed's engine makes of the precision that a recipe asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import ray
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+@ray.remote(max_calls=1)  # a process of its own: DeepSpeed's state is global
+def dtype_of_products(folder: str, zero: int) -> str:
+    import os
+
+    import torch
+    import torch.distributed as dist
+
+    from synth.recipe import TrainingRecipe
+    from synth.training.engine import make_engine
+
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store-{zero}", rank=0, world_size=1)
+    recipe = TrainingRecipe(zero=zero, batch=8)
+    engine = make_engine(torch.nn.Linear(4, 4), recipe, 100, torch.device("cpu"), bf16=True)
+    # Without a device it asks about CUDA's autocast, so on CPUs DeepSpeed never takes the way that it takes on GPUs.
+    torch.is_autocast_enabled = lambda *device: True  # type: ignore[assignment]
+    with torch.autocast("cpu", torch.bfloat16):
+        return str(engine(torch.zeros(8, 4)).dtype)
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_an_engine_leaves_bfloat16_on_where_it_finds_it_on_as_on_gpus(tmp_path: Path, zero: int) -> None:
+    assert ray.get(dtype_of_products.remote(str(tmp_path), zero)) == "torch.bfloat16"
