@@ -175,6 +175,14 @@ def seconds(text: str) -> float:
     return total
 
 
+def together(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Keys of the recipe given by name and those that have a flag; a flag that is not given takes nothing back."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key in settings.keys() & given.keys():
+        raise UserError(f"{key}: given twice, as {settings[key]!r} and as {given[key]!r}; leave one out")
+    return settings | given
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """``key=value`` → (key, value as YAML reads it); UserError without a key, a value, or YAML in it."""
     key, _, value = text.partition("=")

@@ -264,6 +264,11 @@ def test_an_unknown_option_of_evaluate_is_refused() -> None:
         artesian.evaluate("r.csv", "s.csv", test="t.csv", exlude=["a"])  # type: ignore[call-arg]
 
 
+def test_one_column_needs_no_list() -> None:
+    with pytest.raises(UserError, match="--categorical zip: .* has no column 'zip'"):
+        artesian.evaluate(str(adult()), "s.csv", test="t.csv", categorical="zip")
+
+
 def test_evaluate_scores_any_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

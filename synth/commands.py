@@ -1,0 +1,191 @@
+"""The ``artesian`` command's words for this room: train, sample, evaluate, verify, doctor and demo.
+
+Each imports what it needs when it is called: ``artesian --help`` must not wait for torch and Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synth.errors import UserError
+
+app = typer.Typer()
+Columns = Annotated[
+    list[str] | None, typer.Option(metavar="A,B", help="columns of this kind, where inference is wrong")
+]
+SetKey = typer.Option("--set", metavar="KEY=VALUE", help="any key of the recipe, such as diffusion.width=512")
+SplitShares = typer.Option(metavar="0.7,0.1,0.1,0.1", help="train, select, confirm, test; 1,0,0 with --test")
+DEMO = "demo-release"
+Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same result")]
+
+
+@app.command("train", epilog="Example: artesian train adult.parquet --target income --budget 4m --out adult-release")
+def train_command(
+    data: Annotated[str, typer.Argument(help="Parquet, CSV, Arrow, ORC or NDJSON: a file, folder, glob or URI")],
+    out: Annotated[str, typer.Option(help="folder or URI of the release")],
+    target: Annotated[str | None, typer.Option(metavar="COL", help="the column that models will predict")] = None,
+    test: Annotated[str | None, typer.Option(metavar="FILE", help="real rows to certify on; see --split")] = None,
+    split: Annotated[str | None, SplitShares] = None,
+    categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
+    recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
+    family: Annotated[str | None, typer.Option(help="diffusion")] = None,
+    budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps, instead of --budget")] = None,
+    workers: Annotated[int | None, typer.Option(min=1)] = None,
+    zero: Annotated[int | None, typer.Option(min=0, max=3, help="ZeRO stage: what is sharded over the workers")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    set_: Annotated[list[str] | None, SetKey] = None,
+    address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to join, instead of starting one")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the release or unfinished run at --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished run at --out")] = False,
+) -> None:  # fmt: skip
+    """Train a generator on a table, certify it on real rows it has not seen, and publish a signed release."""
+    from synth.recipe import Recipe, parse_setting, seconds, together
+
+    kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
+    flags = {
+        "target": target, "family": family, "seed": seed, "training.steps": steps, "training.workers": workers,
+        "training.zero": zero, "training.budget_s": None if budget is None else seconds(budget),
+        "split": None if split is None else _listed([split]),
+        **{name: _listed(given) for name, given in kinds.items() if given},
+    }  # fmt: skip
+    checked = Recipe.read(recipe, together(dict(parse_setting(text) for text in set_ or ()), flags))
+    _train(data, checked, out, test=test, address=address, overwrite=overwrite, resume=resume)
+
+
+def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
+    from cluster.location import join, without_credentials
+    from synth.evaluation.summary import figures_table
+    from synth.progress import Display
+    from synth.training import run
+
+    with Display() as display:
+        trained = run.train(data, recipe, out, progress=display, **options)
+    for note in trained.notes:
+        display.console.print(f"note: {note}")
+    display.console.print(figures_table(trained.certificate))
+    place, report = map(without_credentials, (trained.location, join(trained.location, "report.html")))
+    display.console.print(f"release {trained.manifest.id[:12]} at {place}\nreport  {report}", soft_wrap=True)
+
+
+@app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --seed 1 --out rows.parquet")
+def sample_command(
+    release: Annotated[str, typer.Argument(help="folder or URI of a release")],
+    rows: Annotated[int, typer.Option("-n", "--rows", min=0, help="number of rows")],
+    out: Annotated[str, typer.Option(metavar="FILE|-", help="file or URI; - is standard output")],
+    seed: Seed = 0,
+    format: Annotated[str | None, typer.Option(help="parquet, csv, ndjson or arrow [default: by the name]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
+) -> None:
+    """Draw rows from a release; memory does not grow with their number."""
+    from cluster.location import without_credentials
+    from synth import release as releases
+    from synth.data import sink
+    from synth.progress import Display, counted
+    from synth.sampling import Sampler
+
+    chosen = sink.format_of(out, format)
+    # Perhaps the real table; a pipe or device is no such file.
+    if out != "-" and os.path.isfile(out) and not overwrite:  # noqa: PTH113 (which raises where it may not look)
+        raise UserError(f"{out}: exists; choose another --out, or replace it with --overwrite")
+    sampler = Sampler.from_release(releases.load(release))
+    with Display() as display:
+        batches = counted(sampler.batches(rows, seed=seed), rows, display)
+        written = sink.write(batches, sampler.schema.arrow(), out, chosen)
+    place = "standard output" if out == "-" else without_credentials(out)
+    display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
+
+
+@app.command(
+    "evaluate", epilog="Example: artesian evaluate train.parquet synthetic.csv --test test.parquet --target income"
+)
+def evaluate_command(
+    real: Annotated[str, typer.Argument(help="the real rows that the generator learnt from")],
+    synthetic: Annotated[str, typer.Argument(help="a synthetic table, whoever made it")],
+    test: Annotated[str, typer.Option(metavar="REAL_TEST", help="real rows that the generator never saw")],
+    target: Annotated[str | None, typer.Option(metavar="COL")] = None,
+    categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
+    json_: Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the certificate here")] = None,
+    report: Annotated[str | None, typer.Option(metavar="FILE", help="write the HTML report here")] = None,
+    seed: Seed = 0,
+) -> None:  # fmt: skip
+    """Score any synthetic table: fidelity, diversity, utility, privacy, each beside its real-against-real baseline."""
+    from synth.evaluation.compare import compare
+    from synth.evaluation.report import render
+    from synth.evaluation.summary import figures_table
+    from synth.progress import Display
+
+    kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "ids": id, "exclude": exclude}
+    with Display() as display:
+        found = compare(
+            real, synthetic, test, target=target, seed=seed,
+            kinds={name: _listed(given) for name, given in kinds.items()},
+            progress=lambda what, done: display(f"certifying: {what}", done, {}),
+        )  # fmt: skip
+    if json_:
+        _write_text(json_, found.certificate.model_dump_json(indent=1))
+    if report:
+        _write_text(report, render(found.certificate, title=Path(synthetic).name, real=found.real,
+                                   synthetic=found.synthetic, schema=found.schema))  # fmt: skip
+    display.console.print(figures_table(found.certificate))
+
+
+@app.command("verify", epilog="Example: artesian verify adult-release")
+def verify_command(release: Annotated[str, typer.Argument(help="folder or URI of a release")]) -> None:
+    """Say whether a release is whole, and who signed it; exit status 1 if not."""
+    from synth import release as releases
+
+    found = releases.verify(release)
+    print(found)
+    raise typer.Exit(0 if found.whole else 1)
+
+
+@app.command("doctor", epilog="Example: artesian doctor")
+def doctor_command(json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+    """Check this machine: packages, devices, memory, Ray's authentication, the signing key."""
+    from dataclasses import asdict
+
+    from cluster.doctor import diagnose
+    from synth.provenance.keys import key_file
+
+    checks = diagnose(key_file=key_file())
+    if json_:
+        print(json.dumps([asdict(c) for c in checks], indent=1))
+    else:
+        for c in checks:
+            print(f"{c.status:5s} {c.name}: {c.detail}" + (f"\n      {c.remedy}" if c.remedy else ""))
+    raise typer.Exit(1 if any(c.status == "fail" for c in checks) else 0)
+
+
+@app.command("demo", epilog="Example: artesian demo")
+def demo_command(
+    out: Annotated[str, typer.Option(help="folder of the release")] = DEMO,
+    budget: Annotated[str, typer.Option(metavar="2m", help="training time")] = "2m",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=f"replace a release other than {DEMO}")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished run at --out")] = False,
+) -> None:
+    """Train on the shipped Adult census table: the whole way from a table to a certified release, in a few minutes."""
+    from synth.data.demo import adult
+    from synth.recipe import Recipe, seconds
+
+    recipe = Recipe.read(None, {"target": "income", "training.budget_s": seconds(budget)})
+    overwrite = overwrite or out == DEMO  # the demo's own, made anew each time
+    _train(str(adult()), recipe, out, test=None, address=None, overwrite=overwrite, resume=resume)
+
+
+def _listed(given: list[str] | None) -> list[str]:
+    return [name.strip() for text in given or () for name in text.split(",")]
+
+
+def _write_text(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise UserError(f"{path}: cannot be written: {e.strerror}") from e
