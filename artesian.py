@@ -40,8 +40,17 @@ class Model:
         self._sampler = Sampler.from_release(release)
 
     def sample(self, rows: int, *, seed: int = 0) -> pd.DataFrame:
-        """``rows`` synthetic rows as a pandas frame; the same seed gives the same rows."""
-        return self.table(rows, seed=seed).to_pandas()
+        """``rows`` synthetic rows as a pandas frame; the same seed gives the same rows.
+
+        Whole numbers with missing values come as pandas' nullable ones, which floats would round beyond 2^53.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        table = self.table(rows, seed=seed)
+        gaps = {c.type for c in table.columns if pa.types.is_integer(c.type) and c.null_count}
+        nullable = {kind: pd.array([], dtype=str(kind).replace("i", "I").replace("u", "U")).dtype for kind in gaps}
+        return table.to_pandas(types_mapper=nullable.get)
 
     def table(self, rows: int, *, seed: int = 0) -> pa.Table:
         """``rows`` synthetic rows as an Arrow table."""

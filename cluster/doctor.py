@@ -22,6 +22,8 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
+from cluster.session import usable_cores
+
 _ROOT = Path(__file__).resolve().parents[1]
 _SHOWN = ("ray", "torch", "deepspeed", "pyarrow", "numpy")
 _GIB = 1 << 30
@@ -48,7 +50,6 @@ def diagnose(*, key_file: Path, folder: Path | None = None) -> list[Check]:
         _python,
         _packages,
         _device,
-        _compiler,
         _cores,
         _memory,
         _shared_memory,
@@ -138,15 +139,8 @@ def _seconds(dtype: object, cuda: bool) -> float:
     return min(times)
 
 
-def _compiler() -> Check:
-    found = shutil.which("c++") or shutil.which("g++")
-    if found:
-        return Check("compiler", "ok", f"{found}: DeepSpeed builds its shared-memory operator once, in about a minute")
-    return Check("compiler", "ok", "none, and none is needed: DeepSpeed's operators are optional here")
-
-
 def _cores() -> Check:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     threads = os.environ.get("OMP_NUM_THREADS")
     detail = f"{usable} of {os.cpu_count()} usable, OMP_NUM_THREADS={threads or 'unset'}"
     load = psutil.getloadavg()[0]

@@ -8,54 +8,101 @@ import secrets
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from synth.errors import UserError
+from synth.errors import JobError, UserError
+
+# "0" binds all of Ray's ports to loopback, which by itself it does on Windows and macOS alone.
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 # Ray Train runs the loop in a thread, and a thread's heap returns each step's activations to the system only to fault
 # them in again at the next: 37,000 page faults a second, measured, without these. Niceness: a training worker is what
 # the machine is for.
-WORKERS = {
+EMBEDDED = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(1 << 26),
     "RAY_worker_niceness": "0",
+    LOOPBACK: "0",
 }
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: fewer than the machine's in many containers and batch jobs."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def connected(address: str | None = None) -> Iterator[Any]:
     """The ``ray`` module, initialised; an embedded cluster is shut down at the end.
 
-    Without ``address`` Ray starts on this machine, on loopback, without its dashboard. Its ports run whatever is sent to
-    them, so Ray 2.60 turns its token authentication on then; we give it a fresh random token for the life of the
-    process, where it would write a permanent one into the home folder. RAY_AUTH_MODE and RAY_AUTH_TOKEN, if set, are
-    respected, and with ``address`` nothing is changed. A Ray that this process has already initialised is used as it is.
+    Without ``address`` Ray starts on this machine, on loopback, without its dashboard; with it, its cluster's ways and
+    token hold. A Ray that this process has already initialised is used as it is.
+
+    Raises UserError where the cluster at ``address`` cannot be joined, JobError where none can be started here.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    if address is None and not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     import ray
+    from ray.exceptions import AuthenticationError, RayError
 
     if ray.is_initialized():
         yield ray
         return
-    if address is None:
-        os.environ.update({name: value for name, value in WORKERS.items() if name not in os.environ})
     options: dict[str, Any] = {"address": address or "local", "logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         options |= {"include_dashboard": False}
+    with _embedded() if address is None else nullcontext():
+        try:
+            ray.init(**options)
+        except AuthenticationError as e:
+            raise UserError(
+                f"the Ray cluster at {address!r} asks for its token: set RAY_AUTH_TOKEN, or copy the file "
+                "~/.ray/auth_token from its head node (artesian doctor says what is found here)"
+            ) from e
+        except (ConnectionError, ValueError, RuntimeError, RayError) as e:  # ValueError: not the form of an address
+            if address is None:
+                raise JobError(f"Ray cannot be started on this machine: {e}\nartesian doctor looks for causes") from e
+            raise UserError(f"no Ray cluster answers at {address!r}: {e}") from e
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _embedded() -> Iterator[None]:
+    """The environment that an embedded Ray starts and works in; what was there before is there again afterwards.
+
+    Ray's ports run whatever is sent to them, so Ray 2.60 turns its token authentication on; we give it a fresh random
+    token for the life of the cluster, where it would write a permanent one into the home folder. RAY_AUTH_MODE,
+    RAY_AUTH_TOKEN and whatever else is set are respected.
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    settings = dict(EMBEDDED)
+    if not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        settings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    before = {name: os.environ.get(name) for name in (*settings, "RAY_AUTH_MODE")}  # Ray sets the mode itself
+    os.environ.update({name: value for name, value in settings.items() if before[name] is None})
+    reach = ray_constants.ENABLE_RAY_CLUSTER  # what Ray made of the variable when it was first imported
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ[LOOPBACK] != "0"
+    tokens = AuthenticationTokenLoader.instance()
+    tokens.reset_cache()
     try:
-        ray.init(**options)
-    except (ConnectionError, ValueError) as e:  # ValueError: not the form of an address
-        raise UserError(f"no Ray cluster answers at {address!r}: {e}") from e
-    try:
-        yield ray
+        yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = reach
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        Config.initialize("")  # reads the mode anew
+        tokens.reset_cache()
 
 
 @contextmanager

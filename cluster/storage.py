@@ -9,6 +9,7 @@ A release that is half there is worse than none: ``staged_directory`` publishes 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import posixpath
 import secrets
@@ -24,11 +25,13 @@ from cluster.location import Location, append, is_remote, join, resolve, scrub, 
 from synth.errors import UserError
 
 __all__ = [
+    "FULL",
     "RUN_MARKER",
     "Location",
     "append",
     "check_free",
     "exists",
+    "is_file",
     "is_remote",
     "join",
     "list_files",
@@ -41,15 +44,14 @@ __all__ = [
     "write_bytes",
 ]
 
-# A folder is deleted only if it holds one of these sets of files: a release, or a run (training writes the marker).
+# A folder is deleted only if it is a run, in which training writes this marker, or a release and nothing else.
 RUN_MARKER = "artesian-run.json"
-_OURS = ({"manifest.json", "manifest.sig"}, {RUN_MARKER})
 
 # Uploaded in this order after everything else: without a signature nothing is a release.
 _LAST = ("manifest.json", "manifest.sig")
 
 _CHUNK = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # EFBIG is what a file-size limit of the process gives
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # EFBIG is what a file-size limit of the process gives
 
 
 def exists(location: Location) -> bool:
@@ -57,6 +59,13 @@ def exists(location: Location) -> bool:
     filesystem, path = resolve(location)
     with _translated(location):
         return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
+
+
+def is_file(location: Location) -> bool:
+    """Whether there is a regular file at ``location``: no folder, pipe or device."""
+    filesystem, path = resolve(location)
+    with _translated(location):
+        return bool(filesystem.get_file_info(path).type == pafs.FileType.File)
 
 
 def read_chunks(location: Location) -> Iterator[bytes]:
@@ -179,13 +188,13 @@ def _translated(location: Location) -> Iterator[None]:
     except NotADirectoryError as error:
         raise UserError(f"{name}: a part of this path is a file, not a folder; choose another place") from error
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise UserError(f"{name}: no space left to write it; free some or choose another place") from error
         if is_remote(location):  # the store's client has retried by now
             raise UserError(
                 f"{name}: {scrub(str(error))}; check the address, the network and the credentials"
             ) from error
-        raise
+        raise UserError(f"{name}: {error.strerror or error}; choose another place") from error
 
 
 @contextmanager
@@ -195,7 +204,7 @@ def _full_disk_named(out: Location, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(folder)
-        if error.errno not in _FULL or elsewhere:
+        if error.errno not in FULL or elsewhere:
             raise
         written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         free = shutil.disk_usage(folder).free
@@ -219,10 +228,21 @@ def _taken(out: Location) -> UserError:
 
 def _refuse_strangers(location: Location) -> None:
     files = set(list_files(location))
-    if files and not any(marks <= files for marks in _OURS):
+    if not files or RUN_MARKER in files:
+        return
+    if not files.issuperset(_LAST):
         raise UserError(
             f"{without_credentials(location)}: is neither a release nor a run of Artesian, so it is not replaced or "
             "deleted; choose another place, or remove it yourself"
+        )
+    try:
+        strangers = files.difference(_LAST, json.loads(read_bytes(join(location, _LAST[0])))["files"])
+    except (ValueError, TypeError, KeyError):  # no manifest that says what belongs here
+        strangers = files.difference(_LAST)
+    if strangers:
+        raise UserError(
+            f"{without_credentials(location)}: holds {', '.join(sorted(strangers)[:3])}, which the release there does "
+            "not list, so it is not replaced or deleted; move that away, or choose another place"
         )
 
 

@@ -84,21 +84,20 @@ def sample_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
 ) -> None:
     """Draw rows from a release; memory does not grow with their number."""
-    from cluster.location import without_credentials
+    from cluster import storage
     from synth import release as releases
     from synth.data import sink
     from synth.progress import Display, counted
     from synth.sampling import Sampler
 
     chosen = sink.format_of(out, format)
-    # Perhaps the real table; a pipe or device is no such file.
-    if out != "-" and os.path.isfile(out) and not overwrite:  # noqa: PTH113 (which raises where it may not look)
-        raise UserError(f"{out}: exists; choose another --out, or replace it with --overwrite")
+    place = "standard output" if out == "-" else storage.without_credentials(out)
+    if out != "-" and not overwrite and storage.is_file(out):  # perhaps the real table
+        raise UserError(f"{place}: exists; choose another --out, or replace it with --overwrite")
     sampler = Sampler.from_release(releases.load(release))
     with Display() as display:
         batches = counted(sampler.batches(rows, seed=seed), rows, display)
         written = sink.write(batches, sampler.schema.arrow(), out, chosen)
-    place = "standard output" if out == "-" else without_credentials(out)
     display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
 
 
@@ -117,24 +116,29 @@ def evaluate_command(
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Score any synthetic table: fidelity, diversity, utility, privacy, each beside its real-against-real baseline."""
+    from cluster.location import without_credentials
     from synth.evaluation.compare import compare
     from synth.evaluation.report import render
     from synth.evaluation.summary import figures_table
     from synth.progress import Display
 
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "ids": id, "exclude": exclude}
+    for path in (json_, report):  # before minutes of work
+        if path is not None and not (Path(path).parent.is_dir() and os.access(Path(path).parent, os.W_OK)):
+            raise UserError(f"{path}: cannot be written: {Path(path).parent} is no folder that you may write to")
     with Display() as display:
         found = compare(
             real, synthetic, test, target=target, seed=seed,
             kinds={name: _listed(given) for name, given in kinds.items()},
             progress=lambda what, done: display(f"certifying: {what}", done, {}),
         )  # fmt: skip
+    display.console.print(figures_table(found.certificate))
     if json_:
         _write_text(json_, found.certificate.model_dump_json(indent=1))
     if report:
-        _write_text(report, render(found.certificate, title=Path(synthetic).name, real=found.real,
-                                   synthetic=found.synthetic, schema=found.schema))  # fmt: skip
-    display.console.print(figures_table(found.certificate))
+        title = Path(without_credentials(synthetic)).name
+        page = render(found.certificate, title=title, real=found.real, synthetic=found.synthetic, schema=found.schema)
+        _write_text(report, page)
 
 
 @app.command("verify", epilog="Example: artesian verify adult-release")

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -228,6 +229,8 @@ def test_samples_do_not_replace_a_file_without_a_word(
     assert f"{file}: exists; choose another --out, or replace it with --overwrite" in capsys.readouterr().err
     assert run(["sample", str(tmp_path), "-n", "5", "--out", str(file), "--overwrite"], monkeypatch) == 2
     assert "manifest.json" in capsys.readouterr().err  # past that, to the folder that is no release
+    assert run(["sample", str(tmp_path), "-n", "5", "--out", file.as_uri()], monkeypatch) == 2
+    assert "real.csv: exists; choose another --out" in capsys.readouterr().err
     assert file.read_text() == "precious"
 
 
@@ -259,13 +262,22 @@ def test_a_release_without_a_certificate_that_can_be_read_is_named(
         _ = model.certificate
 
 
+def test_whole_numbers_with_gaps_stay_exact_in_pandas() -> None:
+    table = pa.table({"big": [2**60 + 1, None], "tiny": pa.array([255, None], pa.uint8()), "full": [1, 2]})
+    model = artesian.Model.__new__(artesian.Model)
+    model._sampler = SimpleNamespace(table=lambda rows, seed: table)  # type: ignore[assignment]
+    frame = model.sample(2)
+    assert frame["big"][0] == 2**60 + 1 and frame["big"].isna()[1]
+    assert str(frame["tiny"].dtype) == "UInt8" and frame["full"].tolist() == [1, 2]
+
+
 def test_an_unknown_option_of_evaluate_is_refused() -> None:
     with pytest.raises(TypeError, match="exlude"):
         artesian.evaluate("r.csv", "s.csv", test="t.csv", exlude=["a"])  # type: ignore[call-arg]
 
 
 def test_one_column_needs_no_list() -> None:
-    with pytest.raises(UserError, match="--categorical zip: .* has no column 'zip'"):
+    with pytest.raises(UserError, match=r"--categorical zip: .* has no column 'zip'"):
         artesian.evaluate(str(adult()), "s.csv", test="t.csv", categorical="zip")
 
 
@@ -281,6 +293,15 @@ def test_evaluate_scores_any_table(
     assert run(["evaluate", *paths[:2], *options], monkeypatch) == 0
     figures = json.loads(found.read_text())["figures"]
     assert 0 < figures["shape_error"]["value"] < 10 and "<svg" in page.read_text()
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_where_evaluate_cannot_write_is_known_before_the_work(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "nowhere.csv", "s.csv", "--test", "t.csv", option, str(tmp_path / "no" / "x")]
+    assert run(arguments, monkeypatch) == 2
+    assert f"{tmp_path / 'no' / 'x'}: cannot be written" in capsys.readouterr().err
 
 
 def test_verify_and_sample_refuse_what_is_no_release(

@@ -97,6 +97,11 @@ class Schema(BaseModel):
             return None
         return "regression" if self[self.target].kind in ("numerical", "datetime") else "classification"
 
+    @property
+    def text_columns(self) -> list[str]:
+        """Names of the columns that hold text, whatever another file's values of them look like."""
+        return [c.name for c in self.columns if c.dtype == "string"]
+
     def arrow(self) -> pa.Schema:
         """The Arrow schema of sampled tables."""
         return pa.schema([pa.field(c.name, arrow_type(c.dtype)) for c in self.columns])

@@ -43,8 +43,8 @@ def compare(
     as_text = [*columns.get("categorical", ()), *columns.get("exclude", ())]
     source = open_source(real, as_text=as_text)
     schema = infer(source, target=target, **columns)
-    # A category that looks like a number in another file is one all the same.
-    as_text += [c.name for c in schema.columns if c.dtype == "string"]
+    # A category that looks like a number or a truth value in another file is one all the same.
+    as_text += schema.text_columns
     theirs, fresh = (open_source(table, as_text=as_text).table() for table in (synthetic, test))
     known = source.table()
     certificate = evaluate(known, theirs, fresh, schema, seed=seed, preparation=schema.notes, progress=progress)

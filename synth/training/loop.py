@@ -24,7 +24,9 @@ from synth.training.engine import Average, make_engine
 from synth.training.feed import Feed
 from synth.training.schedule import Schedule
 
-PULSE = 10  # steps between looks at the clock, the loss and the stop signal, which cost a synchronisation
+# Looks at the clock, the loss and the stop signal cost a synchronisation: so many steps lie between them, or fewer
+# where they take longer than so many seconds.
+PULSE, PULSE_S = 10, 1.0
 
 
 def device_of_worker() -> torch.device:
@@ -81,7 +83,7 @@ def train_worker(job: dict[str, Any]) -> None:
     micros = [slice(start, start + size) for start in range(0, training.batch, size)]
     started = saved_at = time.monotonic()
     losses: list[torch.Tensor] = []
-    loss, stop = math.nan, False
+    loss, stop, pulse = math.nan, False, step + 1
     while not (schedule.finished(step) or stop):
         rate = schedule.rate(step)
         for index, micro in enumerate(micros):
@@ -102,7 +104,7 @@ def train_worker(job: dict[str, Any]) -> None:
         for average in averages.values():
             average.update()
         step += 1
-        if step % PULSE == 0 or schedule.finished(step):
+        if step >= pulse or schedule.finished(step):
             elapsed = before + time.monotonic() - started
             loss = float(torch.stack(losses).mean())
             losses.clear()
@@ -114,6 +116,7 @@ def train_worker(job: dict[str, Any]) -> None:
                                          f" ({training.learning_rate})")  # fmt: skip
                 return
             schedule.observe(step, elapsed)
+            pulse = step + min(max(int(PULSE_S * step / elapsed), 1), PULSE)
             if rank == 0:
                 beacon.show(run, step=step, total=schedule.total, fraction=schedule.fraction(step, elapsed),
                             loss=loss, rows=step * training.batch, elapsed_s=elapsed)  # fmt: skip

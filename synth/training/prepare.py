@@ -13,7 +13,7 @@ from synth.data import codec as codecs
 from synth.data.codec import Codec
 from synth.data.conform import conform
 from synth.data.infer import infer
-from synth.data.schema import Schema
+from synth.data.schema import Schema, nearest
 from synth.data.source import Source, open_source
 from synth.data.split import PARTS, Split
 from synth.errors import UserError
@@ -43,21 +43,26 @@ class Prepared:
 def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source], Schema]:
     """Open the tables and infer the schema; whatever is wrong with them is found here, before anything starts."""
     as_text = [*recipe.categorical, *recipe.exclude]
-    sources = {"train": open_source(data, as_text=as_text)}
     split = _split(recipe)
-    if test is not None:
-        if split.test:
-            raise UserError(
-                f"the split {split} keeps rows for the test, and --test names a file of them: give three shares, "
-                "such as --split 1,0,0, or leave --test out"
-            )
-        sources["test"] = open_source(test, as_text=as_text)
-    elif not split.test:
+    if test is not None and split.test:
+        raise UserError(
+            f"the split {split} keeps rows for the test, and --test names a file of them: give three shares, "
+            "such as --split 1,0,0, or leave --test out"
+        )
+    if test is None and not split.test:
         raise UserError(f"the split {split} leaves no rows to certify on: give a fourth share, or --test FILE")
+    sources = {"train": open_source(data, as_text=as_text)}
     schema = infer(
         sources["train"], target=recipe.target, categorical=recipe.categorical, numerical=recipe.numerical,
         datetime=recipe.datetime, ids=recipe.id, exclude=recipe.exclude,
     )  # fmt: skip
+    if test is not None:
+        # A category that looks like a number or a truth value in the other file is one all the same.
+        sources["test"] = open_source(test, as_text=[*as_text, *schema.text_columns])
+        for column in schema.learnt:
+            if column.name not in (names := sources["test"].schema.names):
+                where = f"{sources['test'].location}: column '{column.name}' of the training rows is missing"
+                raise UserError(f"{where}.{nearest(column.name, names)}")
     return sources, schema
 
 
@@ -82,6 +87,11 @@ def prepare(sources: dict[str, Source], schema: Schema, recipe: Recipe) -> Prepa
 
     codec = codecs.fit(counted(), schema, **recipe.codec.model_dump())
     split.check(counts)
+    if not codec.layout.cells and not codec.layout.values:
+        raise UserError(
+            f"{sources['train'].location}: every column holds one and the same value in all training rows, so there is "
+            "nothing to learn. Bring rows that differ."
+        )
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     test = _conformed(sources["test"], schema) if "test" in sources else of("test")
     rows["test"] = sources["test"].rows() if "test" in sources else rows["test"]

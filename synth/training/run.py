@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from cluster import storage
-from cluster.session import connected, terminable
+from cluster.session import connected, terminable, usable_cores
 from synth.errors import JobError, UserError
 from synth.evaluation.certificate import Certificate
 from synth.provenance import keys
@@ -30,6 +32,7 @@ from synth.training.prepare import Prepared
 from synth.training.workers import Progress
 
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
+CHECKPOINTS = "checkpoint_manager_snapshot.json"  # which checkpoints are whole: Ray writes it after each
 UNPUBLISHED = "trained, not yet published; the same command with --resume publishes it"
 
 
@@ -93,8 +96,6 @@ def train(
     weights = facts.pop("weights")
     resolved = recipe.training.model_copy(update={"steps": facts["step"], "budget_s": None})
     recipe = recipe.model_copy(update={"training": resolved})
-    if key_note is not None:
-        table.notes.append(key_note)
     try:
         with terminable():
             published = _publish(recipe, table, weights, facts, location, overwrite, progress)
@@ -103,13 +104,14 @@ def train(
     except UserError as e:
         raise UserError(f"{e}\n{UNPUBLISHED}") from e
     storage.remove_tree(run)
-    return published
+    # For the person who has the key, and not for those who read the certificate.
+    return published if key_note is None else replace(published, notes=[*published.notes, key_note])
 
 
 def _left(run: str) -> str:
     """What can be done with a run that ended early; one without a checkpoint is taken away."""
     try:
-        if any(name.startswith("checkpoint_") and "/" in name for name in storage.list_files(run)):
+        if CHECKPOINTS in storage.list_files(run):
             return "what was saved is kept: the same command with --resume goes on"
         storage.remove_tree(run)
     except (UserError, OSError) as e:  # the storage may be what failed, and the first error is the one to show
@@ -118,27 +120,53 @@ def _left(run: str) -> str:
 
 
 def _claim(run: str, claim: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-    """Take ``run`` for this recipe and data. An unfinished run is only ever continued on request, and only its own."""
-    marker = storage.join(run, storage.RUN_MARKER)
-    if storage.exists(run) and not resume:
-        if not overwrite:
-            raise UserError(f"{run}: holds an unfinished run; go on with --resume, or start anew with --overwrite")
-        storage.remove_tree(run)
+    """Take ``run`` for this recipe and data, and for this process.
+
+    An unfinished run is only ever continued on request, only its own, and never while another process is at work on it.
+    """
+    marker, place = storage.join(run, storage.RUN_MARKER), storage.without_credentials(run)
+    found = _marked(marker) if storage.exists(marker) else None
+    if found and (other := _at_work(found.get("process"))):
+        raise UserError(f"{place}: {other} is at work on it; wait for it, or choose another --out")
     if resume:
-        if not storage.exists(marker):
-            raise UserError(f"{run}: there is no run to resume; leave --resume out to start one")
-        try:
-            found = dict(json.loads(storage.read_bytes(marker)))
-        except (ValueError, TypeError) as e:  # not JSON, or not a mapping
+        if found is None:
+            raise UserError(f"{place}: there is no run to resume; leave --resume out to start one")
+        if not found:
             name = storage.without_credentials(marker)
-            raise UserError(f"{name}: is damaged, so the run cannot be resumed; start anew with --overwrite") from e
+            raise UserError(f"{name}: is damaged, so the run cannot be resumed; start anew with --overwrite")
         for what in claim:
             if found.get(what) != claim[what]:
                 raise UserError(
-                    f"{run}: was started with another {what}; repeat its command, or start anew with --overwrite"
+                    f"{place}: was started with another {what}; repeat its command, or start anew with --overwrite"
                 )
-        return
-    storage.write_bytes(marker, json.dumps(claim).encode())
+    elif storage.exists(run):
+        if not overwrite:
+            raise UserError(f"{place}: holds an unfinished run; go on with --resume, or start anew with --overwrite")
+        storage.remove_tree(run)
+    me = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    storage.write_bytes(marker, json.dumps(claim | {"process": me}).encode())
+
+
+def _marked(marker: str) -> dict[str, Any]:
+    """What a marker says; nothing where it is damaged."""
+    try:
+        return dict(json.loads(storage.read_bytes(marker)))
+    except (ValueError, TypeError):  # not JSON, or not a mapping
+        return {}
+
+
+def _at_work(process: Any) -> str | None:
+    """The process in a marker, if it is another one of this machine and lives; of other machines nothing is known."""
+    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
+        return None
+    pid = process.get("pid")
+    if pid == os.getpid() or not isinstance(pid, int):
+        return None
+    try:
+        alive = psutil.Process(pid).create_time() == process.get("started")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    return f"process {pid}" if alive else None
 
 
 def _publish(
@@ -159,7 +187,7 @@ def _publish(
     from synth.provenance.manifest import DataEntry, Training
     from synth.sampling import Sampler
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     sampler = Sampler.of(recipe, table.codec, weights)
     rows, drawn, count = min(table.rows["train"], SAMPLED), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):

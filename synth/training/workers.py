@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -89,10 +90,21 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress)
     try:
         result = ending.result()
     except TrainingFailedError as e:
-        raise JobError(f"the workers failed: {e}") from e
+        raise JobError(_cause(e, run)) from e
     with result.checkpoint.as_directory() as folder:
         facts: dict[str, Any] = json.loads((Path(folder) / PROGRESS).read_text())
         return facts | {"weights": load_file(Path(folder) / WEIGHTS), "asked": asked}
+
+
+def _cause(error: Exception, run: str) -> str:
+    """Why the workers failed for good, in a line or two; Ray's own message is the whole traceback, kept in a file."""
+    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", error)]
+    if any(isinstance(failure, OSError) and failure.errno in storage.FULL for failure in failures):
+        place = storage.without_credentials(run)
+        return f"{place}: no space left to save a checkpoint; free some, raise the quota or choose another --out"
+    with tempfile.NamedTemporaryFile("w", prefix="artesian-failure-", suffix=".txt", delete=False) as file:
+        file.write(str(error))
+    return f"the workers failed: {type(failures[0]).__name__}: {failures[0]}\nthe whole story is in {file.name}"
 
 
 def cpus_each(nodes: Sequence[tuple[int, int]], workers: int) -> int:

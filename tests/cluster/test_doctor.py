@@ -33,7 +33,7 @@ def test_this_machine_is_diagnosed_quickly_and_changes_nothing(tmp_path: Path, c
     assert sorted(tmp_path.rglob("*")) == before
     assert not config_dir.exists()
     names = [check.name for check in checks]
-    assert len(set(names)) == len(names) == 12
+    assert len(set(names)) == len(names) == 11
     assert all((check.status == "ok") or check.remedy for check in checks)
     assert json.loads(json.dumps([dataclasses.asdict(check) for check in checks]))[0]["name"] == "python"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -31,12 +32,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def fill(folder: Path, word: str) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "a.txt").write_text(word)
-    (folder / "manifest.json").write_text(word)
+    (folder / "manifest.json").write_text(listing(word))
     (folder / "manifest.sig").write_text(word)
 
 
+def listing(word: str) -> str:
+    return json.dumps({"files": {"sub/a.txt": word}})
+
+
 def words(location: str) -> set[str]:
-    return {storage.read_bytes(storage.join(location, name)).decode() for name in storage.list_files(location)}
+    found = {name: storage.read_bytes(storage.join(location, name)).decode() for name in storage.list_files(location)}
+    return {json.loads(text)["files"]["sub/a.txt"] if name == "manifest.json" else text for name, text in found.items()}
 
 
 def test_bytes_come_back(place: str) -> None:
@@ -126,7 +132,7 @@ def test_what_exists_is_kept_unless_told(place: str) -> None:
         raise ZeroDivisionError
     assert words(out) == {"first"}
     with storage.staged_directory(out, overwrite=True) as folder:
-        (folder / "manifest.json").write_text("second")
+        (folder / "manifest.json").write_text(listing("second"))
         (folder / "manifest.sig").write_text("second")
         assert words(out) == {"first"}
     assert words(out) == {"second"}
@@ -153,6 +159,17 @@ def test_a_stranger_is_never_replaced_or_deleted(place: str) -> None:
     ):
         pytest.fail("the block must not start")
     assert storage.read_bytes(storage.join(out, "manifest.json")) == b"of a web page"
+
+
+def test_what_lies_in_a_release_and_is_not_of_it_is_kept(place: str) -> None:
+    out = storage.join(place, "release")
+    with storage.staged_directory(out) as folder:
+        fill(folder, "first")
+    storage.write_bytes(storage.join(out, "customers.csv"), b"precious")
+    for refused in (storage.remove_tree, lambda out: storage.check_free(out, overwrite=True)):
+        with pytest.raises(UserError, match=r"release: holds customers\.csv, which the release there does not list"):
+            refused(out)
+    assert storage.read_bytes(storage.join(out, "customers.csv")) == b"precious"
 
 
 def test_what_may_not_be_replaced_is_known_at_once(place: str) -> None:
@@ -304,6 +321,11 @@ def test_a_place_that_may_not_be_written_is_named(tmp_path: Path, ordinary_user:
             pass
         with pytest.raises(UserError, match="out: permission denied"):
             storage.write_bytes(out, b"")
+
+
+def test_what_the_system_refuses_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="x: File name too long; choose another place"):
+        storage.write_bytes(tmp_path / ("x" * 300), b"")
 
 
 def test_a_store_that_breaks_half_way_keeps_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import ray
 import torch
 
 from cluster import storage
+from synth.errors import JobError
 from synth.recipe import Recipe
 from synth.training import beacon, prepare, workers
 
@@ -102,6 +103,23 @@ def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], 
     time.sleep(3)
     assert stopped is not None and beacon.look(run) == stopped
     assert any("checkpoint_" in name for name in storage.list_files(run))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB; only root may make one."""
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "disk")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+def test_a_disk_that_fills_up_while_training_is_named(fit: Callable[..., Facts], small_disk: Path) -> None:
+    with pytest.raises(JobError, match=r"x\.run: no space left to save a checkpoint; free some") as failed:
+        fit(str(small_disk / "x.run"), diffusion__width=128, diffusion__blocks=4)
+    assert "Traceback" not in str(failed.value)
 
 
 def test_checkpoints_go_to_a_store_that_only_fsspec_speaks(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -15,6 +19,7 @@ from cluster import storage
 from synth.errors import JobError, UserError
 from synth.recipe import Recipe
 from synth.training import run, workers
+from synth.training.prepare import open_sources, prepare
 
 
 @pytest.fixture
@@ -35,6 +40,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., run.
 def failing(error: BaseException, *, after_a_checkpoint: bool) -> Callable[..., NoReturn]:
     def fit(ray: object, recipe: Recipe, table: object, place: str, progress: object) -> NoReturn:
         if after_a_checkpoint:
+            storage.write_bytes(storage.join(place, run.CHECKPOINTS), b"{}")
+        else:  # the first one, not yet whole
             storage.write_bytes(storage.join(place, "checkpoint_1/progress.json"), b"{}")
         raise error
 
@@ -92,3 +99,55 @@ def test_a_damaged_marker_is_named(content: bytes, start: Callable[..., Any], tm
     storage.write_bytes(tmp_path / "out.run" / storage.RUN_MARKER, content)
     with pytest.raises(UserError, match=f"{storage.RUN_MARKER}: is damaged.*--overwrite"):
         start(resume=True)
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(
+    start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "fit", failing(KeyboardInterrupt(), after_a_checkpoint=True))
+    with pytest.raises(run.Interrupted):
+        start()
+    marker = tmp_path / "out.run" / storage.RUN_MARKER
+    said = json.loads(marker.read_text())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        said["process"] |= {"pid": other.pid, "started": psutil.Process(other.pid).create_time()}
+        marker.write_text(json.dumps(said))
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(UserError, match=f"out.run: process {other.pid} is at work on it"):
+                start(**options)
+    with pytest.raises(run.Interrupted, match="--resume goes on"):  # it has ended
+        start(resume=True)
+
+
+def test_the_place_of_a_new_key_is_for_its_owner_alone(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def publish(recipe: Recipe, table: Any, *arguments: object) -> run.Trained:
+        seen.extend(table.notes)
+        return run.Trained("out", None, None, table.notes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(workers, "fit", lambda *arguments: {"step": 5, "stopped": False, "asked": False, "weights": {}})
+    monkeypatch.setattr(run, "_publish", publish)
+    trained = start()
+    assert "signing.key" in "".join(trained.notes) and "signing.key" not in "".join(seen)
+
+
+def test_a_table_in_which_nothing_varies_is_refused(
+    start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same, recipe = pa.table({"x": [7.0] * 60, "y": ["a"] * 60}), Recipe.read(None, {"split": [1, 0, 0]})
+    with pytest.raises(UserError, match="nothing to learn"):
+        run.train(same, recipe, str(tmp_path / "out"), test=same)
+
+
+def test_test_rows_are_read_as_the_training_rows_are(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("x,y\n" + "".join(f"{i},{('True', 'False', '?')[i % 3]}\n" for i in range(60)))
+    (tmp_path / "test.csv").write_text("x,y\n" + "".join(f"{i},{('True', 'False')[i % 2]}\n" for i in range(60)))
+    (tmp_path / "other.csv").write_text("x,z\n1,2\n")
+    recipe = Recipe.read(None, {"split": [1, 0, 0]})
+    found = prepare(*open_sources(tmp_path / "train.csv", tmp_path / "test.csv", recipe), recipe)
+    assert set(found.test["y"].to_pylist()) == {"True", "False"}
+    with pytest.raises(UserError, match=r"other.csv: column 'y' of the training rows is missing"):
+        open_sources(tmp_path / "train.csv", tmp_path / "other.csv", recipe)
