@@ -15,7 +15,10 @@ LINE_S = 15.0
 
 
 class Display:
-    """Called as ``display(phase, share done, facts)``; writes to standard error, so that output can be piped."""
+    """Called as ``display(phase, share done, facts)``; writes to standard error, so that output can be piped.
+
+    Lines under "told" in the facts stay on the screen; the others are of the moment.
+    """
 
     def __init__(self) -> None:
         # What is printed holds column names and messages: "weight [kg]" is no style and ":a:" no picture.
@@ -42,6 +45,8 @@ class Display:
             self._bar.stop()
 
     def __call__(self, phase: str, done: float, facts: dict[str, Any]) -> None:
+        for line in facts.get("told", ()):
+            self.console.print(line, highlight=False)
         text = describe(facts, done)
         if self.console.is_terminal:
             self._bar.update(self._task, description=phase, completed=done, facts=text)

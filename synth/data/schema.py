@@ -51,6 +51,9 @@ class Column(BaseModel):
         return self
 
 
+SHOWN = 20  # columns of a kind that a summary names
+
+
 class Schema(BaseModel):
     """The columns of a table in their order, the column that models predict, and what was left out on request.
 
@@ -84,6 +87,15 @@ class Schema(BaseModel):
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Names of the columns of the given kinds, in table order."""
         return [c.name for c in self.columns if c.kind in kinds]
+
+    def summary(self) -> list[str]:
+        """A line for each kind that there is, with its columns, the first few of many; then the target."""
+        lines = []
+        for kind in dict.fromkeys(c.kind for c in self.columns):
+            names = self.of_kind(kind)
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            lines.append(f"{kind}: {', '.join(names[:SHOWN])}{more}")
+        return [*lines, f"target: {self.target}"] if self.target is not None else lines
 
     @property
     def learnt(self) -> list[Column]:

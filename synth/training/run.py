@@ -72,6 +72,7 @@ def train(
     run = storage.append(location, ".run")
     progress("reading the table", 0.0, {})
     sources, schema = preparing.open_sources(data, test, recipe)
+    progress("reading the table", 1.0, {"told": schema.summary()})
     claim = {"recipe": recipe.sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
     key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
     _claim(run, claim, resume=resume, overwrite=overwrite)

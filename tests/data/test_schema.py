@@ -214,6 +214,13 @@ def test_few_rows() -> None:
     assert "20 rows are fewer than 30 columns" in infer(open_source(wide)).notes[0]
 
 
+def test_a_summary_names_the_first_columns_of_each_kind() -> None:
+    wide = {f"x{i}": DRAW.normal(size=N) for i in range(21)} | {"k": strings("a", "b")}
+    assert schema_of(**wide, options={"target": "k"}).summary() == [
+        "numerical: plain, " + ", ".join(f"x{i}" for i in range(19)) + " and 2 more", "categorical: k", "target: k",
+    ]  # fmt: skip
+
+
 def test_yaml_round_trip_and_mistakes() -> None:
     schema = schema_of(day=[dt.date(2024, 1, 1)] * N, ünicode=strings("a", "b"), options={"target": "ünicode"})
     text = schema.to_yaml()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 PROGRAM = """
@@ -44,22 +45,34 @@ else:
 """
 
 
-def run(program: str, **environment: str) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=kept | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+CONNECT = """
+import sys
+from cluster.session import connected
+
+with connected(sys.argv[1]) as ray:
+    assert ray.get(ray.remote(lambda: 7).remote()) == 7
+"""
+
+
+def run(program: str, *arguments: str, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
+def without_ray() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
 def test_ports_are_on_loopback_and_the_environment_is_given_back() -> None:
-    run(PROGRAM)
+    run(PROGRAM, environment=without_ray())
 
 
 def test_a_cluster_that_wants_a_token_says_so(tmp_path: Path) -> None:
-    run(JOIN, RAY_AUTH_MODE="token", HOME=str(tmp_path))
+    run(JOIN, environment=without_ray() | {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)})
+
+
+def test_a_cluster_is_joined_with_its_token_and_goes_on_without_us() -> None:
+    """The cluster is that of the test session, whose token and ways are in this process's environment."""
+    run(CONNECT, ray.get_runtime_context().gcs_address, environment=dict(os.environ))
+    assert ray.get(ray.remote(lambda: 8).remote()) == 8

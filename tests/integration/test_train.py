@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 
 import artesian
 from synth import release as releases
+from synth.data.source import open_source
 from synth.errors import ReleaseError, UserError
 from synth.recipe import Recipe
 from synth.training import beacon, run
@@ -49,9 +52,31 @@ def test_a_recipe_and_a_seed_give_the_same_release(finished: run.Trained, table:
     assert again.manifest.id == finished.manifest.id
 
 
-def test_a_tampered_release_is_not_loaded(finished: run.Trained, tmp_path: Path) -> None:
-    import shutil
+def test_the_command_draws_and_verifies(
+    finished: run.Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def artesian_command(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["artesian", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            artesian.main()
+        return int(stopped.value.code or 0)
 
+    for name in ("s.parquet", "s.csv", "s.ndjson", "s.arrow"):
+        assert artesian_command("sample", finished.location, "-n", "120", "--out", str(tmp_path / name)) == 0
+    frames = [open_source(tmp_path / name).table() for name in ("s.parquet", "s.csv", "s.ndjson", "s.arrow")]
+    assert {(f.num_rows, tuple(f["age"].to_pylist())) for f in frames} == {(120, tuple(frames[0]["age"].to_pylist()))}
+    capfd.readouterr()
+    assert artesian_command("sample", finished.location, "-n", "3", "--format", "csv", "--out", "-") == 0
+    assert len(capfd.readouterr().out.splitlines()) == 4
+    assert artesian_command("verify", finished.location) == 0
+    assert "whole, signed by" in capfd.readouterr().out
+    shutil.copytree(finished.location, tmp_path / "copy")
+    (tmp_path / "copy" / "report.html").write_text("better")
+    assert artesian_command("verify", str(tmp_path / "copy")) == 1
+    assert "report.html: altered" in capfd.readouterr().out
+
+
+def test_a_tampered_release_is_not_loaded(finished: run.Trained, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(finished.location, copy)
     weights = bytearray((copy / "weights.safetensors").read_bytes())
