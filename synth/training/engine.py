@@ -50,6 +50,10 @@ def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torc
     AdamW's weights are a moving average over 1 / (rate · decay) steps. What suits is about the same number of epochs
     whatever the table and the model (Wang and Aitchison 2024, arXiv 2405.13698), and keeps small tables from being learnt
     by heart in the many epochs that they see. At most 1, where an epoch is less than a few steps.
+
+    The second moment remembers a thousand steps. A rare state's gradient comes in bursts, one an epoch for a value that
+    one row has; where the memory is shorter, each burst counts for less than the many small gradients the other way
+    between two of them, and the tails of all columns come out thin.
     """
     epoch = rows / recipe.batch
     decay = min(1.0, 1 / (recipe.learning_rate * recipe.memory * epoch))
@@ -57,7 +61,7 @@ def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torc
         {"params": [p for p in player.parameters() if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in player.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.999), fused=True)
 
 
 class Average:
