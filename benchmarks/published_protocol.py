@@ -1,11 +1,13 @@
 """Train on five published tables by the published protocol and have an outside yardstick score the samples.
 
     python benchmarks/published_protocol.py DATA_DIR YARDSTICK.py --yardstick-python PYTHON [--tables adult …] [--seeds 0 1 2]
+    python benchmarks/published_protocol.py DATA_DIR YARDSTICK.py --yardstick-python PYTHON --resample [--seeds 0 1 2 …]
 
 DATA_DIR holds a folder a table with train.parquet, test.parquet and schema.json. The yardstick is a separate program with
 packages of its own (SDMetrics and XGBoost are peers' measures, and no dependencies of this project). Every run is the
 command that a person would type; rows are appended to benchmarks/results/published_protocol.jsonl as they come, and
-``--table`` prints the medians.
+``--table`` prints the medians. ``--resample`` scores bootstraps of the train rows instead: what chance alone does to a
+perfect generator's figures. They go to results/resampled.jsonl.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results" / "published_protocol.jsonl"
+RESAMPLED = RESULTS.with_name("resampled.jsonl")
 SHOWN = ("shape_error", "trend_error", "tstr", "trtr", "c2st_auc", "exact_copies", "rare_category_coverage")
 
 
@@ -51,16 +54,32 @@ def measure(
         sampled = time.monotonic()
         manifest = json.loads(Path(release, "manifest.json").read_text())
         certificate = json.loads(Path(release, "certificate.json").read_text())
-        score = subprocess.run(
-            [python, str(yardstick), str(folder), samples, "--no-knn"], check=True, capture_output=True, text=True
-        ).stdout  # fmt: skip
+        score = scored(folder, samples, yardstick, python)
     return {
-        "table": schema["name"], "seed": seed, "budget": budget, **json.loads(score),
+        "table": schema["name"], "seed": seed, "budget": budget, **score,
         "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
         "train_command_s": round(trained - began, 1), "sample_command_s": round(sampled - trained, 1),
         "certificate": {name: figure["value"] for name, figure in certificate["figures"].items()},
         **circumstances(), "device": manifest["training"]["devices"],
     }  # fmt: skip
+
+
+def resample(folder: Path, seed: int, yardstick: Path, python: str) -> dict[str, object]:
+    """Score as many train rows, drawn with replacement, as if a generator had made them."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    train = pq.read_table(folder / "train.parquet")
+    with tempfile.TemporaryDirectory() as scratch:
+        samples = f"{scratch}/samples.parquet"
+        pq.write_table(train.take(np.random.default_rng(seed).integers(0, train.num_rows, train.num_rows)), samples)
+        score = scored(folder, samples, yardstick, python)
+    return {"table": folder.name, "seed": seed, **score, **circumstances()}
+
+
+def scored(folder: Path, samples: str, yardstick: Path, python: str) -> dict[str, object]:
+    command = [python, str(yardstick), str(folder), samples, "--no-knn"]
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
 def circumstances() -> dict[str, str]:
@@ -84,20 +103,23 @@ def circumstances() -> dict[str, str]:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """Medians over the seeds measured at the newest commit of each table, as Markdown."""
-    lines = ["| table | seeds | " + " | ".join(SHOWN) + " | steps |", "|---" * (len(SHOWN) + 3) + "|"]
+    """Medians over the seeds measured at the newest commit of each table, and their range, as Markdown."""
+    keys = [*SHOWN, "steps"] if "steps" in rows[-1] else list(SHOWN)
+    lines = ["| table | seeds | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
     for name in dict.fromkeys(str(r["table"]) for r in rows):
         mine = [r for r in rows if r["table"] == name]
         mine = list({r["seed"]: r for r in mine if r["commit"] == mine[-1]["commit"]}.values())
-        middle = [shown([r[key] for r in mine]) for key in SHOWN]
-        steps = statistics.median(int(str(r["steps"])) for r in mine)
-        lines.append(f"| {name} | {len(mine)} | " + " | ".join(middle) + f" | {steps:.0f} |")
+        lines.append(f"| {name} | {len(mine)} | " + " | ".join(shown([r[key] for r in mine]) for key in keys) + " |")
     return "\n".join(lines)
 
 
 def shown(values: list[object]) -> str:
-    """The median, or a dash for what a table has none of."""
-    return "–" if None in values else f"{statistics.median(float(str(v)) for v in values):.4g}"
+    """The median and, where they differ, the least and the greatest; a dash for what a table has none of."""
+    if None in values:
+        return "–"
+    numbers = [float(str(v)) for v in values]
+    low, high = f"{min(numbers):.4g}", f"{max(numbers):.4g}"
+    return f"{statistics.median(numbers):.4g}" + (f" ({low} to {high})" if low != high else "")
 
 
 def main() -> None:
@@ -108,22 +130,26 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", default=["adult", "default", "shoppers", "magic", "beijing"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--budget", default="4m")
+    parser.add_argument("--resample", action="store_true", help="score bootstraps of the train rows; train nothing")
     parser.add_argument("--table", action="store_true", help="only print the medians of what was measured")
     options = parser.parse_args()
+    results = RESAMPLED if options.resample else RESULTS
     if not options.table:
         if options.data is None or options.yardstick is None:
             parser.error("give DATA_DIR and YARDSTICK, or --table")
-        RESULTS.parent.mkdir(exist_ok=True)
+        results.parent.mkdir(exist_ok=True)
         command = [str(Path(sys.executable).parent / "artesian")]
         for name in options.tables:
             for seed in options.seeds:
-                row = measure(
-                    options.data / name, seed, options.budget, options.yardstick, options.yardstick_python, command
-                )
-                with RESULTS.open("a") as file:
+                folder, judge = options.data / name, (options.yardstick, options.yardstick_python)
+                if options.resample:
+                    row = resample(folder, seed, *judge)
+                else:
+                    row = measure(folder, seed, options.budget, *judge, command)
+                with results.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)
-    print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+    print(table([json.loads(line) for line in results.read_text().splitlines()]))
 
 
 if __name__ == "__main__":

@@ -106,12 +106,22 @@ class Denoiser(nn.Module):
         return logits.float(), (self.raw(rest) if self.raw is not None else rest[:, :0]).float()
 
 
+def balance(layout: Layout) -> float:
+    """Share of the rows that learn cells: one minus twice the values' share of the variables, in [1/2, 3/4].
+
+    Where most variables are cells, a half left them underfitted (Beijing PM2.5, 12 cells and 2 values). Where values are
+    more than a quarter, three quarters had a small table's cells learnt by heart sooner (Online Shoppers, 18 and 7).
+    """
+    variables = len(layout.cells) + layout.values
+    return min(max(1 - 2 * layout.values / max(variables, 1), 0.5), 0.75)
+
+
 class TableDiffusion(Generator):
     """Masked and continuous diffusion over an encoded table.
 
-    ``cell_share`` is the share of each batch that learns cells (the rest learns values), ``target_share`` the share of
-    those rows that learn the target; ``sigma_mean`` and
-    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
+    ``cell_share`` is the share of each batch that learns cells (the rest learns values; None: ``balance``), ``target_share``
+    the share of those rows that learn the target; ``sigma_mean`` and ``sigma_deviation`` are EDM's training distribution
+    of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
     on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
     values, which still gain when the cells have long begun to overfit.
     """
@@ -123,7 +133,7 @@ class TableDiffusion(Generator):
         width: int,
         blocks: int,
         expansion: int,
-        cell_share: float,
+        cell_share: float | None,
         sigma_mean: float,
         sigma_deviation: float,
         target_share: float,
@@ -135,7 +145,7 @@ class TableDiffusion(Generator):
         self.units = width * expansion
         self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
         self.denoiser = Denoiser(layout, width, blocks, expansion)
-        self.cell_share = 0.0 if not layout.cells else 1.0 if not layout.values else cell_share
+        self.cell_share = balance(layout) if cell_share is None else cell_share
         # Alone, the target is drawn from its shares, as any lone cell: there is nothing to predict it from.
         self.target = layout.target if len(layout.cells) > 1 else None
         self.target_share = target_share
@@ -154,10 +164,8 @@ class TableDiffusion(Generator):
         """One loss: cross-entropy of masked cells and denoising error of values, each averaged per variable."""
         cells, values = batch
         rows, c, v = len(cells), cells.shape[1], values.shape[1]
-        # With both kinds of variable, each has at least a row.
-        masked = (
-            round(self.cell_share * rows) if not (c and v) else min(max(round(self.cell_share * rows), 1), rows - 1)
-        )
+        # With both kinds of variable, each has at least a row; with one, it has all.
+        masked = min(max(round(self.cell_share * rows), 1), rows - 1) if c and v else rows if c else 0
         # Of a small batch too, a row learns the target, which the others never do.
         aims = min(max(round(self.target_share * masked), 1), masked - 1) if self.target is not None else 0
         hidden = self._hide(draw, rows, c)[:masked]

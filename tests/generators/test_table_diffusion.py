@@ -7,7 +7,7 @@ import torch
 
 from synth.generators.base import Draw
 from synth.generators.layout import Cell, Encoded, Layout
-from synth.generators.table_diffusion import TableDiffusion
+from synth.generators.table_diffusion import TableDiffusion, balance
 
 MIXED = Layout(
     cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.05,) * 20, ordered=20), Cell(shares=(0.2, 0.8))), values=2
@@ -70,6 +70,25 @@ def test_every_weight_takes_part_in_the_loss_and_samples_fit_the_layout(layout: 
     assert all(
         0 <= int(drawn.cells[:, c].min()) <= int(drawn.cells[:, c].max()) < s for c, s in enumerate(layout.sizes)
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "share"), [(12, 2, 1 - 4 / 14), (14, 1, 0.75), (18, 7, 0.5), (3, 10, 0.5), (4, 0, 0.75)]
+)
+def test_rows_are_shared_as_the_variables_are(cells: int, values: int, share: float) -> None:
+    layout = Layout(cells=MIXED.cells[:1] * cells, values=values)
+    assert balance(layout) == pytest.approx(share)
+    seen = []
+
+    def denoiser(
+        states: torch.Tensor, hidden: torch.Tensor, noisy: torch.Tensor, *_: object
+    ) -> tuple[torch.Tensor, ...]:
+        seen.append((len(hidden), len(noisy)))
+        return torch.zeros(len(hidden), 2 * cells), torch.zeros(len(noisy), values)
+
+    next(small(layout, cell_share=None).losses({"denoiser": denoiser}, batch(layout, 1000), Draw(1)))
+    masked = round(1000 * share) if values else 1000  # without values, all rows learn cells
+    assert seen == [(masked, 1000 - masked)]
 
 
 def test_samples_depend_on_the_draw_alone() -> None:
