@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 from synth.recipe import TrainingRecipe
 
 
-def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device, *, bf16: bool) -> Any:
-    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32; ``rows`` are those of the table.
+def make_engine(
+    player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device, *, bf16: bool, world: int
+) -> Any:
+    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32, on one of ``world`` workers;
+    ``rows`` are those of the table.
 
     Weights, gradients and moments stay in fp32 and products are computed under autocast with ``bf16``: table models are
     small, so half-precision storage would save nothing and cost the optimizer its accuracy.
@@ -26,7 +30,7 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: to
     # A client optimizer from torch needs no compiled operator either.
     optimizer = make_optimizer(player, recipe, rows)
     config = {
-        "train_micro_batch_size_per_gpu": recipe.batch // (recipe.workers * recipe.accumulate),
+        "train_micro_batch_size_per_gpu": recipe.batch // (world * recipe.accumulate),
         "gradient_accumulation_steps": recipe.accumulate,
         "gradient_clipping": recipe.clip,
         # No "persistent" parameters, which ZeRO 3 would keep whole beside their shards: those would not show the
@@ -65,44 +69,18 @@ def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torc
 
 
 class Average:
-    """Exponential moving average of a player's weights, fp32, sharded as ZeRO shards the weights themselves.
+    """Exponential moving average of weights in fp32, sharded as the weights are: each rank averages what it owns.
 
-    Under ZeRO 3 each rank averages its own shard (``ds_tensor``); writing through gathered parameters would be lost.
-    Early steps average over a shorter past, decay = min(``decay``, (t + 1)/(t + 10)), so the start is forgotten.
+    ``live`` are views of the weights that the optimizer steps; under ZeRO 3, writing through gathered parameters would be
+    lost. Early steps average over a shorter past, decay = min(``decay``, (t + 1)/(t + 10)), so the start is forgotten.
     """
 
-    def __init__(self, player: nn.Module, decay: float) -> None:
-        self.player, self.decay, self.steps = player, decay, 0
-        self.shards = [s.detach().clone() for s in self._live()]
-
-    def _live(self) -> list[Tensor]:
-        return [getattr(p, "ds_tensor", p).data for p in self.player.parameters()]
+    def __init__(self, live: Sequence[Tensor], decay: float) -> None:
+        self.live, self.decay, self.steps = list(live), decay, 0
+        self.shards = [t.detach().clone() for t in self.live]
 
     @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (self.steps + 1) / (self.steps + 10))
-        torch._foreach_lerp_(self.shards, self._live(), 1 - decay)
+        torch._foreach_lerp_(self.shards, self.live, 1 - decay)
         self.steps += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "shards": self.shards}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
-        for mine, saved in zip(self.shards, state["shards"], strict=True):
-            mine.copy_(saved)
-
-    @torch.no_grad()
-    def full(self) -> dict[str, Tensor]:
-        """The averaged weights by parameter name, whole, on the CPU; a collective under ZeRO 3."""
-        import deepspeed
-
-        live = [s.clone() for s in self._live()]
-        for shard, mine in zip(self._live(), self.shards, strict=True):
-            shard.copy_(mine)
-        parameters = dict(self.player.named_parameters())
-        with deepspeed.zero.GatheredParameters(list(parameters.values())):  # only read: writes would be lost
-            whole = {name: p.detach().float().cpu().clone() for name, p in parameters.items()}
-        for shard, mine in zip(self._live(), live, strict=True):
-            shard.copy_(mine)
-        return whole

@@ -19,7 +19,7 @@ from synth.generators.base import Draw
 from synth.generators.families import build
 from synth.generators.layout import Encoded, Layout
 from synth.recipe import Recipe
-from synth.training import beacon, checkpoint
+from synth.training import beacon, checkpoint, shards
 from synth.training.engine import Average, make_engine
 from synth.training.feed import Feed
 from synth.training.schedule import Schedule
@@ -68,15 +68,17 @@ def train_worker(job: dict[str, Any]) -> None:
     )  # fmt: skip
     bf16 = computes_in_bf16(training.precision, device)
     engines = {
-        name: make_engine(player, training, feed.rows, device, bf16=bf16) for name, player in generator.players.items()
+        name: make_engine(player, training, feed.rows, device, bf16=bf16, world=world)
+        for name, player in generator.players.items()
     }
-    averages = {name: Average(engine.module, training.ema) for name, engine in engines.items()}
+    owned = {name: shards.fragments(engine) for name, engine in engines.items()}
+    averages = {name: Average([f.weight for f in mine], training.ema) for name, mine in owned.items()}
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
 
     schedule, step, before = Schedule.of(training), 0, 0.0
     if (latest := ray.train.get_checkpoint()) is not None:
         with latest.as_directory() as folder:
-            saved = checkpoint.restore(Path(folder), engines, averages, rank)
+            saved = checkpoint.restore(Path(folder), engines, owned, averages)
         step, before, schedule.total = saved["step"], saved["elapsed_s"], saved["total"]
 
     size = training.batch // training.accumulate
@@ -126,7 +128,7 @@ def train_worker(job: dict[str, Any]) -> None:
                     "rows_per_s": step * training.batch / elapsed, "stopped": stop and not schedule.finished(step),
                     "precision": "bf16" if bf16 else "fp32", "device": _device_name(device),
                 }  # fmt: skip
-                with checkpoint.written(engines, averages, progress, rank) as folder:
+                with checkpoint.written(engines, owned, averages, progress, rank, world) as folder:
                     ray.train.report(progress, checkpoint=ray.train.Checkpoint.from_directory(folder))
                 saved_at = time.monotonic()
 
