@@ -22,6 +22,7 @@ from synth.training.engine import Average
 from synth.training.shards import Fragment
 
 PROGRESS = "progress.json"
+PREFIX = "checkpoint_"  # with which Ray begins the names of their folders
 
 
 class DamagedError(ValueError):
@@ -58,22 +59,66 @@ def written(
         if rank == 0:
             listed = {file: facts for part in files for file, facts in part.items()}
             counts = {player: average.steps for player, average in averages.items()}
-            (folder / PROGRESS).write_text(json.dumps({**progress, "averaged": counts, "files": listed}))
+            (folder / PROGRESS).write_text(sealed({**progress, "averaged": counts, "files": listed}))
         yield folder
+
+
+def sealed(progress: Mapping[str, Any]) -> str:
+    """JSON that holds a hash of the rest of it."""
+    return json.dumps({**progress, "sha256": _seal(progress)})
+
+
+def _seal(progress: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in progress.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def progress_of(folder: Path) -> dict[str, Any]:
     """What a checkpoint says of itself; DamagedError, with the file's name, if anything of it is missing or altered."""
     try:
         progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text())
+        if progress["sha256"] != _seal(progress):
+            raise DamagedError(f"{PROGRESS} is damaged")
         for name, facts in progress["files"].items():
             if _sha256(folder / name) != facts["sha256"]:
                 raise DamagedError(f"{name} is damaged")
     except FileNotFoundError as e:
         raise DamagedError(f"{Path(str(e.filename)).name} is missing") from e
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as e:  # other JSON
-        raise DamagedError(f"{PROGRESS} is damaged") from e
+        raise DamagedError(f"{PROGRESS} is damaged, or of another version") from e
     return progress
+
+
+def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
+    """``latest`` (a ``ray.train.Checkpoint``) or the newest before it that is whole, None if there is none; and what was
+    passed over. A collective: rank 0 looks, and all ranks take what it found.
+
+    Ray knows a checkpoint once all ranks have uploaded their parts, so what is newer than ``latest`` was never finished.
+    """
+    from pyarrow.fs import FileSelector, FileType
+    from ray.train import Checkpoint
+
+    parent, _, last = latest.path.rpartition("/")
+    found, notes = "", []
+    if rank == 0:
+        beside = [f for f in latest.filesystem.get_file_info(FileSelector(parent)) if f.type == FileType.Directory]
+        names = [f.base_name for f in beside if f.base_name.startswith(PREFIX) and f.base_name <= last]
+        for name in sorted(names, reverse=True):  # Ray names them by the time
+            with Checkpoint(f"{parent}/{name}", latest.filesystem).as_directory() as folder:
+                try:
+                    progress_of(Path(folder))
+                except DamagedError as e:
+                    notes.append(f"{name} was passed over: {e}")
+                else:
+                    found = name
+                    break
+    if world > 1:
+        decided = [found, notes]
+        dist.broadcast_object_list(decided)
+        found, notes = decided
+    if found == last:
+        return latest, notes  # the object that all ranks of a node have, so that a node downloads it once
+    return Checkpoint(f"{parent}/{found}", latest.filesystem) if found else None, notes
 
 
 @contextmanager
@@ -92,7 +137,10 @@ def restore(
     owned: Mapping[str, Sequence[Fragment]],
     averages: Mapping[str, Average],
 ) -> dict[str, Any]:
-    """Load a checkpoint, written by any number of workers at any ZeRO stage; returns its progress."""
+    """Load a checkpoint, written by any number of workers at any ZeRO stage; returns its progress.
+
+    Raises DamagedError where it is not whole.
+    """
     progress = progress_of(folder)
     with opened(folder, progress) as saved:
         for player, engine in engines.items():
@@ -102,7 +150,7 @@ def restore(
 
 
 def averaged(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A checkpoint's progress, and the averaged weights in it, whole."""
+    """A checkpoint's progress, and the averaged weights in it, whole; DamagedError where the checkpoint is not."""
     progress = progress_of(folder)
     with opened(folder, progress) as saved:
         return progress, shards.averaged(saved)

@@ -12,11 +12,8 @@ from torch import Tensor, nn
 from synth.recipe import TrainingRecipe
 
 
-def make_engine(
-    player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device, *, bf16: bool, world: int
-) -> Any:
-    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32, on one of ``world`` workers;
-    ``rows`` are those of the table.
+def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device, *, bf16: bool) -> Any:
+    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32; ``rows`` are those of the table.
 
     Weights, gradients and moments stay in fp32 and products are computed under autocast with ``bf16``: table models are
     small, so half-precision storage would save nothing and cost the optimizer its accuracy.
@@ -30,7 +27,7 @@ def make_engine(
     # A client optimizer from torch needs no compiled operator either.
     optimizer = make_optimizer(player, recipe, rows)
     config = {
-        "train_micro_batch_size_per_gpu": recipe.batch // (world * recipe.accumulate),
+        "train_micro_batch_size_per_gpu": recipe.batch // (recipe.workers * recipe.accumulate),
         "gradient_accumulation_steps": recipe.accumulate,
         "gradient_clipping": recipe.clip,
         # No "persistent" parameters, which ZeRO 3 would keep whole beside their shards: those would not show the
@@ -82,5 +79,6 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (self.steps + 1) / (self.steps + 10))
-        torch._foreach_lerp_(self.shards, self.live, 1 - decay)
+        if self.shards:  # a rank may own nothing of a small player
+            torch._foreach_lerp_(self.shards, self.live, 1 - decay)
         self.steps += 1

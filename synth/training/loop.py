@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from cluster.location import without_credentials
 from synth.generators.base import Draw
 from synth.generators.families import build
 from synth.generators.layout import Encoded, Layout
@@ -68,18 +69,23 @@ def train_worker(job: dict[str, Any]) -> None:
     )  # fmt: skip
     bf16 = computes_in_bf16(training.precision, device)
     engines = {
-        name: make_engine(player, training, feed.rows, device, bf16=bf16, world=world)
-        for name, player in generator.players.items()
+        name: make_engine(player, training, feed.rows, device, bf16=bf16) for name, player in generator.players.items()
     }
     owned = {name: shards.fragments(engine) for name, engine in engines.items()}
     averages = {name: Average([f.weight for f in mine], training.ema) for name, mine in owned.items()}
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
 
-    schedule, step, before = Schedule.of(training), 0, 0.0
+    schedule, step, before, notes = Schedule.of(training), 0, 0.0, []
     if (latest := ray.train.get_checkpoint()) is not None:
-        with latest.as_directory() as folder:
+        found, notes = checkpoint.newest_whole(latest, rank, world)
+        if found is None:
+            whole = f"{without_credentials(run)}: holds no whole checkpoint; start anew with --overwrite"
+            beacon.show(run, failure="\n".join([*notes, whole]))
+            return
+        with found.as_directory() as folder:
             saved = checkpoint.restore(Path(folder), engines, owned, averages)
         step, before, schedule.total = saved["step"], saved["elapsed_s"], saved["total"]
+        notes = [*saved["notes"], *notes]
 
     size = training.batch // training.accumulate
     micros = [slice(start, start + size) for start in range(0, training.batch, size)]
@@ -126,7 +132,8 @@ def train_worker(job: dict[str, Any]) -> None:
                 progress = {
                     "step": step, "total": schedule.total, "elapsed_s": elapsed, "loss": loss,
                     "rows_per_s": step * training.batch / elapsed, "stopped": stop and not schedule.finished(step),
-                    "precision": "bf16" if bf16 else "fp32", "device": _device_name(device),
+                    "precision": "bf16" if bf16 else "fp32", "device": _device_name(device), "notes": notes,
+                    "workers": world, "zero": training.zero,
                 }  # fmt: skip
                 with checkpoint.written(engines, owned, averages, progress, rank, world) as folder:
                     ray.train.report(progress, checkpoint=ray.train.Checkpoint.from_directory(folder))

@@ -89,7 +89,10 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress)
     except TrainingFailedError as e:
         raise JobError(_cause(e, run)) from e
     with result.checkpoint.as_directory() as folder:
-        facts, weights = checkpoint.averaged(Path(folder))
+        try:
+            facts, weights = checkpoint.averaged(Path(folder))
+        except checkpoint.DamagedError as e:
+            raise JobError(f"{storage.without_credentials(run)}: of the last checkpoint, {e}") from e
     return facts | {"weights": weights, "asked": asked}
 
 

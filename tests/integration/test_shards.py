@@ -1,4 +1,4 @@
-"""State saved by two ranks goes on at one and at three, at every ZeRO stage, as if nothing had happened."""
+"""State saved by two ranks goes on at one and at three, and at another ZeRO stage, as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ STAGES = (0, 1, 2, 3)
 BEFORE, AFTER, BATCH = 6, 20, 48  # of 48 rows, one, two and three ranks have as many each, and half of them learn cells
 
 
-def recipe(zero: int) -> Recipe:
-    training = {"batch": BATCH, "precision": "fp32", "zero": zero, "steps": BEFORE + AFTER}
+def recipe(zero: int, workers: int = 1) -> Recipe:
+    training = {"batch": BATCH, "precision": "fp32", "zero": zero, "workers": workers, "steps": BEFORE + AFTER}
     return Recipe.check({"training": training, "diffusion": {"width": 24, "blocks": 2}})
 
 
@@ -55,14 +55,13 @@ def train(folder: str, rank: int, world: int, first: int, last: int) -> dict[int
     rows, found = feed(rank, world), {}
     for stage in STAGES:
         torch.manual_seed(world)  # other weights at each number of ranks: those that count are the saved ones
-        model, training = build(recipe(stage), LAYOUT), recipe(stage).training
-        engine = make_engine(
-            model.players["denoiser"], training, rows.rows, torch.device("cpu"), bf16=False, world=world
-        )
+        model, training = build(recipe(stage), LAYOUT), recipe(stage, world).training
+        engine = make_engine(model.players["denoiser"], training, rows.rows, torch.device("cpu"), bf16=False)
         engines, owned = {"denoiser": engine}, {"denoiser": shards.fragments(engine)}
         averages = {"denoiser": Average([f.weight for f in owned["denoiser"]], training.ema)}
         if first:
-            checkpoint.restore(Path(folder, str(stage)), engines, owned, averages)
+            other = stage if world == 1 else (stage + 1) % len(STAGES)  # also what another stage saved
+            checkpoint.restore(Path(folder, str(other)), engines, owned, averages)
         losses = []
         for step in range(first, last):
             draw = Draw(0, "train", step, 0, part=rows.mine, total=BATCH)
@@ -78,7 +77,7 @@ def train(folder: str, rank: int, world: int, first: int, last: int) -> dict[int
         with checkpoint.written(engines, owned, averages, {"step": last}, rank, world) as mine:
             shutil.copytree(mine, saved, dirs_exist_ok=True)
         dist.barrier()
-        found[stage] = {"losses": losses, "bytes": sum(len(f) for f in owned["denoiser"])}
+        found[stage] = {"losses": losses, "owned": sum(len(f) for f in owned["denoiser"])}
     return found
 
 
@@ -124,9 +123,10 @@ def test_saved_at_two_ranks_and_resumed_at_one_and_three(tmp_path: Path) -> None
             folder = tmp_path / f"{stage}-at-{world}"
             with checkpoint.opened(folder, checkpoint.progress_of(folder)) as saved:
                 for kind, tensors in state.items():
-                    for name, found in saved["denoiser"].whole(kind).items():
-                        torch.testing.assert_close(
-                            found, tensors[name], atol=2e-5, rtol=1e-3, msg=lambda m, w=(stage, world, kind, name): f"{w}: {m}"
-                        )  # fmt: skip
-            owned, whole = resumed[0][stage]["bytes"], sum(t.numel() for t in state["weight"].values())
-            assert owned == whole if stage == 0 or world == 1 else owned < 0.4 * whole  # a third, and what is not cut
+                    whole = saved["denoiser"].whole(kind)
+                    assert whole.keys() == tensors.keys()
+                    for name, tensor in tensors.items():
+                        error, size = (whole[name] - tensor).abs().max(), tensor.abs().max()
+                        assert error <= 1e-3 * size, (stage, world, kind, name, error, size)
+            owned, total = [rank[stage]["owned"] for rank in resumed], sum(t.numel() for t in state["weight"].values())
+            assert owned == [total] * world if stage == 0 else sum(owned) == total and max(owned) < 1.2 * total / world

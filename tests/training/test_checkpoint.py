@@ -104,3 +104,28 @@ def test_pieces_of_any_cut_are_put_together(tmp_path: Path) -> None:
                 assert torch.equal(found.read("weight", "w", start, length), line[start : start + length])
     with shards.opened(files[1:]) as gap, pytest.raises(KeyError, match="19 of 24 elements from 0 on"):
         gap.whole("weight")
+
+
+def test_the_newest_whole_checkpoint_that_ray_knows_is_taken(tmp_path: Path) -> None:
+    from ray.train import Checkpoint
+
+    for name in ("1", "2", "3", "4"):
+        saved(tmp_path / f"checkpoint_{name}")
+    (tmp_path / "checkpoint_manager_snapshot.json").write_text("{}")  # Ray's own, beside them
+    (tmp_path / "checkpoint_3" / "denoiser-0.safetensors").unlink()
+    latest = Checkpoint.from_directory(str(tmp_path / "checkpoint_3"))  # it does not know of the fourth
+    found, notes = checkpoint.newest_whole(latest, 0, 1)
+    assert found.path == str(tmp_path / "checkpoint_2")
+    assert notes == ["checkpoint_3 was passed over: denoiser-0.safetensors is missing"]
+    assert checkpoint.newest_whole(found, 0, 1) == (found, [])
+    for name in ("1", "2"):
+        (tmp_path / f"checkpoint_{name}" / checkpoint.PROGRESS).write_text("{")
+    assert checkpoint.newest_whole(latest, 0, 1)[0] is None
+
+
+def test_an_altered_digit_is_noticed(tmp_path: Path) -> None:
+    saved(tmp_path / "c", 3)
+    progress = tmp_path / "c" / checkpoint.PROGRESS
+    progress.write_text(progress.read_text().replace('"step": 3', '"step": 4'))
+    with pytest.raises(DamagedError, match=r"progress\.json is damaged"):
+        checkpoint.progress_of(tmp_path / "c")
