@@ -45,7 +45,7 @@ def bare(steps: int) -> float:
     torch.manual_seed(recipe.seed)
     model = build(recipe, table.codec.layout)
     feed = Feed(table.encoded, seed=recipe.seed, batch=recipe.training.batch, rank=0, world=1, device=device)
-    average = Average(model.players["denoiser"], recipe.training.ema)
+    average = Average([p.data for p in model.parameters()], recipe.training.ema)
     optimizer = make_optimizer(model, recipe.training, feed.rows)
     bf16 = computes_in_bf16("auto", device)
     began = time.perf_counter()

@@ -1,56 +1,161 @@
-"""Saving and restoring a run: every rank its shards, one folder, merged by Ray in the run's storage.
+"""Saving and restoring a run: every rank a file of its fragments, merged by Ray into one folder in the run's storage.
 
-DeepSpeed's files are unpickled when read, so a checkpoint is trusted input: it is only ever read from the run's own
-storage and is no part of a release.
+``progress.json`` says where the run stood and lists the files with their hashes. A checkpoint is trusted only if all of
+it is there and unaltered; one that was torn or damaged is passed over for the one before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from synth.training import shards
 from synth.training.engine import Average
+from synth.training.shards import Fragment
 
-WEIGHTS, PROGRESS = "weights.safetensors", "progress.json"
+PROGRESS = "progress.json"
+PREFIX = "checkpoint_"  # with which Ray begins the names of their folders
+
+
+class DamagedError(ValueError):
+    """A checkpoint that is not whole; the message names the file."""
 
 
 @contextmanager
 def written(
-    engines: Mapping[str, Any], averages: Mapping[str, Average], progress: Mapping[str, Any], rank: int
+    engines: Mapping[str, Any],
+    owned: Mapping[str, Sequence[Fragment]],
+    averages: Mapping[str, Average],
+    progress: Mapping[str, Any],
+    rank: int,
+    world: int,
 ) -> Iterator[Path]:
     """This rank's part of a checkpoint in a temporary folder; a collective over all ranks.
 
-    ``progress`` (JSON) and the whole averaged weights are written by rank 0.
+    ``progress`` (JSON) is written by rank 0. At ZeRO 0 all ranks hold the same, and rank 0 writes it.
     """
     from safetensors.torch import save_file
 
     with tempfile.TemporaryDirectory(prefix="artesian-checkpoint-") as name:
-        folder = Path(name)
-        weights: dict[str, Tensor] = {}
+        folder, mine = Path(name), {}
         for player, engine in engines.items():
-            engine.save_checkpoint(str(folder / player), tag="engine")
-            torch.save(averages[player].state_dict(), folder / f"average-{player}-{rank}.pt")
-            weights |= {f"{player}.{k}": v for k, v in averages[player].full().items()}
+            if rank == 0 or engine.zero_optimization_stage():
+                file = folder / f"{player}-{rank}.safetensors"
+                tensors, beside = shards.state_of(engine, owned[player], averages[player].shards)
+                save_file(tensors, file, metadata=beside)
+                mine[file.name] = {"player": player, "sha256": _sha256(file)}
+        files: list[dict[str, Any]] = [mine]
+        if world > 1:
+            files = [{} for _ in range(world)]
+            dist.all_gather_object(files, mine)
         if rank == 0:
-            save_file(weights, folder / WEIGHTS)
-            (folder / PROGRESS).write_text(json.dumps(progress))
+            listed = {file: facts for part in files for file, facts in part.items()}
+            counts = {player: average.steps for player, average in averages.items()}
+            (folder / PROGRESS).write_text(sealed({**progress, "averaged": counts, "files": listed}))
         yield folder
 
 
-def restore(folder: Path, engines: Mapping[str, Any], averages: Mapping[str, Average], rank: int) -> dict[str, Any]:
-    """Load a checkpoint written by the same number of workers; returns its progress."""
-    for player, engine in engines.items():
-        path, _ = engine.load_checkpoint(str(folder / player), tag="engine")
-        assert path is not None, f"no {player} engine in {folder}"
-        # To the CPU first: the worker may sit on another device now, or on none.
-        saved = torch.load(folder / f"average-{player}-{rank}.pt", map_location="cpu", weights_only=True)
-        averages[player].load_state_dict(saved)
-    progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text())
+def sealed(progress: Mapping[str, Any]) -> str:
+    """JSON that holds a hash of the rest of it."""
+    return json.dumps({**progress, "sha256": _seal(progress)})
+
+
+def _seal(progress: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in progress.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def progress_of(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; DamagedError, with the file's name, if anything of it is missing or altered."""
+    try:
+        progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text())
+        if progress["sha256"] != _seal(progress):
+            raise DamagedError(f"{PROGRESS} is damaged")
+        for name, facts in progress["files"].items():
+            if _sha256(folder / name) != facts["sha256"]:
+                raise DamagedError(f"{name} is damaged")
+    except FileNotFoundError as e:
+        raise DamagedError(f"{Path(str(e.filename)).name} is missing") from e
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as e:  # other JSON
+        raise DamagedError(f"{PROGRESS} is damaged, or of another version") from e
     return progress
+
+
+def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
+    """``latest`` (a ``ray.train.Checkpoint``) or the newest before it that is whole, None if there is none; and what was
+    passed over. A collective: rank 0 looks, and all ranks take what it found.
+
+    Ray knows a checkpoint once all ranks have uploaded their parts, so what is newer than ``latest`` was never finished.
+    """
+    from pyarrow.fs import FileSelector, FileType
+    from ray.train import Checkpoint
+
+    parent, _, last = latest.path.rpartition("/")
+    found, notes = "", []
+    if rank == 0:
+        beside = [f for f in latest.filesystem.get_file_info(FileSelector(parent)) if f.type == FileType.Directory]
+        names = [f.base_name for f in beside if f.base_name.startswith(PREFIX) and f.base_name <= last]
+        for name in sorted(names, reverse=True):  # Ray names them by the time
+            with Checkpoint(f"{parent}/{name}", latest.filesystem).as_directory() as folder:
+                try:
+                    progress_of(Path(folder))
+                except DamagedError as e:
+                    notes.append(f"{name} was passed over: {e}")
+                else:
+                    found = name
+                    break
+    if world > 1:
+        decided = [found, notes]
+        dist.broadcast_object_list(decided)
+        found, notes = decided
+    if found == last:
+        return latest, notes  # the object that all ranks of a node have, so that a node downloads it once
+    return Checkpoint(f"{parent}/{found}", latest.filesystem) if found else None, notes
+
+
+@contextmanager
+def opened(folder: Path, progress: Mapping[str, Any]) -> Iterator[dict[str, shards.Saved]]:
+    """The files of a checkpoint by player."""
+    files: dict[str, list[Path]] = {}
+    for name, facts in progress["files"].items():
+        files.setdefault(facts["player"], []).append(folder / name)
+    with ExitStack() as stack:
+        yield {player: stack.enter_context(shards.opened(paths)) for player, paths in files.items()}
+
+
+def restore(
+    folder: Path,
+    engines: Mapping[str, Any],
+    owned: Mapping[str, Sequence[Fragment]],
+    averages: Mapping[str, Average],
+) -> dict[str, Any]:
+    """Load a checkpoint, written by any number of workers at any ZeRO stage; returns its progress.
+
+    Raises DamagedError where it is not whole.
+    """
+    progress = progress_of(folder)
+    with opened(folder, progress) as saved:
+        for player, engine in engines.items():
+            shards.restore(engine, owned[player], averages[player].shards, saved[player])
+            averages[player].steps = progress["averaged"][player]
+    return progress
+
+
+def averaged(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A checkpoint's progress, and the averaged weights in it, whole; DamagedError where the checkpoint is not."""
+    progress = progress_of(folder)
+    with opened(folder, progress) as saved:
+        return progress, shards.averaged(saved)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,44 +66,19 @@ def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torc
 
 
 class Average:
-    """Exponential moving average of a player's weights, fp32, sharded as ZeRO shards the weights themselves.
+    """Exponential moving average of weights in fp32, sharded as the weights are: each rank averages what it owns.
 
-    Under ZeRO 3 each rank averages its own shard (``ds_tensor``); writing through gathered parameters would be lost.
-    Early steps average over a shorter past, decay = min(``decay``, (t + 1)/(t + 10)), so the start is forgotten.
+    ``live`` are views of the weights that the optimizer steps; under ZeRO 3, writing through gathered parameters would be
+    lost. Early steps average over a shorter past, decay = min(``decay``, (t + 1)/(t + 10)), so the start is forgotten.
     """
 
-    def __init__(self, player: nn.Module, decay: float) -> None:
-        self.player, self.decay, self.steps = player, decay, 0
-        self.shards = [s.detach().clone() for s in self._live()]
-
-    def _live(self) -> list[Tensor]:
-        return [getattr(p, "ds_tensor", p).data for p in self.player.parameters()]
+    def __init__(self, live: Sequence[Tensor], decay: float) -> None:
+        self.live, self.decay, self.steps = list(live), decay, 0
+        self.shards = [t.detach().clone() for t in self.live]
 
     @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (self.steps + 1) / (self.steps + 10))
-        torch._foreach_lerp_(self.shards, self._live(), 1 - decay)
+        if self.shards:  # a rank may own nothing of a small player
+            torch._foreach_lerp_(self.shards, self.live, 1 - decay)
         self.steps += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "shards": self.shards}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
-        for mine, saved in zip(self.shards, state["shards"], strict=True):
-            mine.copy_(saved)
-
-    @torch.no_grad()
-    def full(self) -> dict[str, Tensor]:
-        """The averaged weights by parameter name, whole, on the CPU; a collective under ZeRO 3."""
-        import deepspeed
-
-        live = [s.clone() for s in self._live()]
-        for shard, mine in zip(self._live(), self.shards, strict=True):
-            shard.copy_(mine)
-        parameters = dict(self.player.named_parameters())
-        with deepspeed.zero.GatheredParameters(list(parameters.values())):  # only read: writes would be lost
-            whole = {name: p.detach().float().cpu().clone() for name, p in parameters.items()}
-        for shard, mine in zip(self._live(), live, strict=True):
-            shard.copy_(mine)
-        return whole

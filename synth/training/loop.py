@@ -15,11 +15,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from cluster.location import without_credentials
 from synth.generators.base import Draw
 from synth.generators.families import build
 from synth.generators.layout import Encoded, Layout
 from synth.recipe import Recipe
-from synth.training import beacon, checkpoint
+from synth.training import beacon, checkpoint, shards
 from synth.training.engine import Average, make_engine
 from synth.training.feed import Feed
 from synth.training.schedule import Schedule
@@ -70,14 +71,21 @@ def train_worker(job: dict[str, Any]) -> None:
     engines = {
         name: make_engine(player, training, feed.rows, device, bf16=bf16) for name, player in generator.players.items()
     }
-    averages = {name: Average(engine.module, training.ema) for name, engine in engines.items()}
+    owned = {name: shards.fragments(engine) for name, engine in engines.items()}
+    averages = {name: Average([f.weight for f in mine], training.ema) for name, mine in owned.items()}
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
 
-    schedule, step, before = Schedule.of(training), 0, 0.0
+    schedule, step, before, notes = Schedule.of(training), 0, 0.0, []
     if (latest := ray.train.get_checkpoint()) is not None:
-        with latest.as_directory() as folder:
-            saved = checkpoint.restore(Path(folder), engines, averages, rank)
+        found, notes = checkpoint.newest_whole(latest, rank, world)
+        if found is None:
+            whole = f"{without_credentials(run)}: holds no whole checkpoint; start anew with --overwrite"
+            beacon.show(run, failure="\n".join([*notes, whole]))
+            return
+        with found.as_directory() as folder:
+            saved = checkpoint.restore(Path(folder), engines, owned, averages)
         step, before, schedule.total = saved["step"], saved["elapsed_s"], saved["total"]
+        notes = [*saved["notes"], *notes]
 
     size = training.batch // training.accumulate
     micros = [slice(start, start + size) for start in range(0, training.batch, size)]
@@ -124,9 +132,10 @@ def train_worker(job: dict[str, Any]) -> None:
                 progress = {
                     "step": step, "total": schedule.total, "elapsed_s": elapsed, "loss": loss,
                     "rows_per_s": step * training.batch / elapsed, "stopped": stop and not schedule.finished(step),
-                    "precision": "bf16" if bf16 else "fp32", "device": _device_name(device),
+                    "precision": "bf16" if bf16 else "fp32", "device": _device_name(device), "notes": notes,
+                    "workers": world, "zero": training.zero,
                 }  # fmt: skip
-                with checkpoint.written(engines, averages, progress, rank) as folder:
+                with checkpoint.written(engines, owned, averages, progress, rank, world) as folder:
                     ray.train.report(progress, checkpoint=ray.train.Checkpoint.from_directory(folder))
                 saved_at = time.monotonic()
 

@@ -73,7 +73,7 @@ def train(
     progress("reading the table", 0.0, {})
     sources, schema = preparing.open_sources(data, test, recipe)
     progress("reading the table", 1.0, {"told": schema.summary()})
-    claim = {"recipe": recipe.sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
+    claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
     key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
     _claim(run, claim, resume=resume, overwrite=overwrite)
 
@@ -95,7 +95,11 @@ def train(
     if facts["asked"]:  # too late to stop the training
         raise Interrupted(UNPUBLISHED)
     weights = facts.pop("weights")
-    resolved = recipe.training.model_copy(update={"steps": facts["step"], "budget_s": None})
+    ways = {
+        "workers": facts["workers"],
+        "zero": facts["zero"],
+    }  # of the last steps, which may be those of an earlier start
+    resolved = recipe.training.model_copy(update={"steps": facts["step"], "budget_s": None, **ways})
     recipe = recipe.model_copy(update={"training": resolved})
     try:
         with terminable():
@@ -105,8 +109,14 @@ def train(
     except UserError as e:
         raise UserError(f"{e}\n{UNPUBLISHED}") from e
     storage.remove_tree(run)
-    # For the person who has the key, and not for those who read the certificate.
-    return published if key_note is None else replace(published, notes=[*published.notes, key_note])
+    # For the person at work, and not for those who read the certificate.
+    told = [*facts["notes"], *([] if key_note is None else [key_note])]
+    return replace(published, notes=[*published.notes, *told])
+
+
+def _claimed(recipe: Recipe) -> Recipe:
+    """The recipe, but for what may change from one start of a run to the next: how many workers, and how sharded."""
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"workers": 1, "zero": 0})})
 
 
 def _left(run: str) -> str:

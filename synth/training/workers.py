@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import tempfile
 import threading
@@ -36,10 +35,8 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress)
     from ray.exceptions import RayError
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
-    from safetensors.torch import load_file
 
-    from synth.training import beacon
-    from synth.training.checkpoint import PROGRESS, WEIGHTS
+    from synth.training import beacon, checkpoint
     from synth.training.loop import train_worker
 
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -92,8 +89,11 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress)
     except TrainingFailedError as e:
         raise JobError(_cause(e, run)) from e
     with result.checkpoint.as_directory() as folder:
-        facts: dict[str, Any] = json.loads((Path(folder) / PROGRESS).read_text())
-        return facts | {"weights": load_file(Path(folder) / WEIGHTS), "asked": asked}
+        try:
+            facts, weights = checkpoint.averaged(Path(folder))
+        except checkpoint.DamagedError as e:
+            raise JobError(f"{storage.without_credentials(run)}: of the last checkpoint, {e}") from e
+    return facts | {"weights": weights, "asked": asked}
 
 
 def _cause(error: Exception, run: str) -> str:

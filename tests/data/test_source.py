@@ -18,7 +18,6 @@ import pyarrow.orc as orc
 import pyarrow.parquet as pq
 import pytest
 
-from synth.data import location
 from synth.data.demo import adult
 from synth.data.source import open_source
 from synth.errors import UserError
@@ -210,17 +209,6 @@ def test_credentials_in_an_address_stay_out_of_messages_and_notes(tmp_path: Path
 def test_what_is_no_table_is_named_with_what_is(table: object) -> None:
     with pytest.raises(UserError, match=rf"{type(table).__name__}.*pandas"):
         open_source(table)  # type: ignore[arg-type]
-
-
-def test_unreadable_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "t.csv").write_text("a\n1\n")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")  # root may read anything, so chmod would not do
-
-    monkeypatch.setattr(location.Files, "open", refuse)
-    with pytest.raises(UserError, match=r"t\.csv: reading it is not permitted"):
-        open_source(tmp_path / "t.csv")
 
 
 def test_unknown_column_is_named_with_the_nearest() -> None:

@@ -18,7 +18,7 @@ from synth.data.source import open_source
 from synth.errors import ReleaseError, UserError
 from synth.recipe import Recipe
 from synth.training import beacon, run
-from synth.training.checkpoint import PROGRESS
+from synth.training.checkpoint import PROGRESS, sealed
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 64, "diffusion.blocks": 1,
@@ -104,7 +104,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
         run.train(str(table), Recipe.read(None, SMALL | {"seed": 9}), str(out), resume=True)
     [progress] = Path(f"{out}.run").glob(f"checkpoint_*/{PROGRESS}")
     saved = json.loads(progress.read_text())
-    progress.write_text(json.dumps(saved | {"elapsed_s": 1000.0}))
+    progress.write_text(sealed(saved | {"elapsed_s": 1000.0}))
     resumed = run.train(str(table), recipe, str(out), resume=True)
     assert saved["step"] < 40 and resumed.manifest.training.seconds > 1000  # the checkpoint was not ignored
     expected = releases.load(finished.location).tensors

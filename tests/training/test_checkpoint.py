@@ -1,7 +1,8 @@
-"""Checkpoints move between machines."""
+"""Checkpoints say what is wrong with them, and are read by ranks that others wrote for."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,26 +10,122 @@ import pytest
 import torch
 from torch import nn
 
-from synth.training import checkpoint
+from synth.training import checkpoint, shards
+from synth.training.checkpoint import DamagedError
 from synth.training.engine import Average
+from synth.training.shards import Fragment
 
 
 class Engine:
-    """Of DeepSpeed's, what restoring asks for."""
+    """Of DeepSpeed's at ZeRO 0, what saving and restoring ask for."""
 
-    def load_checkpoint(self, folder: str, tag: str) -> tuple[str, None]:
-        return folder, None
+    def __init__(self) -> None:
+        self.module = nn.Linear(3, 2)
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.1)
+
+    def zero_optimization_stage(self) -> int:
+        return 0
+
+    def step(self) -> None:
+        self.module(torch.ones(4, 3)).square().sum().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
 
-def test_averages_saved_on_an_accelerator_are_restored_without_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved, average = Average(nn.Linear(3, 2), 0.9), Average(nn.Linear(3, 2), 0.9)
-    saved.update()
-    with monkeypatch.context() as there:  # every tensor says that it lay on a GPU
-        there.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
-        torch.save(saved.state_dict(), tmp_path / "average-denoiser-0.pt")
-    (tmp_path / checkpoint.PROGRESS).write_text(json.dumps({"step": 1}))
-    assert checkpoint.restore(tmp_path, {"denoiser": Engine()}, {"denoiser": average}, 0) == {"step": 1}
-    assert average.steps == 1
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(average.shards, saved.shards, strict=True))
+def saved(folder: Path, steps: int = 3) -> tuple[Engine, Average]:
+    """A checkpoint in ``folder``, and what was saved."""
+    engine = Engine()
+    owned = {"denoiser": shards.fragments(engine)}
+    average = Average([f.weight for f in owned["denoiser"]], 0.9)
+    for _ in range(steps):
+        engine.step()
+        average.update()
+    with checkpoint.written({"denoiser": engine}, owned, {"denoiser": average}, {"step": steps}, 0, 1) as written:
+        folder.mkdir()
+        for file in written.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+    return engine, average
+
+
+def test_another_process_goes_on_with_the_same_state(tmp_path: Path) -> None:
+    theirs, average = saved(tmp_path / "c", steps := 3)
+    mine = Engine()
+    mine.step()  # something to be overwritten
+    owned = {"denoiser": shards.fragments(mine)}
+    averages = {"denoiser": Average([f.weight for f in owned["denoiser"]], 0.9)}
+    assert checkpoint.restore(tmp_path / "c", {"denoiser": mine}, owned, averages)["step"] == steps
+    assert averages["denoiser"].steps == average.steps == steps
+    assert all(torch.equal(a, b) for a, b in zip(averages["denoiser"].shards, average.shards, strict=True))
+    for engine in (mine, theirs):
+        engine.step()
+    for a, b in zip(mine.module.parameters(), theirs.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    _, weights = checkpoint.averaged(tmp_path / "c")
+    assert weights["denoiser.weight"].shape == (2, 3)
+    assert torch.equal(weights["denoiser.weight"], average.shards[0].view(2, 3))
+
+
+def test_what_is_missing_or_altered_is_named(tmp_path: Path) -> None:
+    saved(tmp_path / "c")
+    shard, progress = tmp_path / "c" / "denoiser-0.safetensors", tmp_path / "c" / checkpoint.PROGRESS
+    whole, said = shard.read_bytes(), progress.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DamagedError, match=r"denoiser-0\.safetensors is damaged"):
+        checkpoint.progress_of(tmp_path / "c")
+    shard.write_bytes(whole[:100])
+    with pytest.raises(DamagedError, match=r"denoiser-0\.safetensors is damaged"):
+        checkpoint.restore(tmp_path / "c", {}, {}, {})
+    shard.unlink()
+    with pytest.raises(DamagedError, match=r"denoiser-0\.safetensors is missing"):
+        checkpoint.progress_of(tmp_path / "c")
+    for torn in (said[:40], b"", b"{}", b"[]", json.dumps({"files": 7}).encode()):
+        progress.write_bytes(torn)
+        with pytest.raises(DamagedError, match=r"progress\.json is damaged"):
+            checkpoint.progress_of(tmp_path / "c")
+    progress.unlink()
+    with pytest.raises(DamagedError, match=r"progress\.json is missing"):
+        checkpoint.progress_of(tmp_path / "c")
+
+
+def test_pieces_of_any_cut_are_put_together(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    line, cuts = torch.arange(24.0), [0, 5, 6, 17, 24]
+    files = []
+    for rank, (low, high) in enumerate(itertools.pairwise(cuts)):
+        fragment = Fragment("w", torch.Size([4, 6]), low, line, slice(low, high), line)
+        key = f"weight/{fragment.name}/{fragment.start}"
+        files.append(tmp_path / f"{rank}.safetensors")
+        save_file({key: fragment.weight.clone()}, files[-1], metadata={"shapes": '{"w": [4, 6]}', "updates": "0"})
+    with shards.opened(files) as found:
+        assert torch.equal(found.whole("weight")["w"], line.view(4, 6))
+        for start in range(24):
+            for length in range(1, 25 - start):
+                assert torch.equal(found.read("weight", "w", start, length), line[start : start + length])
+    with shards.opened(files[1:]) as gap, pytest.raises(KeyError, match="19 of 24 elements from 0 on"):
+        gap.whole("weight")
+
+
+def test_the_newest_whole_checkpoint_that_ray_knows_is_taken(tmp_path: Path) -> None:
+    from ray.train import Checkpoint
+
+    for name in ("1", "2", "3", "4"):
+        saved(tmp_path / f"checkpoint_{name}")
+    (tmp_path / "checkpoint_manager_snapshot.json").write_text("{}")  # Ray's own, beside them
+    (tmp_path / "checkpoint_3" / "denoiser-0.safetensors").unlink()
+    latest = Checkpoint.from_directory(str(tmp_path / "checkpoint_3"))  # it does not know of the fourth
+    found, notes = checkpoint.newest_whole(latest, 0, 1)
+    assert found.path == str(tmp_path / "checkpoint_2")
+    assert notes == ["checkpoint_3 was passed over: denoiser-0.safetensors is missing"]
+    assert checkpoint.newest_whole(found, 0, 1) == (found, [])
+    for name in ("1", "2"):
+        (tmp_path / f"checkpoint_{name}" / checkpoint.PROGRESS).write_text("{")
+    assert checkpoint.newest_whole(latest, 0, 1)[0] is None
+
+
+def test_an_altered_digit_is_noticed(tmp_path: Path) -> None:
+    saved(tmp_path / "c", 3)
+    progress = tmp_path / "c" / checkpoint.PROGRESS
+    progress.write_text(progress.read_text().replace('"step": 3', '"step": 4'))
+    with pytest.raises(DamagedError, match=r"progress\.json is damaged"):
+        checkpoint.progress_of(tmp_path / "c")

@@ -69,7 +69,7 @@ def test_a_trained_run_is_kept_until_it_is_published(
     def publish(*arguments: object) -> NoReturn:
         raise error
 
-    facts = {"step": 5, "stopped": False, "asked": False, "weights": {}}
+    facts = {"step": 5, "stopped": False, "asked": False, "weights": {}, "notes": [], "workers": 1, "zero": 0}
     monkeypatch.setattr(workers, "fit", lambda *arguments: dict(facts))
     monkeypatch.setattr(run, "_publish", publish)
     with pytest.raises(
@@ -128,7 +128,19 @@ def test_the_place_of_a_new_key_is_for_its_owner_alone(
         seen.extend(table.notes)
         return run.Trained("out", None, None, table.notes)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(workers, "fit", lambda *arguments: {"step": 5, "stopped": False, "asked": False, "weights": {}})
+    monkeypatch.setattr(
+        workers,
+        "fit",
+        lambda *arguments: {
+            "step": 5,
+            "stopped": False,
+            "asked": False,
+            "weights": {},
+            "notes": [],
+            "workers": 1,
+            "zero": 0,
+        },
+    )
     monkeypatch.setattr(run, "_publish", publish)
     trained = start()
     assert "signing.key" in "".join(trained.notes) and "signing.key" not in "".join(seen)
