@@ -113,7 +113,7 @@ def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
                     found = name
                     break
     if world > 1:
-        decided = [found, notes]
+        decided: list[Any] = [found, notes]
         dist.broadcast_object_list(decided)
         found, notes = decided
     if found == last:

@@ -75,7 +75,8 @@ def train_worker(job: dict[str, Any]) -> None:
     averages = {name: Average([f.weight for f in mine], training.ema) for name, mine in owned.items()}
     autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
 
-    schedule, step, before, notes = Schedule.of(training), 0, 0.0, []
+    schedule, step, before = Schedule.of(training), 0, 0.0
+    notes: list[str] = []
     if (latest := ray.train.get_checkpoint()) is not None:
         found, notes = checkpoint.newest_whole(latest, rank, world)
         if found is None:

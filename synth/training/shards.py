@@ -77,7 +77,9 @@ def state_of(
 
     Adam has moments from its first step on, so there must have been one.
     """
-    state, tensors, shapes, updates = adam(engine).state, {}, {}, 0
+    state, updates = adam(engine).state, 0
+    tensors: dict[str, Tensor] = {}
+    shapes: dict[str, list[int]] = {}
     for fragment, average in zip(mine, averages, strict=True):
         moments = state[fragment.flat]
         updates = int(moments["step"])
