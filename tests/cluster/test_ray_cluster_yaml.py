@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,6 @@ def test_ports_are_kept_from_others() -> None:
     assert "SecurityGroup" not in yaml.safe_dump(CONFIG)  # the launcher's own opens SSH alone
 
 
-@pytest.mark.skipif(platform.system() != "Linux", reason="ray start's own options are asked")
 def test_ray_start_knows_the_options() -> None:
     from click.testing import CliRunner
     from ray.scripts.scripts import start
