@@ -95,10 +95,8 @@ def train(
     if facts["asked"]:  # too late to stop the training
         raise Interrupted(UNPUBLISHED)
     weights = facts.pop("weights")
-    ways = {
-        "workers": facts["workers"],
-        "zero": facts["zero"],
-    }  # of the last steps, which may be those of an earlier start
+    # As the last steps were taken, which may have been in an earlier start.
+    ways = {"workers": facts["workers"], "zero": facts["zero"]}
     resolved = recipe.training.model_copy(update={"steps": facts["step"], "budget_s": None, **ways})
     recipe = recipe.model_copy(update={"training": resolved})
     try:
