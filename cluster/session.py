@@ -18,13 +18,14 @@ LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 # Ray Train runs the loop in a thread, and a thread's heap returns each step's activations to the system only to fault
 # them in again at the next: 37,000 page faults a second, measured, without these. Niceness: a training worker is what
-# the machine is for.
+# the machine is for. The preemption watcher: nobody takes a laptop away with notice.
 EMBEDDED = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(1 << 26),
     "RAY_worker_niceness": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     LOOPBACK: "0",
 }
 
@@ -56,7 +57,8 @@ def connected(address: str | None = None) -> Iterator[Any]:
         options |= {"include_dashboard": False}
     with _embedded() if address is None else nullcontext():
         try:
-            ray.init(**options)
+            with _patient() if address is None else nullcontext():
+                ray.init(**options)
         except AuthenticationError as e:
             raise UserError(
                 f"the Ray cluster at {address!r} asks for its token: set RAY_AUTH_TOKEN, or copy the file "
@@ -103,6 +105,33 @@ def _embedded() -> Iterator[None]:
                 os.environ[name] = value
         Config.initialize("")  # reads the mode anew
         tokens.reset_cache()
+
+
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Start what is started here, Ray's processes, so that none of them interrupts a thread at work.
+
+    Each wakes up to a hundred times a second; under SCHED_BATCH it then waits for the scheduler's next tick, a few
+    milliseconds at most, with the same share of the processor. Children inherit the policy; whoever is to compute
+    leaves it with ``impatient``.
+    """
+    if not hasattr(os, "sched_setscheduler"):  # not on macOS and Windows
+        yield
+        return
+    policy = os.sched_getscheduler(0)
+    if policy == os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        if policy == os.SCHED_OTHER:
+            impatient()
+
+
+def impatient() -> None:
+    """Let this thread, and those that it starts, be scheduled as usual, whatever Ray's processes are."""
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_BATCH:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from cluster.location import without_credentials
+from cluster.session import impatient
 from synth.generators.base import Draw
 from synth.generators.families import build
 from synth.generators.layout import Encoded, Layout
@@ -53,6 +54,7 @@ def train_worker(job: dict[str, Any]) -> None:
     import ray
     import ray.train
 
+    impatient()
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     run: str = job["run"]

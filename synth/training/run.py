@@ -82,7 +82,7 @@ def train(
         progress("starting Ray", 0.0, {})
         with connected(address) as ray, terminable():
             table = prepared.result()
-            facts = workers.fit(ray, recipe, table, run, progress)
+            facts = workers.fit(ray, recipe, table, run, progress, embedded=address is None)
     except BaseException as e:
         outlook = _left(run)
         if isinstance(e, KeyboardInterrupt):

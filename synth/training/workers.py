@@ -25,8 +25,10 @@ PATIENCE_S = 60.0  # for the workers to save and stop when the driver has failed
 T = TypeVar("T")
 
 
-def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress) -> dict[str, Any]:
+def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress, *, embedded: bool) -> dict[str, Any]:
     """Run the workers to the end; empties ``table.encoded``, which is theirs from then on.
+
+    ``embedded`` says that the cluster is this process's own, and ends with it.
 
     Returns where the last checkpoint stands, under "weights" the averaged weights in it, and under "asked" whether
     Ctrl-C asked for a stop. Raises UserError for what the recipe or the cluster does not allow, JobError where the
@@ -34,8 +36,9 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress)
     """
     from ray.exceptions import RayError
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
 
+    from cluster.trainer import LeanTrainer
     from synth.training import beacon, checkpoint
     from synth.training.loop import train_worker
 
@@ -52,8 +55,9 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress)
     filesystem, path = storage.resolve(run)
     parent, name = posixpath.split(path)
     beacon.clear(run)
-    trainer = TorchTrainer(
+    trainer = LeanTrainer(
         train_worker,
+        embedded=embedded,
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import ray
 
+from cluster.session import impatient
+
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 PROGRAM = """
 import os, psutil
@@ -66,6 +68,17 @@ def without_ray() -> dict[str, str]:
 
 def test_ports_are_on_loopback_and_the_environment_is_given_back() -> None:
     run(PROGRAM, environment=without_ray())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="one scheduling policy for all")
+def test_rays_processes_wait_for_a_tick_where_a_worker_computes_at_once() -> None:
+    def policies() -> tuple[int, int]:
+        before = os.sched_getscheduler(0)
+        impatient()
+        return before, os.sched_getscheduler(0)
+
+    assert ray.get(ray.remote(policies).remote()) == (os.SCHED_BATCH, os.SCHED_OTHER)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_a_cluster_that_wants_a_token_says_so(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def fit(table: Path) -> Callable[..., Facts]:
         recipe = Recipe.read(None, settings).resolved(test_apart=False)
         sources, schema = prepare.open_sources(str(table), None, recipe)
         prepared = prepare.prepare(sources, schema, recipe)
-        found = workers.fit(ray, recipe, prepared, run, lambda phase, done, facts: progress(phase, facts))
+        found = workers.fit(
+            ray, recipe, prepared, run, lambda phase, done, facts: progress(phase, facts), embedded=True
+        )
         assert prepared.encoded == []
         return found
 
@@ -69,6 +71,21 @@ def test_one_worker_goes_on_where_two_that_were_sharded_stopped(fit: Callable[..
     assert second["step"] == 40 and not second["stopped"] and second["notes"] == []
     assert min(steps) > first["step"]  # nothing was done again
     same(second["weights"], fit(str(tmp_path / "y.run"), **sharded)["weights"], atol=2e-5, rtol=1e-3)
+
+
+def test_no_helper_of_ray_train_runs_for_nothing(fit: Callable[..., Facts], tmp_path: Path) -> None:
+    """Each that runs takes about one step in a hundred from two cores."""
+    seen: set[str] = set()
+
+    def look(phase: str, facts: Facts) -> None:
+        if phase == "training":
+            seen.update(process.name() for process in psutil.Process().children(recursive=True))
+
+    fit(str(tmp_path / "x.run"), look)
+    actors = {name.removeprefix("ray::") for name in seen if name.startswith("ray::")}
+    assert any(name.startswith("RayTrainWorke") for name in actors), actors
+    needless = ("Placement", "Dataset", "Preemption")
+    assert not [name for name in actors if name.startswith(needless)], actors
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(

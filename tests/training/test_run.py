@@ -38,7 +38,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., run.
 
 
 def failing(error: BaseException, *, after_a_checkpoint: bool) -> Callable[..., NoReturn]:
-    def fit(ray: object, recipe: Recipe, table: object, place: str, progress: object) -> NoReturn:
+    def fit(ray: object, recipe: Recipe, table: object, place: str, progress: object, *, embedded: bool) -> NoReturn:
         if after_a_checkpoint:
             storage.write_bytes(storage.join(place, run.CHECKPOINTS), b"{}")
         else:  # the first one, not yet whole
@@ -70,7 +70,7 @@ def test_a_trained_run_is_kept_until_it_is_published(
         raise error
 
     facts = {"step": 5, "stopped": False, "asked": False, "weights": {}, "notes": [], "workers": 1, "zero": 0}
-    monkeypatch.setattr(workers, "fit", lambda *arguments: dict(facts))
+    monkeypatch.setattr(workers, "fit", lambda *arguments, **options: dict(facts))
     monkeypatch.setattr(run, "_publish", publish)
     with pytest.raises(
         (UserError, run.Interrupted), match=r"trained, not yet published.*--resume publishes it"
@@ -131,7 +131,7 @@ def test_the_place_of_a_new_key_is_for_its_owner_alone(
     monkeypatch.setattr(
         workers,
         "fit",
-        lambda *arguments: {
+        lambda *arguments, **options: {
             "step": 5,
             "stopped": False,
             "asked": False,
