@@ -18,7 +18,6 @@ DOCUMENTS: dict[str, list[dict[str, Any]]] = {
     path.name: list(yaml.safe_load_all(path.read_text())) for path in sorted(DEPLOY.glob("*.yaml"))
 }
 [CLUSTER], [TRAIN], [SAMPLE] = (DOCUMENTS[f"{name}.yaml"] for name in ("raycluster", "train-job", "sample-job"))
-POLICIES = DOCUMENTS["network-policy.yaml"]
 SPECS = {"raycluster": CLUSTER["spec"], "train-job": TRAIN["spec"]["rayClusterSpec"]}
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]  # type: ignore[index]
 BASE = yaml.safe_load((ROOT / "ray-cluster.yaml").read_text())["docker"]["image"]
@@ -170,7 +169,7 @@ def test_ray_scales_as_meant() -> None:
 def test_ports_are_kept_from_others(name: str) -> None:
     spec = SPECS[name]
     assert spec["authOptions"] == {"mode": "token"}
-    assert spec["headGroupSpec"]["serviceType"] == "ClusterIP" and spec["headGroupSpec"]["enableIngress"] is False
+    assert spec["headGroupSpec"]["serviceType"] == "ClusterIP" and "enableIngress" not in spec["headGroupSpec"]
     ports = spec["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
     assert {port["name"]: port["containerPort"] for port in ports} == {"gcs-server": 6379, "dashboard": 8265}
 
@@ -231,7 +230,9 @@ def test_a_flag_that_does_not_exist_is_refused() -> None:
             parsed(["artesian", "train", "a.csv", "--out", "b", flag])
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    "container", [*CONTAINERS, pytest.param(CLUSTER["spec"]["autoscalerOptions"], id="autoscaler")]
+)
 def test_containers_are_bounded_and_have_no_powers(container: dict[str, Any]) -> None:
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     requests, limits = container["resources"]["requests"], container["resources"]["limits"]
@@ -252,6 +253,19 @@ def test_pods_are_nobody_special(pod: str) -> None:
     assert set(mounted) == volumes
 
 
+@pytest.mark.parametrize("name", SPECS)
+def test_the_signing_key_is_where_it_is_looked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from synth.provenance import keys
+
+    pod = SPECS[name]["headGroupSpec"]["template"]["spec"]
+    [copier], [ray] = pod["initContainers"], pod["containers"]
+    for variable in ray["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    assert copier["command"][-1] == str(keys.key_file())
+    assert copier["command"][:3] == ["install", "-m", "600"]
+    assert {m["mountPath"] for m in ray["volumeMounts"]} == {str(keys.key_file().parent)}  # and not the Secret itself
+
+
 def test_secrets_are_named_and_nowhere_told() -> None:
     def entries(found: Any) -> Iterator[dict[str, Any]]:
         for value in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
@@ -269,81 +283,3 @@ def test_secrets_are_named_and_nowhere_told() -> None:
     assert not re.search(
         r"AKIA|BEGIN [A-Z ]*PRIVATE|://[^/\s]*:[^/\s]*@", "".join(p.read_text() for p in DEPLOY.iterdir())
     )
-
-
-# Who is who on the network: what the templates say, and what KubeRay and Kubernetes add.
-HERE, NOWHERE = {"kubernetes.io/metadata.name": "artesian"}, None
-HEAD = (PODS["train-job head"]["metadata"]["labels"] | {"ray.io/node-type": "head"}, HERE)
-WORKER = (PODS["train-job gpu"]["metadata"]["labels"] | {"ray.io/node-type": "worker"}, HERE)
-CLEANER = (PODS["raycluster head"]["metadata"]["labels"] | {"ray.io/node-type": "redis-cleanup"}, HERE)
-SAMPLER = (PODS["sample"]["metadata"]["labels"], HERE)
-OPERATOR = ({"app.kubernetes.io/name": "kuberay-operator"}, {"kubernetes.io/metadata.name": "kuberay-system"})
-IMPOSTOR = (OPERATOR[0], {"kubernetes.io/metadata.name": "default"})
-DNS = ({"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"})
-Party = tuple[dict[str, str], dict[str, str]] | None
-
-
-def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    assert all(expression["operator"] == "In" for expression in selector.get("matchExpressions", []))
-    return selector.get("matchLabels", {}).items() <= labels.items() and all(
-        labels.get(expression["key"]) in expression["values"] for expression in selector.get("matchExpressions", [])
-    )
-
-
-def lets(policies: list[dict[str, Any]], way: str, subject: Party, other: Party, port: int) -> bool:
-    """Whether Kubernetes lets ``other`` in to ``subject`` ("ingress"), or ``subject`` out to it ("egress")."""
-    if subject is None or subject[1] != HERE:
-        return True  # not this namespace's to say
-
-    def matches(peer: dict[str, Any]) -> bool:
-        if other is None:
-            return False
-        near = selects(peer["namespaceSelector"], other[1]) if "namespaceSelector" in peer else other[1] == HERE
-        return near and selects(peer.get("podSelector", {}), other[0])
-
-    specs = [policy["spec"] for policy in policies if selects(policy["spec"]["podSelector"], subject[0])]
-    specs = [spec for spec in specs if way.title() in spec["policyTypes"]]
-    peers = {"ingress": "from", "egress": "to"}[way]
-    return not specs or any(
-        (peers not in rule or any(map(matches, rule[peers])))
-        and ("ports" not in rule or any(given["port"] == port for given in rule["ports"]))
-        for spec in specs
-        for rule in spec.get(way, [])
-    )
-
-
-def reaches(source: Party, target: Party, port: int) -> bool:
-    return lets(POLICIES, "egress", source, target, port) and lets(POLICIES, "ingress", target, source, port)
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "port"),
-    [
-        (WORKER, HEAD, 6379), (HEAD, WORKER, 8076), (WORKER, WORKER, 45678), (HEAD, HEAD, 8265),
-        (OPERATOR, HEAD, 8265), (HEAD, NOWHERE, 6443), (HEAD, NOWHERE, 6379), (CLEANER, NOWHERE, 6379),
-        (HEAD, NOWHERE, 443), (WORKER, NOWHERE, 443), (SAMPLER, NOWHERE, 443),
-        (HEAD, DNS, 53), (WORKER, DNS, 53), (SAMPLER, DNS, 53),
-    ],
-)  # fmt: skip
-def test_the_network_carries_what_must_pass(source: Party, target: Party, port: int) -> None:
-    assert reaches(source, target, port)
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "port"),
-    [
-        (NOWHERE, HEAD, 8265), (NOWHERE, HEAD, 6379), (SAMPLER, HEAD, 8265), (SAMPLER, HEAD, 6379),
-        (IMPOSTOR, HEAD, 8265), (OPERATOR, HEAD, 6379), (OPERATOR, WORKER, 8265), (NOWHERE, WORKER, 8076),
-        (NOWHERE, SAMPLER, 80), (WORKER, NOWHERE, 80), (WORKER, NOWHERE, 6443), (SAMPLER, NOWHERE, 6379),
-        (WORKER, OPERATOR, 8080), (HEAD, NOWHERE, 22),
-    ],
-)  # fmt: skip
-def test_the_network_stops_the_rest(source: Party, target: Party, port: int) -> None:
-    assert not reaches(source, target, port)
-
-
-def test_every_selector_selects_somebody() -> None:
-    parties = [party for party in (HEAD, WORKER, CLEANER, SAMPLER) if party]
-    assert parties
-    for policy in POLICIES:
-        assert any(selects(policy["spec"]["podSelector"], labels) for labels, _ in parties), policy["metadata"]["name"]
