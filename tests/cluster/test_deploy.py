@@ -1,4 +1,4 @@
-"""The files for Kubernetes say what KubeRay, Ray and ``artesian`` understand: as far as can be told without a cluster."""
+"""The files for Kubernetes say what KubeRay, Ray and ``artesian`` understand, as far as no cluster is needed to tell."""
 
 from __future__ import annotations
 
