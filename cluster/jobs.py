@@ -58,15 +58,16 @@ class JobServer(JobSubmissionClient):
 
     def check_versions(self) -> None:
         """Raise UserError where the cluster runs another Ray or Python (3.x) than this machine."""
-        here, there = [f"Ray {ray.__version__}"], [f"Ray {self._server_ray_version}"]
+        self._compare("Ray", self._server_ray_version, ray.__version__)
         answer = self._do_request("GET", "/api/v0/cluster_metadata")
-        if answer.status_code == 200:  # what the dashboard shows, not a promised part of its API
-            here.append(f"Python {_minor(platform.python_version())}")
-            there.append(f"Python {_minor(answer.json()['data']['pythonVersion'])}")
+        if answer.status_code == requests.codes.ok:  # what the dashboard shows, no promised part of its API
+            self._compare("Python", _minor(answer.json()["data"]["pythonVersion"]), _minor(platform.python_version()))
+
+    def _compare(self, what: str, there: str, here: str) -> None:
         if here != there:
             raise UserError(
-                f"the cluster at {self.name} runs {' and '.join(there)}, this machine {' and '.join(here)}: use the same "
-                "on both; constraints.txt has what was tested"
+                f"the cluster at {self.name} runs {what} {there}, this machine {here}: use the same on both; "
+                "constraints.txt has what was tested"
             )
 
     def job(self, job_id: str) -> JobDetails:
