@@ -99,7 +99,9 @@ def _checked(context: typer.Context, command: list[str]) -> tuple[list[str], lis
             )
     found = group.get_command(root, name)
     given = found.make_context(name, list(rest), parent=root).params  # exits with its usage where it does not parse
-    places = [str(given[place]) for place in PLACES if given.get(place) not in (None, "-")]
+    places = [
+        place for place in map(given.get, PLACES) if isinstance(place, str) and place != "-"
+    ]  # --json may be a flag
     joins = ["--address", "auto"] if "address" in given and given["address"] is None else []
     return [name, *joins, *rest], [place for place in places if not is_remote(place)]
 

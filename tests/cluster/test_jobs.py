@@ -245,6 +245,8 @@ def test_a_command_is_sent_with_its_code_and_joins_the_cluster_it_runs_on(
     assert cluster.submitted[1]["entrypoint"] == "python -m artesian train t.csv --out /x --address h:1"
     assert len(cluster.packages) == 1, "the same code is sent once"
 
+    assert run([*to, "doctor", "--json"], monkeypatch) == 0
+    assert "disk" not in capsys.readouterr().err
     assert run([*to, "--name", "ended", "doctor"], monkeypatch) == 2
     assert "choose another --name" in capsys.readouterr().err
 

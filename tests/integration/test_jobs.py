@@ -49,14 +49,6 @@ def ports(number: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def ends(processes: list[psutil.Process]) -> None:
-    """End these processes and no others: a name or ``ray stop`` would end every Ray on the machine."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=20)
-
-
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
     """For a cluster with a token of its own, and for those who use it; ``python`` is this one."""
@@ -82,10 +74,14 @@ def address(environment: dict[str, str]) -> Iterator[str]:
         wait_for(url, environment["RAY_AUTH_TOKEN"], head)
         yield url
     finally:
-        theirs = [head, *head.children(recursive=True)] if head.is_running() else []
-        head.terminate()
+        # These processes and no others: ray stop would end every Ray here. A signal to stop makes the head wait for 30 s.
+        theirs: list[psutil.Process] = [head]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            theirs += head.children(recursive=True)
+        for process in theirs:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(theirs, timeout=20)
-        ends(theirs)
         shutil.rmtree(folder, ignore_errors=True)
 
 
