@@ -1,4 +1,4 @@
-"""Submitting a job: what is packed, what is refused before anything is sent, what is said of a cluster's refusals."""
+"""Submitting a job: what is refused before anything is sent, what is sent, what is said of a cluster's refusals."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import ray
 from ray._raylet import AuthenticationTokenLoader
 
 import artesian
-from cluster import jobs, package
-from cluster.location import carries_credentials
+from cluster import jobs
 from synth.errors import JobError, UserError
 
 TRAIN = ["train", "s3://bucket/t.parquet", "--target", "y", "--out", "s3://bucket/t-release"]
@@ -129,70 +128,6 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     return int(stopped.value.code or 0)
 
 
-def tree(folder: Path) -> Path:
-    for name in (
-        "artesian.py", "synth/data/demo/adult.parquet", "synth/data/codec.py", "recipe.yaml",
-        "table.parquet", "table.csv.gz", "demo-release/weights", "x.run/step", ".git/HEAD", ".venv/bin/python",
-        "synth/__pycache__/x.pyc", ".mypy_cache/x", "mine/secret",
-    ):  # fmt: skip
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-    (folder / ".gitignore").write_text("mine/\n")
-    return folder
-
-
-def test_a_working_tree_is_packed_without_data_releases_and_what_git_ignores(tmp_path: Path) -> None:
-    with ZipFile(package.pack(tree(tmp_path / "tree"), tmp_path)) as packed:
-        assert {name for name in packed.namelist() if not name.endswith("/")} == {
-            ".gitignore", "artesian.py", "recipe.yaml", "synth/data/codec.py", "synth/data/demo/adult.parquet",
-        }  # fmt: skip
-
-
-def test_this_working_tree_is_one_and_small(tmp_path: Path) -> None:
-    source = package.checkout()
-    assert source is not None
-    archive = package.pack(source, tmp_path)
-    assert archive.stat().st_size < 10 << 20
-    with ZipFile(archive) as packed:
-        assert {"artesian.py", "cluster/jobs.py", "synth/data/demo/adult.parquet"} <= set(packed.namelist())
-
-
-def test_what_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tree(tmp_path / "tree") / "video.bin").write_bytes(bytes(2 << 20))
-    monkeypatch.setattr(package, "DASHBOARD_CLIENT_MAX_SIZE", 1 << 20)
-    with pytest.raises(
-        UserError, match=r"tree: is 2.0 MiB .* less than 1; .*\.rayignore; the largest: video.bin \(2.0 M"
-    ):
-        package.pack(tmp_path / "tree", tmp_path)
-
-
-def test_what_is_no_artesian_is_named(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "x.whl").write_text("no wheel")
-    for name, message in (("other", r"other: holds no artesian\.py"), ("x.whl", r"x\.whl: is no wheel; build one")):
-        (tmp_path / f"to-{name}").mkdir()
-        with pytest.raises(UserError, match=message):
-            package.pack(tmp_path / name, tmp_path / f"to-{name}")
-
-
-@pytest.mark.parametrize(
-    ("location", "secret"),
-    [
-        ("s3://bucket/x", False),
-        ("s3://bucket/x?region=eu&endpoint_override=http://host:9000", False),
-        ("abfss://container@account.dfs.core.windows.net/x", False),
-        ("--out=s3://key:s3cr3t@bucket/x", True),
-        ("https://account.blob/x?sig=s3cr3t", True),
-        ("zip://a.csv::https://ana:s3cr3t@host/z", True),
-        ("host=h password=s3cr3t", True),
-        ("diffusion.width=512", False),
-        ("a b/t.csv", False),
-    ],
-)
-def test_which_places_carry_credentials(location: str, secret: bool) -> None:
-    assert carries_credentials(location) is secret
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -225,7 +160,8 @@ def test_a_command_is_sent_with_its_code_and_joins_the_cluster_it_runs_on(
     address: str, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")  # Ray's other port: not where jobs go
-    to = ["submit", "--address", address, "--no-wait", "--working-dir", str(tree(tmp_path / "tree"))]
+    (tmp_path / "artesian.py").touch()
+    to = ["submit", "--address", address, "--no-wait", "--working-dir", str(tmp_path)]
     assert run([*to, "--", *TRAIN, "--set", "diffusion.width=[1, 2]"], monkeypatch) == 0
     out, err = capsys.readouterr()
     assert out == "raysubmit_1\n"
