@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 import typer.core
 
+import cluster.commands
 import synth.commands
 from synth.errors import JobError, ReleaseError, UserError
 
@@ -138,6 +139,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 app.add_typer(synth.commands.app)
+app.add_typer(cluster.commands.app)
 
 
 def _scrubbed(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from pyarrow import fs as pafs
 from pyarrow.lib import ArrowInvalid, ArrowNotImplementedError
@@ -52,6 +52,11 @@ def _mask(text: str) -> str:
     if not _CONNECTION.search(text):
         return text
     return (_SECRET_LISTED if ";" in text else _SECRET).sub(r"\1***", text)
+
+
+def carries_credentials(location: Location) -> bool:
+    """Whether ``location`` holds what ``without_credentials`` takes out."""
+    return unquote_plus(without_credentials(location)) != unquote_plus(os.fspath(location))
 
 
 def scrub(text: str) -> str:

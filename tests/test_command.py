@@ -321,5 +321,5 @@ def test_help_answers_without_loading_the_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("train", "sample", "evaluate", "verify", "doctor", "demo"):
+    for command in ("train", "sample", "evaluate", "verify", "doctor", "demo", "submit", "jobs"):
         assert command in done.stdout
