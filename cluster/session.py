@@ -67,6 +67,8 @@ def connected(address: str | None = None) -> Iterator[Any]:
         except (ConnectionError, ValueError, RuntimeError, RayError) as e:  # ValueError: not the form of an address
             if address is None:
                 raise JobError(f"Ray cannot be started on this machine: {e}\nartesian doctor looks for causes") from e
+            if "Version mismatch" in str(e):
+                raise UserError(f"the cluster at {address!r} has other versions than this machine. {e}") from e
             raise UserError(f"no Ray cluster answers at {address!r}: {e}") from e
         try:
             yield ray

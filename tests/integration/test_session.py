@@ -85,6 +85,14 @@ def test_a_cluster_that_wants_a_token_says_so(tmp_path: Path) -> None:
     run(JOIN, environment=without_ray() | {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)})
 
 
+def test_a_cluster_of_another_version_says_so() -> None:
+    program = f"import ray\nray.__version__ = '2.59.0'\n{CONNECT}"
+    command = [sys.executable, "-c", program, ray.get_runtime_context().gcs_address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "has other versions than this machine. Version mismatch" in done.stderr
+    assert "Ray: 2.60.0" in done.stderr and "Ray: 2.59.0" in done.stderr
+
+
 def test_a_cluster_is_joined_with_its_token_and_goes_on_without_us() -> None:
     """The cluster is that of the test session, whose token and ways are in this process's environment."""
     run(CONNECT, ray.get_runtime_context().gcs_address, environment=dict(os.environ))
