@@ -19,9 +19,23 @@ Columns = Annotated[
     list[str] | None, typer.Option(metavar="A,B", help="columns of this kind, where inference is wrong")
 ]
 SetKey = typer.Option("--set", metavar="KEY=VALUE", help="any key of the recipe, such as diffusion.width=512")
+ZeroStage = typer.Option(
+    metavar="auto|0..3", help="what is sharded over the workers [default: what the memory asks for]"
+)
 SplitShares = typer.Option(metavar="0.7,0.1,0.1,0.1", help="train, select, confirm, test; 1,0,0 with --test")
 DEMO = "demo-release"
 Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same result")]
+
+
+def _count(text: str) -> int:
+    """``5000``, ``5_000`` or ``1e9``."""
+    try:
+        rows = float(text)
+    except ValueError:
+        rows = -1.0
+    if not (rows >= 0 and rows.is_integer()):
+        raise typer.BadParameter(f"{text!r} is no number of rows: write 5000 or 1e9")
+    return int(rows)
 
 
 @app.command("train", epilog="Example: artesian train adult.parquet --target income --budget 4m --out adult-release")
@@ -37,8 +51,8 @@ def train_command(
     family: Annotated[str | None, typer.Option(help="diffusion")] = None,
     budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps, instead of --budget")] = None,
-    workers: Annotated[int | None, typer.Option(min=1)] = None,
-    zero: Annotated[int | None, typer.Option(min=0, max=3, help="ZeRO stage: what is sharded over the workers")] = None,
+    workers: Annotated[str | None, typer.Option(metavar="N|LEAST,MOST", help="with two, as many as there is room for")] = None,
+    zero: Annotated[str | None, ZeroStage] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     set_: Annotated[list[str] | None, SetKey] = None,
     address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to join, instead of starting one")] = None,
@@ -46,12 +60,14 @@ def train_command(
     resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished run at --out")] = False,
 ) -> None:  # fmt: skip
     """Train a generator on a table, certify it on real rows it has not seen, and publish a signed release."""
-    from synth.recipe import Recipe, parse_setting, seconds, together
+    from synth.recipe import Recipe, parse_setting, seconds, team, together
 
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
     flags = {
-        "target": target, "family": family, "seed": seed, "training.steps": steps, "training.workers": workers,
-        "training.zero": zero, "training.budget_s": None if budget is None else seconds(budget),
+        "target": target, "family": family, "seed": seed, "training.steps": steps,
+        "training.workers": None if workers is None else team(workers),
+        "training.zero": int(zero) if zero and zero.isdigit() else zero,
+        "training.budget_s": None if budget is None else seconds(budget),
         "split": None if split is None else _listed([split]),
         **{name: _listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
@@ -77,13 +93,27 @@ def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
 @app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --seed 1 --out rows.parquet")
 def sample_command(
     release: Annotated[str, typer.Argument(help="folder or URI of a release")],
-    rows: Annotated[int, typer.Option("-n", "--rows", min=0, help="number of rows")],
-    out: Annotated[str, typer.Option(metavar="FILE|-", help="file or URI; - is standard output")],
+    rows: Annotated[int, typer.Option("-n", "--rows", metavar="N", parser=_count, help="number of rows, such as 5000 or 1e9")],
+    out: Annotated[str, typer.Option(metavar="FILE|FOLDER/|-", help="file, folder or URI; - is standard output")],
     seed: Seed = 0,
     format: Annotated[str | None, typer.Option(help="parquet, csv, ndjson or arrow [default: by the name]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
-) -> None:
-    """Draw rows from a release; memory does not grow with their number."""
+    address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to draw on; into a folder")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is at --out")] = False,
+) -> None:  # fmt: skip
+    """Draw rows from a release; memory does not grow with their number.
+
+    Into a folder (--out ends with /) they are drawn by all cores, or a cluster's, as Parquet parts; the same command goes
+    on where it was stopped.
+    """
+    if out.endswith("/"):
+        _sample_parts(release, rows, out, seed, format, address, overwrite)
+    elif address is not None:
+        raise UserError(f"--address: a cluster draws into a folder; write --out {out}/")
+    else:
+        _sample_file(release, rows, out, seed, format, overwrite)
+
+
+def _sample_file(release: str, rows: int, out: str, seed: int, format: str | None, overwrite: bool) -> None:
     from cluster import storage
     from synth import release as releases
     from synth.data import sink
@@ -99,6 +129,25 @@ def sample_command(
         batches = counted(sampler.batches(rows, seed=seed), rows, display)
         written = sink.write(batches, sampler.schema.arrow(), out, chosen)
     display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
+
+
+def _sample_parts(
+    release: str, rows: int, out: str, seed: int, format: str | None, address: str | None, overwrite: bool
+) -> None:
+    from cluster.location import without_credentials
+    from synth import parts
+    from synth import release as releases
+    from synth.progress import Display
+
+    if format not in (None, "parquet"):
+        raise UserError(f"--format {format}: a folder gets Parquet parts; give a file for other formats")
+    with Display() as display:
+        drawn = parts.sample(
+            releases.load(release), rows, out, seed=seed, address=address, overwrite=overwrite,
+            progress=lambda done: display("sampling", done / max(rows, 1), {}),
+        )  # fmt: skip
+    place = without_credentials(out)
+    display.console.print(f"{rows:,} rows are in {place}: {drawn} parts drawn, the others were there", soft_wrap=True)
 
 
 @app.command(
@@ -151,15 +200,25 @@ def verify_command(release: Annotated[str, typer.Argument(help="folder or URI of
     raise typer.Exit(0 if found.whole else 1)
 
 
-@app.command("doctor", epilog="Example: artesian doctor")
-def doctor_command(json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
-    """Check this machine: packages, devices, memory, Ray's authentication, the signing key."""
+@app.command("doctor", epilog="Example: artesian doctor --address HOST:6379 --out s3://bucket/runs")
+def doctor_command(
+    address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster, whose nodes are asked as well")] = None,
+    out: Annotated[str | None, typer.Option(metavar="URI", help="where every node should be able to write")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:  # fmt: skip
+    """Check this machine: packages, devices, memory, Ray's authentication, the signing key; and a cluster's nodes."""
     from dataclasses import asdict
 
     from cluster.doctor import diagnose
     from synth.provenance.keys import key_file
 
     checks = diagnose(key_file=key_file())
+    if address is not None or out is not None:
+        from cluster.nodes import diagnose_cluster
+        from cluster.session import connected
+
+        with connected(address) as ray:
+            checks += diagnose_cluster(ray, out)
     if json_:
         print(json.dumps([asdict(c) for c in checks], indent=1))
     else:

@@ -66,6 +66,8 @@ def describe(facts: dict[str, Any], done: float) -> str:
         if done > 0:
             left = facts["elapsed_s"] * (1 - done) / done
             parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
+    if facts.get("workers", 1) > 1:
+        parts.append(f"{facts['workers']} workers")
     return "  ".join(parts)
 
 

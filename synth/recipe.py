@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -66,26 +66,46 @@ class TrainingRecipe(_Part):
     clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    workers: int = Field(1, ge=1)
-    zero: Literal[0, 1, 2, 3] = Field(0, description="ZeRO stage: what is sharded over the workers")
+    workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], int] = Field(
+        1, description="how many, or the least and the most: as many as the cluster has room for at the time"
+    )
+    zero: Literal["auto", 0, 1, 2, 3] = Field(
+        "auto", description="ZeRO stage: what is sharded over the workers; auto: the least that the memory asks for"
+    )
+    offload: bool = Field(False, description="keep the optimizer's state in the main memory, at ZeRO 1 to 3")
+    recompute: bool = Field(
+        False, description="compute activations again where they are needed, instead of keeping them"
+    )
     checkpoint_s: float = Field(60, gt=0, description="seconds between checkpoints")
     keep: int = Field(2, ge=1, description="checkpoints kept")
+    failures: int = Field(5, ge=0, description="deaths of workers that a run survives")
+    patience_s: float = Field(300, gt=0, description="seconds that workers wait for one that hangs")
 
     @model_validator(mode="after")
     def _length(self) -> TrainingRecipe:
         if self.steps is not None and self.budget_s is not None:
             raise ValueError("give steps or budget_s, not both")
-        shares = self.workers * self.accumulate
-        if self.batch % shares:
-            raise ValueError(
-                f"batch={self.batch} does not divide into workers={self.workers} × accumulate={self.accumulate}"
-            )
+        if self.least > self.most:
+            raise ValueError(f"workers={self.least},{self.most}: the least come first, as in {self.most},{self.least}")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch={self.batch} does not divide into accumulate={self.accumulate} micro-batches")
+        shares = self.most * self.accumulate
         if self.batch < 2 * shares:  # of one row, no share could learn its cells and another its values
             raise ValueError(
-                f"batch={self.batch} leaves one row to each of workers={self.workers} × accumulate={self.accumulate}: "
-                f"give a batch of {2 * shares} or more"
+                f"batch={self.batch} leaves less than two rows to each of workers={self.most} × "
+                f"accumulate={self.accumulate}: give a batch of {2 * shares} or more"
             )
         return self
+
+    @property
+    def least(self) -> int:
+        """Fewest workers."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most(self) -> int:
+        """Most workers."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 class Recipe(_Part):
@@ -175,6 +195,14 @@ def seconds(text: str) -> float:
     if total <= 0:
         raise UserError(f"{text!r} is no length of time: write 90s, 4m or 1h30m")
     return total
+
+
+def team(text: str) -> int | tuple[int, int]:
+    """``4`` → 4, ``1,4`` → (1, 4): the least and the most; UserError otherwise."""
+    match = re.fullmatch(r"\s*(\d+)\s*(?:,\s*(\d+)\s*)?", text)
+    if not match:
+        raise UserError(f"--workers {text!r}: write a number, such as 4, or the least and the most, such as 1,4")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
 def together(settings: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:

@@ -323,3 +323,35 @@ def test_help_answers_without_loading_the_heavy_packages() -> None:
     assert done.returncode == 0, done.stderr
     for command in ("train", "sample", "evaluate", "verify", "doctor", "demo", "submit", "jobs"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-n", "many", "--out", "x.csv"], "'many' is no number of rows: write 5000 or 1e9"),
+        (["-n", "2.5", "--out", "x.csv"], "'2.5' is no number of rows"),
+        (["-n", "5", "--out", "x/", "--format", "csv"], "a folder gets Parquet parts"),
+        (["-n", "5", "--out", "x.csv", "--address", "auto"], "a cluster draws into a folder; write --out x.csv/"),
+    ],
+)
+def test_samples_that_cannot_be_had_are_explained(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sample", "release", *options], monkeypatch) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "four"], "--workers 'four': write a number, such as 4, or the least and the most, such as 1,4"),
+        (["--workers", "4,1"], "workers=4,1: the least come first, as in 1,4"),
+        (["--workers", "0"], "training.workers"),
+        (["--zero", "4"], "training.zero"),
+    ],
+)
+def test_workers_and_stages_that_cannot_be_are_explained(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "t.csv", "--out", "o", *options], monkeypatch) == 2
+    assert message in capsys.readouterr().err

@@ -40,6 +40,19 @@ class Draw:
             return make(rows).to(self._device)
         return make(self._total)[self._part].to(self._device)
 
+    @property
+    def parts(self) -> int:
+        """Over how many workers the rows of a batch are spread."""
+        return 1 if self._part is None else self._part.step or 1
+
+    def whole(self, rows: int) -> int:
+        """How many rows the batch has of which this worker has ``rows``."""
+        return rows if self._total is None else self._total
+
+    def among_first(self, rows: int) -> int:
+        """How many of the first ``rows`` of the batch are this worker's; they come first among its own."""
+        return rows if self._part is None else len(range(rows)[self._part])
+
     def normal(self, rows: int, columns: int) -> Tensor:
         """(rows, columns) standard normal numbers."""
         return self._keep(rows, lambda n: torch.randn(n, columns, generator=self._source))

@@ -161,13 +161,19 @@ class TableDiffusion(Generator):
         return {"denoiser": self.denoiser}
 
     def losses(self, call: Call, batch: Encoded, draw: Draw) -> Iterator[tuple[str, Tensor]]:
-        """One loss: cross-entropy of masked cells and denoising error of values, each averaged per variable."""
+        """One loss: cross-entropy of masked cells and denoising error of values, each averaged per variable.
+
+        Which rows learn what is decided for the whole batch, and each worker divides its sums by that batch's rows, so
+        that the mean over workers is the batch's loss even where their shares are unequal.
+        """
         cells, values = batch
         rows, c, v = len(cells), cells.shape[1], values.shape[1]
+        whole = draw.whole(rows)
         # With both kinds of variable, each has at least a row; with one, it has all.
-        masked = min(max(round(self.cell_share * rows), 1), rows - 1) if c and v else rows if c else 0
+        of_cells = min(max(round(self.cell_share * whole), 1), whole - 1) if c and v else whole if c else 0
         # Of a small batch too, a row learns the target, which the others never do.
-        aims = min(max(round(self.target_share * masked), 1), masked - 1) if self.target is not None else 0
+        of_target = min(max(round(self.target_share * of_cells), 1), of_cells - 1) if self.target is not None else 0
+        masked, aims = draw.among_first(of_cells), draw.among_first(of_target)
         hidden = self._hide(draw, rows, c)[:masked]
         if self.target is not None:
             hidden[:aims] = False
@@ -179,14 +185,15 @@ class TableDiffusion(Generator):
         logits, raw = call["denoiser"](cells, hidden, noisy, sigma, gain, aims)
 
         loss = logits.new_zeros(())
-        if masked:
+        if of_cells:
             learnt = hidden.clone()
             if self.target is not None:
                 learnt[aims:, self.target] = False
             entropy = self._cross_entropy(logits, cells[:masked]) * learnt
-            loss = loss + c / (c + v) * (entropy.sum(1) / learnt.sum(1)).mean()
-        if masked < rows:
-            loss = loss + v / (c + v) * F.mse_loss(raw, noise.target(clean, noisy, sigma))
+            loss = loss + c / (c + v) * draw.parts / of_cells * (entropy.sum(1) / learnt.sum(1)).sum()
+        if of_cells < whole:
+            error = F.mse_loss(raw, noise.target(clean, noisy, sigma), reduction="sum") / v
+            loss = loss + v / (c + v) * draw.parts / (whole - of_cells) * error
         yield "denoiser", loss
 
     def _hide(self, draw: Draw, rows: int, cells: int) -> Tensor:

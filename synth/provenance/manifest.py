@@ -74,12 +74,14 @@ class DataEntry(_Record):
 
 
 class Training(_Record):
-    """What the training run took: optimizer steps, seconds from the first step, workers, ZeRO stage, their devices."""
+    """What the training run took: optimizer steps, seconds from the first step, workers, ZeRO stage and why it was that,
+    their devices."""
 
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
     workers: int = Field(ge=1)
     zero: int = Field(ge=0, le=3)
+    sharding: str | None = None
     devices: list[str]
 
 

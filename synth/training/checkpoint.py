@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,50 +18,64 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
+from cluster.storage import FULL
 from synth.training import shards
 from synth.training.engine import Average
 from synth.training.shards import Fragment
 
 PROGRESS = "progress.json"
 PREFIX = "checkpoint_"  # with which Ray begins the names of their folders
+REFUSED_S, AGAIN_S = 120.0, 2.0
 
 
 class DamagedError(ValueError):
     """A checkpoint that is not whole; the message names the file."""
 
 
-@contextmanager
-def written(
+def write(
     engines: Mapping[str, Any],
     owned: Mapping[str, Sequence[Fragment]],
     averages: Mapping[str, Average],
     progress: Mapping[str, Any],
     rank: int,
     world: int,
-) -> Iterator[Path]:
-    """This rank's part of a checkpoint in a temporary folder; a collective over all ranks.
+) -> Path:
+    """This rank's part of a checkpoint, in a temporary folder that the caller takes away; a collective over all ranks.
 
     ``progress`` (JSON) is written by rank 0. At ZeRO 0 all ranks hold the same, and rank 0 writes it.
     """
     from safetensors.torch import save_file
 
-    with tempfile.TemporaryDirectory(prefix="artesian-checkpoint-") as name:
-        folder, mine = Path(name), {}
-        for player, engine in engines.items():
-            if rank == 0 or engine.zero_optimization_stage():
-                file = folder / f"{player}-{rank}.safetensors"
-                tensors, beside = shards.state_of(engine, owned[player], averages[player].shards)
-                save_file(tensors, file, metadata=beside)
-                mine[file.name] = {"player": player, "sha256": _sha256(file)}
-        files: list[dict[str, Any]] = [mine]
-        if world > 1:
-            files = [{} for _ in range(world)]
-            dist.all_gather_object(files, mine)
-        if rank == 0:
-            listed = {file: facts for part in files for file, facts in part.items()}
-            counts = {player: average.steps for player, average in averages.items()}
-            (folder / PROGRESS).write_text(sealed({**progress, "averaged": counts, "files": listed}))
-        yield folder
+    folder, mine = Path(tempfile.mkdtemp(prefix="artesian-checkpoint-")), {}
+    for player, engine in engines.items():
+        if rank == 0 or engine.zero_optimization_stage():
+            file = folder / f"{player}-{rank}.safetensors"
+            tensors, beside = shards.state_of(engine, owned[player], averages[player].shards)
+            save_file(tensors, file, metadata=beside)
+            mine[file.name] = {"player": player, "sha256": _sha256(file)}
+    files: list[dict[str, Any]] = [mine]
+    if world > 1:
+        files = [{} for _ in range(world)]
+        dist.all_gather_object(files, mine)
+    if rank == 0:
+        listed = {file: facts for part in files for file, facts in part.items()}
+        counts = {player: average.steps for player, average in averages.items()}
+        (folder / PROGRESS).write_text(sealed({**progress, "averaged": counts, "files": listed}))
+    return folder
+
+
+def upload(checkpoint: Any, name: str) -> Any:
+    """Ray Train's own upload, tried again for ``REFUSED_S`` where the storage refuses for another reason than space."""
+    import ray.train
+
+    storage, began = ray.train.get_context().get_storage(), time.monotonic()
+    while True:
+        try:
+            return storage.persist_current_checkpoint(checkpoint, name)
+        except OSError as e:
+            if e.errno in FULL or time.monotonic() - began > REFUSED_S:
+                raise
+            time.sleep(AGAIN_S)
 
 
 def sealed(progress: Mapping[str, Any]) -> str:

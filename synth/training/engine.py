@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from synth.recipe import TrainingRecipe
 
 
-def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device, *, bf16: bool) -> Any:
-    """A DeepSpeed engine over ``player`` at the recipe's ZeRO stage, with AdamW in fp32; ``rows`` are those of the table.
+def make_engine(
+    player: nn.Module, recipe: TrainingRecipe, rows: int, device: torch.device, *, zero: int, bf16: bool
+) -> Any:
+    """A DeepSpeed engine over ``player`` at a ZeRO stage, with AdamW in fp32; ``rows`` are those of the table.
 
     Weights, gradients and moments stay in fp32 and products are computed under autocast with ``bf16``: table models are
     small, so half-precision storage would save nothing and cost the optimizer its accuracy.
@@ -24,25 +30,52 @@ def make_engine(player: nn.Module, recipe: TrainingRecipe, rows: int, device: to
     # On CPUs DeepSpeed compiles a shared-memory all-reduce at its first collective if it finds a compiler: half a
     # minute of silence for a small gain. Gloo does without, everywhere alike.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if recipe.recompute:
+        recompute(player)
     # A client optimizer from torch needs no compiled operator either.
     optimizer = make_optimizer(player, recipe, rows)
+    sharding: dict[str, Any] = {
+        "stage": zero,
+        "overlap_comm": zero > 0 and device.type == "cuda",
+        # No "persistent" parameters, which ZeRO 3 would keep whole beside their shards: a checkpoint holds shards alone.
+        "stage3_param_persistence_threshold": 0,
+    }
+    if recipe.offload and zero:
+        sharding["offload_optimizer"] = {"device": "cpu"}
     config = {
-        "train_micro_batch_size_per_gpu": recipe.batch // (recipe.workers * recipe.accumulate),
+        "train_micro_batch_size_per_gpu": recipe.batch // (dist.get_world_size() * recipe.accumulate),  # or a row more
         "gradient_accumulation_steps": recipe.accumulate,
         "gradient_clipping": recipe.clip,
-        # No "persistent" parameters, which ZeRO 3 would keep whole beside their shards: those would not show the
-        # averaged weights that are put into the shards to be gathered.
-        "zero_optimization": {"stage": recipe.zero, "stage3_param_persistence_threshold": 0},
+        "zero_optimization": sharding,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # a compiled one, where the state is offloaded
         # Said here because on GPUs the engine turns off what it finds turned on outside it. No modules whose weights and
         # gradients may travel in bfloat16: what is gathered and reduced stays fp32.
         "torch_autocast": {"enabled": bf16, "dtype": "bfloat16", "lower_precision_safe_modules": []},
         "steps_per_print": 1_000_000_000,
     }
     engine, *_ = deepspeed.initialize(model=player, optimizer=optimizer, config=config)
-    if engine.world_size == 1 and recipe.zero == 0:
+    if engine.world_size == 1 and zero == 0:
         engine.enable_backward_allreduce = False  # which would copy all gradients twice, to sum them over one worker
     return engine
+
+
+def recompute(player: nn.Module) -> None:
+    """Let the blocks of each list in ``player`` keep their inputs alone, and compute the rest again for the gradients
+    (Chen et al. 2016, arXiv 1604.06174)."""
+    for module in player.modules():
+        if isinstance(module, nn.ModuleList):
+            for block in module:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def limit_waits(seconds: float) -> None:
+    """End every collective that takes longer, in the process groups that there are, DeepSpeed's own included.
+
+    Those are made without a word on time, which to PyTorch means half an hour.
+    """
+    for group in dist.distributed_c10d._world.pg_map:
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
 
 
 def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torch.optim.Optimizer:

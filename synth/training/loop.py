@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from cluster.location import without_credentials
 from cluster.session import impatient
@@ -22,9 +24,12 @@ from synth.generators.families import build
 from synth.generators.layout import Encoded, Layout
 from synth.recipe import Recipe
 from synth.training import beacon, checkpoint, shards
-from synth.training.engine import Average, make_engine
+from synth.training.divergence import Divergence
+from synth.training.engine import Average, limit_waits, make_engine
 from synth.training.feed import Feed
 from synth.training.schedule import Schedule
+from synth.training.sharding import decide
+from synth.training.shards import Fragment
 
 # Looks at the clock, the loss and the stop signal cost a synchronisation: so many steps lie between them, or fewer
 # where they take longer than so many seconds.
@@ -45,6 +50,14 @@ def computes_in_bf16(precision: str, device: torch.device) -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
+class FailedError(Exception):
+    """What cannot be helped by trying again; ``said`` is for the driver."""
+
+    def __init__(self, **said: Any) -> None:
+        super().__init__(*said.values())
+        self.said = said
+
+
 def train_worker(job: dict[str, Any]) -> None:
     """Train one worker's share of a run; the body that Ray Train calls on every worker.
 
@@ -56,91 +69,162 @@ def train_worker(job: dict[str, Any]) -> None:
 
     impatient()
     context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    run: str = job["run"]
-    recipe, layout = Recipe.model_validate(job["recipe"]), Layout.model_validate(job["layout"])
-    training = recipe.training
-    device = device_of_worker()
-    if device.type == "cpu":
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    torch.manual_seed(recipe.seed)  # initial weights; every later draw has an address
-    generator = build(recipe, layout).to(device)
-    feed = Feed(
-        [Encoded(*p) for p in ray.get(job["parts"])],
-        seed=recipe.seed, batch=training.batch, rank=rank, world=world, device=device,
-    )  # fmt: skip
-    bf16 = computes_in_bf16(training.precision, device)
-    engines = {
-        name: make_engine(player, training, feed.rows, device, bf16=bf16) for name, player in generator.players.items()
-    }
-    owned = {name: shards.fragments(engine) for name, engine in engines.items()}
-    averages = {name: Average([f.weight for f in mine], training.ema) for name, mine in owned.items()}
-    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
+    parts = [Encoded(*p) for p in ray.get(job["parts"])]
+    try:
+        Worker(job, parts, context.get_world_rank(), context.get_world_size()).train(ray.train.get_checkpoint())
+    except FailedError as e:  # raised no further: Ray Train would try again
+        beacon.show(job["run"], **e.said)
 
-    schedule, step, before = Schedule.of(training), 0, 0.0
-    notes: list[str] = []
-    if (latest := ray.train.get_checkpoint()) is not None:
-        found, notes = checkpoint.newest_whole(latest, rank, world)
-        if found is None:
-            whole = f"{without_credentials(run)}: holds no whole checkpoint; start anew with --overwrite"
-            beacon.show(run, failure="\n".join([*notes, whole]))
-            return
-        with found.as_directory() as folder:
-            saved = checkpoint.restore(Path(folder), engines, owned, averages)
-        step, before, schedule.total = saved["step"], saved["elapsed_s"], saved["total"]
-        notes = [*saved["notes"], *notes]
 
-    size = training.batch // training.accumulate
-    micros = [slice(start, start + size) for start in range(0, training.batch, size)]
-    started = saved_at = time.monotonic()
-    losses: list[torch.Tensor] = []
-    loss, stop, pulse = math.nan, False, step + 1
-    while not (schedule.finished(step) or stop):
-        rate = schedule.rate(step)
-        for index, micro in enumerate(micros):
-            draw = Draw(recipe.seed, "train", step, index, device=device, part=feed.mine, total=size)
-            pending = generator.losses(engines, feed(step, micro), draw)
+class Worker:
+    """One worker's engines, averages and rows, and where the run stands."""
+
+    def __init__(self, job: dict[str, Any], parts: Sequence[Encoded], rank: int, world: int) -> None:
+        self.run: str = job["run"]
+        self.recipe, self.rank, self.world = Recipe.model_validate(job["recipe"]), rank, world
+        training = self.recipe.training
+        self.device = device = device_of_worker()
+        if device.type == "cpu":
+            torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        torch.manual_seed(self.recipe.seed)  # initial weights; every later draw has an address
+        self.generator = build(self.recipe, Layout.model_validate(job["layout"])).to(device)
+        self.feed = Feed(parts, seed=self.recipe.seed, batch=training.batch, rank=rank, world=world, device=device)
+        self.bf16 = computes_in_bf16(training.precision, device)
+        parameters = sum(p.numel() for player in self.generator.players.values() for p in player.parameters())
+        self.zero, self.sharding = decide(training, parameters, device)
+        self.engines = {
+            name: make_engine(player, training, self.feed.rows, device, zero=self.zero, bf16=self.bf16)
+            for name, player in self.generator.players.items()
+        }
+        limit_waits(training.patience_s)
+        self.owned = {name: shards.fragments(engine) for name, engine in self.engines.items()}
+        self.averages = {name: Average([f.weight for f in mine], training.ema) for name, mine in self.owned.items()}
+        size = training.batch // training.accumulate
+        self.micros = [slice(start, start + size) for start in range(0, training.batch, size)]
+        self.schedule, self.divergence = Schedule.of(training), Divergence()
+        self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
+        self.notes: list[str] = []
+
+    def train(self, latest: Any) -> None:
+        """To the end, or until asked to stop; from the newest whole checkpoint up to ``latest`` unless that is None.
+
+        Raises FailedError where nothing is whole, and where the run diverges for good.
+        """
+        if latest is None:
+            self.save()  # a place that refuses is found now, and there is a state to go back to
+        else:
+            saved = self.restore(latest)
+            self.elapsed, self.divergence = saved["elapsed_s"], Divergence(**saved["divergence"])
+            self.notes[:0] = saved["notes"]
+        started = saved_at = time.monotonic()
+        before, pulse, losses = self.elapsed, self.step + 1, list[Tensor]()
+        while not (self.finished or self.stop):
+            losses += self.optimize()
+            if self.step < pulse and not self.finished:
+                continue
+            self.loss = float(torch.stack(losses).mean())
+            losses.clear()
+            now = time.monotonic()
+            due = now - saved_at >= self.recipe.training.checkpoint_s
+            asked = self.rank == 0 and beacon.stop_asked(self.run)
+            diverged = self.divergence.seen(self.loss) or not _finite(self.owned)
+            self.elapsed, due, self.stop, diverged = _agree(
+                self.world, self.device, before + now - started, due, asked, diverged
+            )
+            if diverged:
+                self.go_back()
+                pulse = self.step + 1
+                continue
+            self.schedule.observe(self.step, self.elapsed)
+            pulse = self.step + min(max(int(PULSE_S * self.step / self.elapsed), 1), PULSE)
+            if self.rank == 0:
+                beacon.show(
+                    self.run, step=self.step, total=self.schedule.total, loss=self.loss, elapsed_s=self.elapsed,
+                    rows=self.step * self.recipe.training.batch, workers=self.world, sharding=self.sharding,
+                    fraction=self.schedule.fraction(self.step, self.elapsed),
+                )  # fmt: skip
+            if due or self.stop or self.finished:
+                self.save()
+                saved_at = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        return self.schedule.finished(self.step)
+
+    def optimize(self) -> list[Tensor]:
+        """One optimizer step of every player, and its losses."""
+        rate = self.schedule.rate(self.step) * self.divergence.share
+        losses = []
+        for index, micro in enumerate(self.micros):
+            draw = Draw(
+                self.recipe.seed, "train", self.step, index,
+                device=self.device, part=self.feed.mine, total=micro.stop - micro.start,
+            )  # fmt: skip
+            pending = self.generator.losses(self.engines, self.feed(self.step, micro), draw)
             while True:
-                with autocast():  # left before each step: it caches weights in bf16, which the step makes stale
+                # Left before each step: autocast caches weights in bf16, which the step makes stale.
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                     following = next(pending, None)
                 if following is None:
                     break
-                player, value = following
-                engine = engines[player]
+                player, loss = following
+                engine = self.engines[player]
                 for group in engine.optimizer.param_groups:
                     group["lr"] = rate
-                engine.backward(value)
+                engine.backward(loss)
                 engine.step()
-                losses.append(value.detach())
-        for average in averages.values():
+                losses.append(loss.detach())
+        for average in self.averages.values():
             average.update()
-        step += 1
-        if step >= pulse or schedule.finished(step):
-            elapsed = before + time.monotonic() - started
-            loss = float(torch.stack(losses).mean())
-            losses.clear()
-            due = time.monotonic() - saved_at >= training.checkpoint_s
-            asked = rank == 0 and beacon.stop_asked(run)
-            elapsed, due, stop, diverged = _agree(world, device, elapsed, due, asked, not math.isfinite(loss))
-            if diverged:  # no exception: Ray Train would retry what can only happen again
-                beacon.show(run, failure=f"the loss is no longer finite at step {step}: lower training.learning_rate"
-                                         f" ({training.learning_rate})")  # fmt: skip
-                return
-            schedule.observe(step, elapsed)
-            pulse = step + min(max(int(PULSE_S * step / elapsed), 1), PULSE)
-            if rank == 0:
-                beacon.show(run, step=step, total=schedule.total, fraction=schedule.fraction(step, elapsed),
-                            loss=loss, rows=step * training.batch, elapsed_s=elapsed)  # fmt: skip
-            if due or stop or schedule.finished(step):
-                progress = {
-                    "step": step, "total": schedule.total, "elapsed_s": elapsed, "loss": loss,
-                    "rows_per_s": step * training.batch / elapsed, "stopped": stop and not schedule.finished(step),
-                    "precision": "bf16" if bf16 else "fp32", "device": _device_name(device), "notes": notes,
-                    "workers": world, "zero": training.zero,
-                }  # fmt: skip
-                with checkpoint.written(engines, owned, averages, progress, rank, world) as folder:
-                    ray.train.report(progress, checkpoint=ray.train.Checkpoint.from_directory(folder))
-                saved_at = time.monotonic()
+        self.step += 1
+        return losses
+
+    def save(self) -> None:
+        """A checkpoint; a collective. It is uploaded while training goes on, but for the first and the last one."""
+        import ray.train
+        from ray.train import CheckpointUploadMode
+
+        progress = {
+            "step": self.step, "total": self.schedule.total, "elapsed_s": self.elapsed, "loss": self.loss,
+            "rows_per_s": self.step * self.recipe.training.batch / self.elapsed if self.elapsed else 0.0,
+            "stopped": self.stop and not self.finished, "precision": "bf16" if self.bf16 else "fp32",
+            "device": _device_name(self.device), "notes": self.notes, "workers": self.world,
+            "zero": self.zero, "sharding": self.sharding, "divergence": asdict(self.divergence),
+        }  # fmt: skip
+        folder = checkpoint.write(self.engines, self.owned, self.averages, progress, self.rank, self.world)
+        wait = self.step == 0 or self.stop or self.finished
+        ray.train.report(
+            progress,
+            checkpoint=ray.train.Checkpoint.from_directory(folder),
+            checkpoint_upload_mode=CheckpointUploadMode.SYNC if wait else CheckpointUploadMode.ASYNC,
+            checkpoint_upload_fn=checkpoint.upload,
+            delete_local_checkpoint_after_upload=True,
+        )
+
+    def restore(self, latest: Any) -> dict[str, Any]:
+        """Take the state of the newest whole checkpoint up to ``latest``; returns what it says. A collective."""
+        found, passed_over = checkpoint.newest_whole(latest, self.rank, self.world)
+        self.notes += passed_over
+        if found is None:
+            nothing = f"{without_credentials(self.run)}: holds no whole checkpoint; start anew with --overwrite"
+            raise FailedError(failure="\n".join([*self.notes, nothing]))
+        with found.as_directory() as folder:
+            saved = checkpoint.restore(Path(folder), self.engines, self.owned, self.averages)
+        self.step, self.schedule.total = saved["step"], saved["total"]
+        return saved
+
+    def go_back(self) -> None:
+        """From where the run has diverged to the newest checkpoint, to go on more slowly; FailedError the third time."""
+        import ray.train
+
+        what = self.divergence.describe(self.step, self.loss)
+        if self.divergence.exhausted:
+            advice = f"lower training.learning_rate ({self.recipe.training.learning_rate:g})"
+            raise FailedError(given_up=[*self.notes, f"{what}; {advice}"])  # those since the checkpoint are not in it
+        self.restore(ray.train.get_checkpoint())
+        self.divergence.returns += 1
+        share = f"{self.divergence.share:.2g} of the learning rate"
+        self.notes.append(f"{what}: went back to step {self.step}, at {share}")
 
 
 def _agree(
@@ -152,6 +236,12 @@ def _agree(
     said = torch.tensor([elapsed, due, stop, diverged], dtype=torch.float64, device=device)
     dist.all_reduce(said, op=dist.ReduceOp.MAX)
     return float(said[0]), bool(said[1]), bool(said[2]), bool(said[3])
+
+
+def _finite(owned: Mapping[str, Sequence[Fragment]]) -> bool:
+    """Whether this rank's weights are numbers, which the loss of the step that made them cannot tell."""
+    sums = [fragment.weight.sum() for mine in owned.values() for fragment in mine]
+    return not sums or bool(torch.stack(sums).isfinite().all())
 
 
 def _device_name(device: torch.device) -> str:

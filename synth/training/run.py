@@ -219,7 +219,7 @@ def _publish(
         "rows": ", ".join(f"{count:,} {part}" for part, count in table.rows.items() if count),
         "family": recipe.family,
         "training": f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "
-        f"{recipe.training.workers} worker(s), ZeRO {recipe.training.zero}, {facts['precision']} on {facts['device']}",
+        f"{recipe.training.most} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}",
         "seed": str(recipe.seed),
     }
     progress("writing the report", 0.0, {})
@@ -239,8 +239,8 @@ def _publish(
             real_fraction=1.0,
             seed=recipe.seed,
             training=Training(
-                steps=facts["step"], seconds=facts["elapsed_s"], workers=recipe.training.workers,
-                zero=recipe.training.zero, devices=[facts["device"]],
+                steps=facts["step"], seconds=facts["elapsed_s"], workers=recipe.training.most,
+                zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]],
             ),
         )  # fmt: skip
     return Trained(out, manifest, certificate, table.notes)

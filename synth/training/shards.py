@@ -73,17 +73,16 @@ def adam(engine: Any) -> torch.optim.Optimizer:
 def state_of(
     engine: Any, mine: Iterable[Fragment], averages: Iterable[Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """This rank's tensors by ``kind/name/start``, and what safetensors keeps beside them: shapes and Adam's step.
-
-    Adam has moments from its first step on, so there must have been one.
-    """
+    """This rank's tensors by ``kind/name/start``, and what safetensors keeps beside them: shapes and Adam's step."""
     state, updates = adam(engine).state, 0
     tensors: dict[str, Tensor] = {}
     shapes: dict[str, list[int]] = {}
     for fragment, average in zip(mine, averages, strict=True):
-        moments = state[fragment.flat]
-        updates = int(moments["step"])
-        kept = {key: moments[key].view(-1)[fragment.span] for key in MOMENTS}
+        if moments := state.get(fragment.flat):
+            updates = int(moments["step"])
+            kept = {key: moments[key].view(-1)[fragment.span] for key in MOMENTS}
+        else:  # before the first step
+            kept = {key: torch.zeros_like(average) for key in MOMENTS}
         kept |= {"weight": fragment.weight, "average": average}
         shapes[fragment.name] = list(fragment.shape)
         tensors |= {f"{kind}/{fragment.name}/{fragment.start}": t.detach().cpu().clone() for kind, t in kept.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import posixpath
 import tempfile
 import threading
@@ -20,6 +22,7 @@ Progress = Callable[[str, float, dict[str, Any]], None]
 """Called with the phase, the share of it that is done, and what else is known (step, loss, rows, elapsed_s)."""
 
 LOOK_S = 0.25
+RESIZE_S = 60.0  # between looks for room for more workers; each change starts them all from the last checkpoint
 PATIENCE_S = 60.0  # for the workers to save and stop when the driver has failed
 
 T = TypeVar("T")
@@ -37,6 +40,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     from ray.exceptions import RayError
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig
+    from ray.train.v2._internal.constants import COLLECTIVE_TIMEOUT_S_ENV_VAR
 
     from cluster.trainer import LeanTrainer
     from synth.training import beacon, checkpoint
@@ -44,7 +48,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
 
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in found]
-    gpus, each = any(gpu for _, gpu in nodes), cpus_each(nodes, recipe.training.workers)
+    gpus, each = any(gpu for _, gpu in nodes), cpus_each(nodes, recipe.training.least)
     job = {
         "recipe": recipe.model_dump(),
         "layout": table.codec.layout.model_dump(),
@@ -55,13 +59,15 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     filesystem, path = storage.resolve(run)
     parent, name = posixpath.split(path)
     beacon.clear(run)
+    patience, failures = math.ceil(recipe.training.patience_s), recipe.training.failures
+    os.environ[COLLECTIVE_TIMEOUT_S_ENV_VAR] = str(patience)  # of Ray Train's own barriers, by themselves endless
     trainer = LeanTrainer(
         train_worker,
         embedded=embedded,
         train_loop_config=job,
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=patience),
         scaling_config=ScalingConfig(
-            num_workers=recipe.training.workers, use_gpu=gpus,
+            num_workers=recipe.training.workers, use_gpu=gpus, elastic_resize_monitor_interval_s=RESIZE_S,
             resources_per_worker={"CPU": each} | ({"GPU": 1} if gpus else {}),
         ),
         run_config=RunConfig(
@@ -69,7 +75,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
             storage_path=parent,
             # Given, since by itself Ray resolves only the protocols that Arrow speaks.
             storage_filesystem=filesystem if storage.is_remote(run) else None,
-            failure_config=FailureConfig(max_failures=2, controller_failure_limit=2),
+            failure_config=FailureConfig(max_failures=failures, controller_failure_limit=failures),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.training.keep),
         ),
     )  # fmt: skip
@@ -97,6 +103,11 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
             facts, weights = checkpoint.averaged(Path(folder))
         except checkpoint.DamagedError as e:
             raise JobError(f"{storage.without_credentials(run)}: of the last checkpoint, {e}") from e
+    if "given_up" in seen:
+        if not facts["step"]:  # it never learnt, so there is nothing to go on with
+            storage.remove_tree(run)
+            raise UserError("\n".join(seen["given_up"]))
+        facts["notes"] = [*seen["given_up"], f"what is published stood at step {facts['step']}"]
     return facts | {"weights": weights, "asked": asked}
 
 
@@ -152,7 +163,7 @@ def _follow(ending: Future[Any], run: str, progress: Progress) -> bool:
     """
     from synth.training import beacon
 
-    began, asked = time.monotonic(), False
+    began, asked, shown = time.monotonic(), False, ""
     while not ending.done():
         try:
             wait([ending], timeout=LOOK_S)
@@ -161,8 +172,10 @@ def _follow(ending: Future[Any], run: str, progress: Progress) -> bool:
                 progress("saving before the stop", 0.0, {})
             elif seen is None:
                 progress("starting the workers", 0.0, {"waited_s": time.monotonic() - began})
-            elif "failure" not in seen:
-                progress("training", seen["fraction"], seen)
+            elif "step" in seen:
+                told = [] if seen["sharding"] == shown else [seen["sharding"]]
+                progress("training", seen["fraction"], seen | {"told": told})
+                shown = seen["sharding"]
         except KeyboardInterrupt:
             if asked:
                 raise

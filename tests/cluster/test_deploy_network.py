@@ -10,9 +10,7 @@ import yaml
 
 DEPLOY = Path(__file__).parents[2] / "cluster" / "deploy"
 POLICIES: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "network-policy.yaml").read_text()))
-CLUSTER, JOB, SAMPLE = (
-    yaml.safe_load((DEPLOY / f"{name}.yaml").read_text())["spec"] for name in ("raycluster", "train-job", "sample-job")
-)
+CLUSTER, JOB = (yaml.safe_load((DEPLOY / f"{name}.yaml").read_text())["spec"] for name in ("raycluster", "train-job"))
 TRAIN = JOB["rayClusterSpec"]
 
 
@@ -25,7 +23,7 @@ HERE, NOWHERE = {"kubernetes.io/metadata.name": "artesian"}, None
 HEAD = (labels(TRAIN["headGroupSpec"]) | {"ray.io/node-type": "head"}, HERE)
 WORKER = (labels(TRAIN["workerGroupSpecs"][0]) | {"ray.io/node-type": "worker"}, HERE)
 CLEANER = (labels(CLUSTER["headGroupSpec"]) | {"ray.io/node-type": "redis-cleanup"}, HERE)
-SAMPLER = (labels(SAMPLE), HERE)
+BYSTANDER = ({"app": "other"}, HERE)
 OPERATOR = ({"app.kubernetes.io/name": "kuberay-operator"}, {"kubernetes.io/metadata.name": "kuberay-system"})
 NEIGHBOUR = ({"app.kubernetes.io/name": "other"}, OPERATOR[1])
 IMPOSTOR = (OPERATOR[0], {"kubernetes.io/metadata.name": "default"})
@@ -72,7 +70,7 @@ def reaches(source: Party, target: Party, port: int, protocol: str = "TCP") -> b
     [
         (WORKER, HEAD, 6379), (HEAD, WORKER, 8076), (WORKER, WORKER, 45678), (HEAD, HEAD, 8265),
         (OPERATOR, HEAD, 8265), (HEAD, NOWHERE, 6443), (HEAD, NOWHERE, 6379), (CLEANER, NOWHERE, 6379),
-        (HEAD, NOWHERE, 443), (WORKER, NOWHERE, 443), (SAMPLER, NOWHERE, 443),
+        (HEAD, NOWHERE, 443), (WORKER, NOWHERE, 443),
     ],
 )  # fmt: skip
 def test_the_network_carries_what_must_pass(source: Party, target: Party, port: int) -> None:
@@ -80,7 +78,7 @@ def test_the_network_carries_what_must_pass(source: Party, target: Party, port: 
 
 
 @pytest.mark.parametrize("protocol", ["UDP", "TCP"])
-@pytest.mark.parametrize("source", [HEAD, WORKER, CLEANER, SAMPLER])
+@pytest.mark.parametrize("source", [HEAD, WORKER, CLEANER])
 def test_names_are_found(source: Party, protocol: str) -> None:
     assert reaches(source, DNS, 53, protocol)
 
@@ -88,10 +86,10 @@ def test_names_are_found(source: Party, protocol: str) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "port"),
     [
-        (NOWHERE, HEAD, 8265), (NOWHERE, HEAD, 6379), (SAMPLER, HEAD, 8265), (SAMPLER, HEAD, 6379),
+        (NOWHERE, HEAD, 8265), (NOWHERE, HEAD, 6379), (BYSTANDER, HEAD, 8265), (BYSTANDER, HEAD, 6379),
         (IMPOSTOR, HEAD, 8265), (NEIGHBOUR, HEAD, 8265), (OPERATOR, HEAD, 6379), (OPERATOR, WORKER, 8265),
-        (NOWHERE, WORKER, 8076), (NOWHERE, SAMPLER, 80), (WORKER, NOWHERE, 80), (WORKER, NOWHERE, 6443),
-        (SAMPLER, NOWHERE, 6379), (WORKER, OPERATOR, 8080), (HEAD, NOWHERE, 22),
+        (NOWHERE, WORKER, 8076), (NOWHERE, BYSTANDER, 80), (WORKER, NOWHERE, 80), (WORKER, NOWHERE, 6443),
+        (BYSTANDER, NOWHERE, 6379), (WORKER, OPERATOR, 8080), (HEAD, NOWHERE, 22),
     ],
 )  # fmt: skip
 def test_the_network_stops_the_rest(source: Party, target: Party, port: int) -> None:
@@ -99,6 +97,6 @@ def test_the_network_stops_the_rest(source: Party, target: Party, port: int) -> 
 
 
 def test_every_selector_selects_somebody() -> None:
-    parties = [HEAD, WORKER, CLEANER, SAMPLER]
+    parties = [HEAD, WORKER, CLEANER]
     for policy in POLICIES:
         assert any(selects(policy["spec"]["podSelector"], party[0]) for party in parties), policy["metadata"]["name"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from synth.data.demo import adult
 
 @pytest.fixture(scope="session", autouse=True)
 def ray_session() -> Iterator[None]:
+    # Ray Train takes in a report, and sees an end or a death, once in so many seconds: 2 by itself.
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
     with connected():
         yield
 

@@ -23,7 +23,7 @@ def dtype_of_products(folder: str, zero: int) -> str:
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/store-{zero}", rank=0, world_size=1)
     recipe = TrainingRecipe(zero=zero, batch=8)
-    engine = make_engine(torch.nn.Linear(4, 4), recipe, 100, torch.device("cpu"), bf16=True)
+    engine = make_engine(torch.nn.Linear(4, 4), recipe, 100, torch.device("cpu"), zero=recipe.zero, bf16=True)
     # Without a device it asks about CUDA's autocast, so on CPUs DeepSpeed never takes the way that it takes on GPUs.
     torch.is_autocast_enabled = lambda *device: True  # type: ignore[assignment]
     with torch.autocast("cpu", torch.bfloat16):

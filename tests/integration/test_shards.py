@@ -56,7 +56,9 @@ def train(folder: str, rank: int, world: int, first: int, last: int) -> dict[int
     for stage in STAGES:
         torch.manual_seed(world)  # other weights at each number of ranks: those that count are the saved ones
         model, training = build(recipe(stage), LAYOUT), recipe(stage, world).training
-        engine = make_engine(model.players["denoiser"], training, rows.rows, torch.device("cpu"), bf16=False)
+        engine = make_engine(
+            model.players["denoiser"], training, rows.rows, torch.device("cpu"), zero=stage, bf16=False
+        )
         engines, owned = {"denoiser": engine}, {"denoiser": shards.fragments(engine)}
         averages = {"denoiser": Average([f.weight for f in owned["denoiser"]], training.ema)}
         if first:
@@ -74,8 +76,9 @@ def train(folder: str, rank: int, world: int, first: int, last: int) -> dict[int
             dist.all_reduce(loss := loss.detach().clone())
             losses.append(float(loss) / world)
         saved = Path(folder, f"{stage}" if not first else f"{stage}-at-{world}")
-        with checkpoint.written(engines, owned, averages, {"step": last}, rank, world) as mine:
-            shutil.copytree(mine, saved, dirs_exist_ok=True)
+        written = checkpoint.write(engines, owned, averages, {"step": last}, rank, world)
+        shutil.copytree(written, saved, dirs_exist_ok=True)
+        shutil.rmtree(written)
         dist.barrier()
         found[stage] = {"losses": losses, "owned": sum(len(f) for f in owned["denoiser"])}
     return found

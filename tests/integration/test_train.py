@@ -13,10 +13,12 @@ import pytest
 import torch
 
 import artesian
+from synth import parts
 from synth import release as releases
 from synth.data.source import open_source
 from synth.errors import ReleaseError, UserError
 from synth.recipe import Recipe
+from synth.sampling import BLOCK, Sampler
 from synth.training import beacon, run
 from synth.training.checkpoint import PROGRESS, sealed
 
@@ -50,6 +52,24 @@ def test_a_recipe_and_a_seed_give_the_same_release(finished: run.Trained, table:
     recipe = Recipe.check(releases.load(finished.location).recipe)
     again = run.train(str(table), recipe, str(tmp_path / "again"))
     assert again.manifest.id == finished.manifest.id
+
+
+def test_parts_drawn_side_by_side_are_the_rows_that_one_process_draws(
+    finished: run.Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART", 2 * BLOCK)
+    release, out, seen = releases.load(finished.location), tmp_path / "rows", list[int]()
+    assert parts.sample(release, 5000, str(out), seed=7, progress=seen.append) == 3
+    assert seen[0] == 0 and sorted(seen) == seen and seen[-1] == 5000
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    expected = Sampler.from_release(release).table(5000, seed=7)
+    torch.set_num_threads(threads)
+    assert pq.read_table(out).equals(expected)
+    second = out / "part-000001.parquet"
+    second.write_bytes(second.read_bytes()[:1000])
+    assert parts.sample(release, 5000, str(out), seed=7) == 1
+    assert pq.read_table(out).equals(expected)
 
 
 def test_the_command_draws_and_verifies(
@@ -102,7 +122,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
         run.train(str(table), recipe, str(out))
     with pytest.raises(UserError, match="another recipe"):
         run.train(str(table), Recipe.read(None, SMALL | {"seed": 9}), str(out), resume=True)
-    [progress] = Path(f"{out}.run").glob(f"checkpoint_*/{PROGRESS}")
+    *_, progress = sorted(Path(f"{out}.run").glob(f"checkpoint_*/{PROGRESS}"))
     saved = json.loads(progress.read_text())
     progress.write_text(sealed(saved | {"elapsed_s": 1000.0}))
     resumed = run.train(str(table), recipe, str(out), resume=True)

@@ -18,9 +18,10 @@ import ray
 import torch
 
 from cluster import storage
-from synth.errors import JobError
+from synth.errors import JobError, UserError
+from synth.generators.layout import Encoded
 from synth.recipe import Recipe
-from synth.training import beacon, prepare, workers
+from synth.training import beacon, loop, prepare, workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 32, "diffusion.blocks": 1,
@@ -31,7 +32,7 @@ Facts = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def fit(table: Path) -> Callable[..., Facts]:
-    def start(run: str, progress: Callable[[str, Facts], None] = lambda phase, facts: None, **keys: int) -> Facts:
+    def start(run: str, progress: Callable[[str, Facts], None] = lambda phase, facts: None, **keys: float) -> Facts:
         settings = SMALL | {key.replace("__", "."): value for key, value in keys.items()}
         recipe = Recipe.read(None, settings).resolved(test_apart=False)
         sources, schema = prepare.open_sources(str(table), None, recipe)
@@ -122,6 +123,70 @@ def test_a_worker_that_dies_is_replaced_and_the_weights_are_the_same(fit: Callab
     same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=120)["weights"])
 
 
+def test_a_worker_that_hangs_is_given_up(fit: Callable[..., Facts], tmp_path: Path) -> None:
+    hung: list[int] = []
+
+    def hang(phase: str, facts: Facts) -> None:
+        if not hung and facts.get("step", 0) >= 20:
+            [*_, one] = [
+                p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline())
+            ]
+            one.suspend()
+            hung.append(one.pid)
+
+    pair = {"training__workers": 2, "training__steps": 400, "training__checkpoint_s": 1}
+    found = fit(str(tmp_path / "x.run"), hang, training__patience_s=8, **pair)
+    assert hung and not psutil.pid_exists(hung[0])
+    assert found["step"] == 400
+    same(found["weights"], fit(str(tmp_path / "whole.run"), **pair)["weights"], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_run_that_diverges_goes_back_and_on_more_slowly_twice(
+    fit: Callable[..., Facts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The rows of one step are not numbers, the first ``times``."""
+
+    def train_on_bad_rows(job: Facts) -> None:
+        from synth.training import loop
+
+        class BadFeed(loop.Feed):
+            bad = times
+
+            def __call__(self, step: int, micro: slice) -> Encoded:
+                rows = super().__call__(step, micro)
+                if self.bad and step == 25:
+                    self.bad -= 1
+                    rows.values.fill_(torch.nan)
+                return rows
+
+        loop.Feed = BadFeed  # type: ignore[misc]  # the process ends with the run
+        loop.train_worker(job)
+
+    monkeypatch.setattr(loop, "train_worker", train_on_bad_rows)
+    found = fit(str(tmp_path / "x.run"))
+    assert all(tensor.isfinite().all() for tensor in found["weights"].values())
+    assert len(found["notes"]) == {1: 1, 3: 4}[times]
+    for note, share in zip(found["notes"], ("0.33", "0.11"), strict=False):
+        back = re.fullmatch(
+            rf"step \d+: the loss, \S+ at first, was nan: went back to step (\d+), at {share} of .*", note
+        )
+        assert back and int(back[1]) in range(1, 26), note
+    if times == 1:
+        assert found["step"] == 40
+    else:
+        assert re.search(r"nan; lower training.learning_rate \(0.003\)$", found["notes"][2])
+        assert found["notes"][3] == f"what is published stood at step {found['step']}"
+        assert found["step"] in range(1, 26)
+
+
+def test_a_run_that_never_learns_is_not_published(fit: Callable[..., Facts], tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"step \d+: the loss, .* at first, was .*; lower training.learning_rate \(1e\+"
+    ):
+        fit(str(tmp_path / "x.run"), training__learning_rate=1e20, training__warmup=1, training__checkpoint_s=60)
+
+
 def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], tmp_path: Path) -> None:
     run = str(tmp_path / "x.run")
 
@@ -138,19 +203,41 @@ def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], 
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB; only root may make one."""
-    (tmp_path / "disk").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "disk")]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a file system with options such as "size=1m", the first time, or changes them; only root may."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        again = ["-o", f"remount,{options}"] if folder.is_mount() else ["-t", "tmpfs", "-o", options, "tmpfs"]
+        if subprocess.run(["mount", *again, str(folder)], capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_while_training_is_named(fit: Callable[..., Facts], small_disk: Path) -> None:
+def test_storage_may_refuse_for_a_while(fit: Callable[..., Facts], disk: Callable[..., Path], tmp_path: Path) -> None:
+    folder, refused = disk("size=64m"), list[float]()
+
+    def refuse(phase: str, facts: Facts) -> None:
+        if phase == "training" and not refused:
+            disk("ro")
+            refused.append(time.monotonic())
+        elif len(refused) == 1 and time.monotonic() - refused[0] > 6:
+            disk("rw")
+            refused.append(time.monotonic())
+
+    found = fit(str(folder / "x.run"), refuse, training__steps=400, training__checkpoint_s=1)
+    assert len(refused) == 2 and found["step"] == 400
+    same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=400)["weights"])
+
+
+def test_a_disk_that_fills_up_while_training_is_named(fit: Callable[..., Facts], disk: Callable[..., Path]) -> None:
     with pytest.raises(JobError, match=r"x\.run: no space left to save a checkpoint; free some") as failed:
-        fit(str(small_disk / "x.run"), diffusion__width=128, diffusion__blocks=4)
+        fit(str(disk("size=1m") / "x.run"), diffusion__width=128, diffusion__blocks=4)
     assert "Traceback" not in str(failed.value)
 
 

@@ -1,0 +1,113 @@
+"""More rows than one process should draw: a folder of Parquet parts, drawn side by side by the workers of a Ray cluster.
+
+Part *k* holds rows ``k · PART`` … of the same endless table that the sampler draws in one piece, so it matters to nobody
+who drew which, when, or how often: a part is written again until its footer says that it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from pyarrow import ArrowInvalid
+
+from cluster import storage
+from cluster.session import connected, impatient, terminable
+from synth.data import sink
+from synth.errors import JobError, UserError
+from synth.sampling import BLOCK, Sampler
+
+if TYPE_CHECKING:
+    from synth.release import Release
+
+PART = 256 * BLOCK
+MARKER = "_artesian.json"  # readers of folders pass over names that begin with an underscore
+
+
+def sample(
+    release: Release, rows: int, out: str, *, seed: int, address: str | None = None, overwrite: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:  # fmt: skip
+    """Draw ``rows`` rows into the folder ``out``; whole parts of the same request that are there are kept.
+
+    ``progress`` is told how many rows are there. Returns the number of parts drawn now. Raises UserError where ``out``
+    holds something else, and for what cannot be written; JobError where workers failed.
+    """
+    out = out if storage.is_remote(out) else storage.resolve(out)[1]  # workers have a working directory of their own
+    firsts = range(0, max(rows, 1), PART)  # of no rows, a part all the same: it has the columns
+    parts = {f"part-{k:06}.parquet": (first, min(PART, rows - first)) for k, first in enumerate(firsts)}
+    _claim(out, {"release": release.manifest.id, "seed": seed, "rows": rows, "part": PART}, overwrite=overwrite)
+    there = storage.list_files(out)
+    missing = {name: part for name, part in parts.items() if name not in there or _rows(out, name) != part[1]}
+    done = rows - sum(count for _, count in missing.values())
+    progress(done)
+    if not missing:
+        return 0
+    with connected(address) as ray, terminable():
+        from ray.exceptions import RayError, RayTaskError
+
+        gpus = ray.cluster_resources().get("GPU", 0)
+        draw = ray.remote(num_cpus=1, num_gpus=int(gpus > 0), max_retries=3)(_draw)
+        held = ray.put(release)
+        pending = {draw.remote(held, seed, *part, storage.join(out, name)): name for name, part in missing.items()}
+        while pending:
+            [ready], _ = ray.wait(list(pending))
+            name = pending.pop(ready)
+            try:
+                done += ray.get(ready)
+            except RayTaskError as e:
+                if isinstance(e.cause, UserError):
+                    raise UserError(str(e.cause)) from e
+                raise JobError(f"{name}: {type(e.cause).__name__}: {e.cause}") from e
+            except RayError as e:
+                raise JobError(f"{name}: {e}") from e
+            progress(done)
+    if lost := parts.keys() - storage.list_files(out).keys():
+        raise JobError(
+            f"{storage.without_credentials(out)}: {len(lost)} parts were written where this machine does not see them;"
+            " give --out a URI that all nodes share"
+        )
+    return len(missing)
+
+
+def _draw(release: Release, seed: int, first: int, rows: int, out: str) -> int:
+    import torch
+
+    impatient()
+    torch.set_num_threads(1)  # everywhere: another number of threads may round otherwise
+    sampler = Sampler.from_release(release)
+    return sink.write(sampler.batches(rows, seed=seed, first=first), sampler.schema.arrow(), out, "parquet")
+
+
+def _rows(out: str, name: str) -> int | None:
+    """How many rows a part's footer counts; None where it has none."""
+    filesystem, path = storage.resolve(storage.join(out, name))
+    try:
+        return int(pq.read_metadata(path, filesystem=filesystem).num_rows)
+    except ArrowInvalid:
+        return None
+
+
+def _claim(out: str, request: dict[str, Any], *, overwrite: bool) -> None:
+    """Take the folder for a request, unless it is already; UserError where it holds something else."""
+    marker = storage.join(out, MARKER)
+    place = storage.without_credentials(out)
+    if storage.exists(marker):
+        found = json.loads(storage.read_bytes(marker))
+        if found == request:
+            return
+        other = ", ".join(f"{key} {found.get(key)}" for key in request if found.get(key) != request[key])
+        if not overwrite:
+            raise UserError(
+                f"{place}: holds parts of another request ({other}); choose another --out, or replace them with --overwrite"
+            )
+        filesystem, folder = storage.resolve(out)
+        for name in storage.list_files(out):
+            if re.fullmatch(r"part-\d+\.parquet", name):
+                filesystem.delete_file(f"{folder}/{name}")
+    elif storage.exists(out) and storage.list_files(out):
+        raise UserError(f"{place}: holds other files; choose an empty folder for the parts")
+    storage.write_bytes(marker, json.dumps(request).encode())

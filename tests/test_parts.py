@@ -1,0 +1,70 @@
+"""What a folder of parts is taken for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from synth import parts
+from synth.errors import UserError
+
+RELEASE: Any = SimpleNamespace(manifest=SimpleNamespace(id="ab" * 32))
+
+
+def put(folder: Path, k: int, rows: int) -> None:
+    pq.write_table(pa.table({"x": range(rows)}), folder / f"part-{k:06}.parquet")
+
+
+@pytest.fixture
+def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """25 rows in parts of ten; none is missing, so nothing is drawn."""
+    monkeypatch.setattr(parts, "PART", 10)
+    for k, rows in enumerate((10, 10, 5)):
+        put(tmp_path, k, rows)
+    (tmp_path / parts.MARKER).write_text('{"release": "%s", "seed": 1, "rows": 25, "part": 10}' % ("ab" * 32))
+    return tmp_path
+
+
+def test_whole_parts_are_kept(complete: Path) -> None:
+    seen: list[int] = []
+    assert parts.sample(RELEASE, 25, str(complete), seed=1, progress=seen.append) == 0
+    assert seen == [25]
+    assert pq.read_table(complete).num_rows == 25  # the marker is no part
+
+
+@pytest.mark.parametrize("harm", ["torn", "short", "gone"])
+def test_a_part_that_is_not_whole_is_missed(complete: Path, harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = complete / "part-000001.parquet"
+    if harm == "torn":
+        file.write_bytes(file.read_bytes()[:-20])
+    elif harm == "short":
+        put(complete, 1, 9)
+    else:
+        file.unlink()
+
+    def connected(address: str | None) -> None:
+        raise ConnectionAbortedError
+
+    monkeypatch.setattr(parts, "connected", connected)
+    seen: list[int] = []
+    with pytest.raises(ConnectionAbortedError):
+        parts.sample(RELEASE, 25, str(complete), seed=1, progress=seen.append)
+    assert seen == [15]
+
+
+def test_parts_of_another_request_are_not_mixed_in(complete: Path) -> None:
+    with pytest.raises(UserError, match=r"parts of another request \(seed 1, rows 25\).*--overwrite"):
+        parts.sample(RELEASE, 26, str(complete), seed=2)
+    assert len(list(complete.iterdir())) == 4
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("x\n1\n")
+    with pytest.raises(UserError, match="holds other files"):
+        parts.sample(RELEASE, 26, str(tmp_path), seed=2, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["real.csv"]

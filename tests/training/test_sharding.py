@@ -1,0 +1,28 @@
+"""Which ZeRO stage the memory asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from synth.training.sharding import STATE, choose
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("parameters", "workers", "memory", "stage"),
+    [
+        (3_000_000, 4, 16 * GIB, 0),  # small: nothing is gained by sharding
+        (300_000_000, 1, 8 * GIB, 0),  # alone, nothing is spread, and stages 1 to 3 hold a copy more
+        (400_000_000, 8, 14 * GIB, 1),
+        (600_000_000, 8, 10 * GIB, 2),
+        (1_000_000_000, 8, 8 * GIB, 3),
+        (10_000_000_000, 8, 8 * GIB, 3),  # the leanest, though it does not fit
+    ],
+)
+def test_the_lowest_stage_that_fits(parameters: int, workers: int, memory: int, stage: int) -> None:
+    found, why = choose(parameters, workers, memory)
+    assert found == stage and why.startswith(f"ZeRO {stage}: the state of")
+    whole, spread = STATE[stage]
+    assert ("does not fit" in why) == (parameters * (whole + spread / workers) > memory / 2)
+    assert f"on each of {workers} worker(s)" in why
