@@ -34,8 +34,11 @@ def make_engine(
         recompute(player)
     # A client optimizer from torch needs no compiled operator either.
     optimizer = make_optimizer(player, recipe, rows)
+    size = sum(p.numel() for p in player.parameters())
     sharding: dict[str, Any] = {
         "stage": zero,
+        # The buffer in which gradients travel: by itself of two GB, however small the player.
+        "reduce_bucket_size": min(max(size // 8, 1 << 16), 500_000_000),
         "overlap_comm": zero > 0 and device.type == "cuda",
         # No "persistent" parameters, which ZeRO 3 would keep whole beside their shards: a checkpoint holds shards alone.
         "stage3_param_persistence_threshold": 0,

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from synth.recipe import TrainingRecipe
 
 # Bytes a parameter, all of it in fp32, by stage: whole on every worker, and spread over them. Weights, gradients, two
-# moments and the average; from stage 1 on also the copy that the optimizer steps.
-STATE = {0: (20, 0), 1: (8, 16), 2: (4, 20), 3: (0, 24)}
+# moments and the average; at stages 1 and 2 also the copy that the optimizer steps.
+STATE = {0: (20, 0), 1: (8, 16), 2: (4, 20), 3: (0, 20)}
 SHARE = 0.5  # of a worker's memory; the rest is for activations and rows
 
 

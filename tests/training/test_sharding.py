@@ -13,7 +13,7 @@ GIB = 2**30
     ("parameters", "workers", "memory", "stage"),
     [
         (3_000_000, 4, 16 * GIB, 0),  # small: nothing is gained by sharding
-        (300_000_000, 1, 8 * GIB, 0),  # alone, nothing is spread, and stages 1 to 3 hold a copy more
+        (300_000_000, 1, 8 * GIB, 0),  # alone, nothing is spread, and stages 1 and 2 hold a copy more
         (400_000_000, 8, 14 * GIB, 1),
         (600_000_000, 8, 10 * GIB, 2),
         (1_000_000_000, 8, 8 * GIB, 3),
