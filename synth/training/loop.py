@@ -133,7 +133,7 @@ class Worker:
             )
             if diverged:
                 self.go_back()
-                pulse = self.step + 1
+                pulse, self.stop = self.step + 1, False  # a stop is seen again at the next pulse, and saved then
                 continue
             self.schedule.observe(self.step, self.elapsed)
             pulse = self.step + min(max(int(PULSE_S * self.step / self.elapsed), 1), PULSE)

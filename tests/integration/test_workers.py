@@ -76,14 +76,18 @@ def test_one_worker_goes_on_where_two_that_were_sharded_stopped(fit: Callable[..
 
 def test_no_helper_of_ray_train_runs_for_nothing(fit: Callable[..., Facts], tmp_path: Path) -> None:
     """Each that runs takes about one step in a hundred from two cores."""
-    seen: set[str] = set()
+
+    def running() -> set[tuple[int, str]]:
+        return {(process.pid, process.name()) for process in psutil.Process().children(recursive=True)}
+
+    before, seen = running(), set[tuple[int, str]]()  # other tests' runs may have left theirs
 
     def look(phase: str, facts: Facts) -> None:
         if phase == "training":
-            seen.update(process.name() for process in psutil.Process().children(recursive=True))
+            seen.update(running())
 
     fit(str(tmp_path / "x.run"), look)
-    actors = {name.removeprefix("ray::") for name in seen if name.startswith("ray::")}
+    actors = {name.removeprefix("ray::") for _, name in seen - before if name.startswith("ray::")}
     assert any(name.startswith("RayTrainWorke") for name in actors), actors
     needless = ("Placement", "Dataset", "Preemption")
     assert not [name for name in actors if name.startswith(needless)], actors
