@@ -83,6 +83,9 @@ def train(
         with connected(address) as ray, terminable():
             table = prepared.result()
             facts = workers.fit(ray, recipe, table, run, progress, embedded=address is None)
+    except workers.NeverLearntError:
+        storage.remove_tree(run)
+        raise
     except BaseException as e:
         outlook = _left(run)
         if isinstance(e, KeyboardInterrupt):

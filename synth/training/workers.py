@@ -28,6 +28,10 @@ PATIENCE_S = 60.0  # for the workers to save and stop when the driver has failed
 T = TypeVar("T")
 
 
+class NeverLearntError(UserError):
+    """The run diverged from its first steps on, so that its checkpoint holds nothing to go on with."""
+
+
 def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress, *, embedded: bool) -> dict[str, Any]:
     """Run the workers to the end; empties ``table.encoded``, which is theirs from then on.
 
@@ -104,9 +108,8 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
         except checkpoint.DamagedError as e:
             raise JobError(f"{storage.without_credentials(run)}: of the last checkpoint, {e}") from e
     if "given_up" in seen:
-        if not facts["step"]:  # it never learnt, so there is nothing to go on with
-            storage.remove_tree(run)
-            raise UserError("\n".join(seen["given_up"]))
+        if not facts["step"]:
+            raise NeverLearntError("\n".join(seen["given_up"]))
         facts["notes"] = [*seen["given_up"], f"what is published stood at step {facts['step']}"]
     return facts | {"weights": weights, "asked": asked}
 
