@@ -13,9 +13,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from synth.recipe import Recipe
-from synth.training import prepare, workers
-
-STEPS = 1500
+from synth.training import beacon, prepare, workers
 
 
 def main(table: str, run: str) -> None:
@@ -37,16 +35,18 @@ def main(table: str, run: str) -> None:
             joined.append(cluster.add_node(num_cpus=1))
         if len(teams) == 2 and trained > 100 and joined:
             cluster.remove_node(joined.pop(), allow_graceful=False)
+        if len(teams) == 3 and trained > 100:
+            beacon.ask_to_stop(run)
 
     settings = {
-        "target": "income", "training.steps": STEPS, "training.batch": 128, "training.precision": "fp32",
+        "target": "income", "training.steps": 1_000_000, "training.batch": 128, "training.precision": "fp32",
         "training.checkpoint_s": 1, "training.workers": (1, 2), "training.zero": 2,
         "diffusion.width": 32, "diffusion.blocks": 1,
     }  # fmt: skip
     recipe = Recipe.read(None, settings).resolved(test_apart=False)
     prepared = prepare.prepare(*prepare.open_sources(table, None, recipe), recipe)
     found = workers.fit(ray, recipe, prepared, run, follow, embedded=False)
-    print(json.dumps({"teams": teams, "step": found["step"], "loss": found["loss"], "notes": found["notes"]}))
+    print(json.dumps({"teams": teams, "stopped": found["stopped"], "loss": found["loss"], "notes": found["notes"]}))
     ray.shutdown()
     cluster.shutdown()
 

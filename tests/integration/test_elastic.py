@@ -32,4 +32,4 @@ def test_one_worker_then_two_then_one(table: Path, tmp_path: Path) -> None:
     assert [team["workers"] for team in teams] == [1, 2, 1]
     for before, after in itertools.pairwise(teams):  # not from the start, nor from long ago: one is saved each second
         assert after["first"] > 0.5 * before["last"], teams
-    assert told["step"] == 1500 and told["loss"] < 5 and told["notes"] == []
+    assert told["stopped"] and told["loss"] < 5 and told["notes"] == []
