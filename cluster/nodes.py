@@ -23,6 +23,7 @@ PATIENCE_S = 60.0
 def diagnose_cluster(ray: Any, out: str | None = None) -> list[Check]:
     """Ask every node of the cluster that ``ray`` is connected to for its versions, clock, GPUs, disk and, with ``out``,
     whether it can write, read and delete under that URI. Changes nothing else."""
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -32,9 +33,16 @@ def diagnose_cluster(ray: Any, out: str | None = None) -> list[Check]:
         name = f"node {node['NodeManagerAddress']} ({node['NodeID'][:6]})"
         on_it = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         look = ray.remote(num_cpus=0, max_retries=0)(_look).options(scheduling_strategy=on_it)
-        ray.get(look.remote(None), timeout=PATIENCE_S)  # starts a process; the clock is read by the next one
-        asked = time.time()
-        found = ray.get(look.remote(out), timeout=PATIENCE_S)
+        try:
+            ray.get(look.remote(None), timeout=PATIENCE_S)  # starts a process; the clock is read by the next one
+            asked = time.time()
+            found = ray.get(look.remote(out), timeout=PATIENCE_S)
+        except RayError as e:
+            said = (str(e).strip().splitlines() or [type(e).__name__])[-1]
+            checks.append(
+                Check(name, "fail", f"does not answer: {said}", "see its logs, or take it out of the cluster")
+            )
+            continue
         checks += _judge(name, found, here, (asked + time.time()) / 2, time.time() - asked)
     total = ", ".join(f"{ray.cluster_resources().get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
     return [Check("cluster", "ok", f"{len(nodes)} node(s), {total}"), *checks]

@@ -96,7 +96,10 @@ def _claim(out: str, request: dict[str, Any], *, overwrite: bool) -> None:
     marker = storage.join(out, MARKER)
     place = storage.without_credentials(out)
     if storage.exists(marker):
-        found = json.loads(storage.read_bytes(marker))
+        try:
+            found = dict(json.loads(storage.read_bytes(marker)))
+        except (ValueError, TypeError):  # damaged: nobody's request
+            found = {}
         if found == request:
             return
         other = ", ".join(f"{key} {found.get(key)}" for key in request if found.get(key) != request[key])

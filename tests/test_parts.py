@@ -68,3 +68,9 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds other files"):
         parts.sample(RELEASE, 26, str(tmp_path), seed=2, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["real.csv"]
+
+
+def test_a_damaged_marker_is_nobodys_request(complete: Path) -> None:
+    (complete / parts.MARKER).write_text("{")
+    with pytest.raises(UserError, match=r"parts of another request.*--overwrite"):
+        parts.sample(RELEASE, 25, str(complete), seed=1)

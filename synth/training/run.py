@@ -222,7 +222,7 @@ def _publish(
         "rows": ", ".join(f"{count:,} {part}" for part, count in table.rows.items() if count),
         "family": recipe.family,
         "training": f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "
-        f"{recipe.training.most} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}",
+        f"{facts['workers']} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}",
         "seed": str(recipe.seed),
     }
     progress("writing the report", 0.0, {})
@@ -242,7 +242,7 @@ def _publish(
             real_fraction=1.0,
             seed=recipe.seed,
             training=Training(
-                steps=facts["step"], seconds=facts["elapsed_s"], workers=recipe.training.most,
+                steps=facts["step"], seconds=facts["elapsed_s"], workers=facts["workers"],
                 zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]],
             ),
         )  # fmt: skip

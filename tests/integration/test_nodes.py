@@ -27,6 +27,12 @@ def test_a_place_that_a_node_cannot_write_is_named(tmp_path: Path) -> None:
     assert storage.status == "fail" and "file" in storage.detail and storage.remedy
 
 
+def test_a_node_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "PATIENCE_S", 0.0)
+    _, silent = diagnose_cluster(ray)
+    assert silent.status == "fail" and silent.detail.startswith("does not answer: ") and silent.remedy
+
+
 SOUND: dict[str, Any] = {"time": 100.0, "versions": {"ray": "2.60.0"}, "free": 1 << 40, "gpus": [], "nccl": None,
                          "refused": None}  # fmt: skip
 
