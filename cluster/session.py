@@ -8,7 +8,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from synth.errors import JobError, UserError
@@ -122,7 +122,8 @@ def _patient() -> Iterator[None]:
         return
     policy = os.sched_getscheduler(0)
     if policy == os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        with suppress(PermissionError):  # a sandbox may forbid it, and nothing but speed depends on it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         yield
     finally:

@@ -13,8 +13,8 @@ class LeanTrainer(TorchTrainer):
     """A TorchTrainer that starts no actor which would have nothing to do.
 
     The main thread of every Ray actor wakes a hundred times a second, a constant of Ray's core worker, and each time
-    takes a core from a thread that trains, for which the other core then waits: on two cores the six helpers of a run
-    cost 6.5 % of the steps, measured by stopping and continuing them in turn. Left out are the manager of data sets
+    takes a core from a thread that trains, for which the other cores then wait: on two cores that is felt
+    (benchmarks/overhead.py measures what is left of it). Left out are the manager of data sets
     where none are given, and, where the cluster ends with the driver (``embedded``), the cleaner of placement groups
     that a dead driver leaves behind.
     """

@@ -75,7 +75,7 @@ def test_one_worker_goes_on_where_two_that_were_sharded_stopped(fit: Callable[..
 
 
 def test_no_helper_of_ray_train_runs_for_nothing(fit: Callable[..., Facts], tmp_path: Path) -> None:
-    """Each that runs takes about one step in a hundred from two cores."""
+    """Each that runs takes steps from the cores that train."""
 
     def running() -> set[tuple[int, str]]:
         return {(process.pid, process.name()) for process in psutil.Process().children(recursive=True)}
