@@ -76,6 +76,9 @@ class TrainingRecipe(_Part):
     recompute: bool = Field(
         False, description="compute activations again where they are needed, instead of keeping them"
     )
+    hold_mib: int = Field(
+        1024, ge=0, description="MiB of encoded rows up to which each worker holds the table; a larger one is streamed"
+    )
     checkpoint_s: float = Field(60, gt=0, description="seconds between checkpoints")
     keep: int = Field(2, ge=1, description="checkpoints kept")
     failures: int = Field(5, ge=0, description="deaths of workers that a run survives")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -53,8 +55,23 @@ class ArrowFiles:
                 self.counts.append(fragment.count_rows())
         self.notes: list[str] = []
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        for fragment in self._fragments:
+    def units(self) -> list[int]:
+        return [rows for _, _, rows in self._units]
+
+    @cached_property
+    def _units(self) -> list[tuple[int, int | None, int]]:
+        """Of each unit its fragment, its row group (None: the fragment has no such) and its rows."""
+        found: list[tuple[int, int | None, int]] = []
+        for index, (fragment, rows) in enumerate(zip(self._fragments, self.counts, strict=True)):
+            groups = fragment.row_groups if isinstance(fragment, ds.ParquetFileFragment) else []
+            found += [(index, group.id, group.num_rows) for group in groups] or [(index, None, rows)]
+        return found
+
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
+        for index, chosen_units in groupby(self._units[units], key=lambda unit: unit[0]):
+            groups, fragment = [group for _, group, _ in chosen_units], self._fragments[index]
+            if None not in groups:
+                fragment = fragment.subset(row_group_ids=groups)
             with reading(self.files.name(fragment.path)):
                 yield from fragment.to_batches(
                     schema=self._dataset.schema,

@@ -6,7 +6,7 @@ The codec is JSON; its size depends on the categories and never on the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -80,18 +80,31 @@ def fit(
     becomes an ordered category. Any other keeps a continuous value. Where single numbers make up ``atom_share`` of its rows
     or more, it gets a cell beside it, whose states are those numbers and ``bins`` intervals of about equal mass.
     """
-    fits = [_ColumnFit(column) for column in schema.learnt]
+    found = Fit(schema)
     for batch in batches:
-        for column in fits:
+        found.update(batch)
+    return found.finish(ordered_up_to=ordered_up_to, atom_share=atom_share, bins=bins)
+
+
+class Fit:
+    """What a pass over training rows has learnt so far: parts of a table may be looked at apart, and then merged."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema, self.columns = schema, [_ColumnFit(column) for column in schema.learnt]
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        for column in self.columns:
             column.update(batch.column(column.name))
-    return Codec(table=schema, columns=[c.finish(ordered_up_to, atom_share, bins) for c in fits])
 
+    def merge(self, later: Fit) -> None:
+        """Add what ``later`` has seen in the rows after these."""
+        for mine, other in zip(self.columns, later.columns, strict=True):
+            mine.merge(other)
 
-def encode_all(codec: Codec, batches: Iterable[pa.RecordBatch]) -> Iterator[Encoded]:
-    """Encode batch by batch, values in float32 as training wants them."""
-    for batch in batches:
-        cells, values = codec.encode(batch)
-        yield Encoded(cells, values.astype(np.float32))
+    def finish(self, *, ordered_up_to: int, atom_share: float, bins: int) -> Codec:
+        """The codec, as ``fit`` has it."""
+        columns = [c.finish(ordered_up_to, atom_share, bins) for c in self.columns]
+        return Codec(table=self.schema, columns=columns)
 
 
 class _ColumnFit:
@@ -116,10 +129,28 @@ class _ColumnFit:
         self.missing += len(k) - len(present)
         self.sketch.update(present)
         if self.few is not None:
-            values, index, counts = np.unique(np.append(self.few[0], present), return_inverse=True, return_counts=True)
-            counts -= np.bincount(index[: len(self.few[0])], minlength=len(values))
-            counts[index[: len(self.few[0])]] += self.few[1]
-            self.few = (values, counts) if len(values) <= SUPPORT else None
+            self._count(*np.unique(present, return_counts=True))
+
+    def merge(self, later: _ColumnFit) -> None:
+        if not self.continuous:
+            self.counter.merge(later.counter)
+            self.missing = self.counter.missing
+            return
+        apart = self.lattice.merge(later.lattice)
+        self.missing += later.missing
+        later.sketch.shift(apart)
+        self.sketch.merge(later.sketch)
+        if later.few is None:
+            self.few = None
+        elif self.few is not None:
+            self._count(later.few[0] + apart, later.few[1])
+
+    def _count(self, present: np.ndarray, times: np.ndarray) -> None:
+        """Add distinct numbers, each so many times, to ``few`` while they are few."""
+        assert self.few is not None
+        values, index = np.unique(np.append(self.few[0], present), return_inverse=True)
+        counts = np.bincount(index, np.append(self.few[1], times), len(values)).astype(np.int64)
+        self.few = (values, counts) if len(values) <= SUPPORT else None
 
     def finish(self, ordered_up_to: int, atom_share: float, bins: int) -> Coder:
         if not self.continuous:

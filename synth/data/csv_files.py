@@ -70,7 +70,10 @@ class CsvFiles:
                 self.notes.append(f"column '{name}' {kind.doubt}; it was taken as categories")
         self.schema = pa.schema([(name, kind.arrow_type) for name, kind in types.items()])
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def units(self) -> list[int]:
+        return self.counts
+
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         typed = pacsv.ConvertOptions(
             column_types=self.schema,
             include_columns=self.schema.names,
@@ -79,7 +82,7 @@ class CsvFiles:
             false_values=FALSE,
             strings_can_be_null=False,
         )
-        for path in self.files.paths:
+        for path in self.files.paths[units]:
             for batch in self._read(path, typed):
                 columns = [_without(c, ("",)) if pa.types.is_string(c.type) else c for c in batch.columns]
                 block = pa.record_batch(columns, schema=self.schema)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import pyarrow as pa
 
+from synth.data.passes import Pass, here
 from synth.data.profile import Profile
 from synth.data.schema import Column, Kind, Schema, is_number, nearest
-from synth.data.source import Source
+from synth.data.source import Piece, Source
 from synth.errors import UserError
 
 MINIMUM_ROWS = 20
@@ -28,8 +30,10 @@ def infer(
     datetime: Sequence[str] = (),
     ids: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    over: Pass = here,
 ) -> Schema:
-    """Find each column's kind, type and precision; the options force kinds and leave columns out.
+    """Find each column's kind, type and precision in one pass, ``over`` which see ``synth.data.passes``; the options
+    force kinds and leave columns out.
 
     Booleans are boolean; numbers numerical; timestamps, dates and strings of ISO dates datetime; other strings
     categorical, with as many categories as it takes up to ``MOST_CATEGORIES``. Ids are columns unique in nearly every
@@ -59,7 +63,7 @@ def infer(
     for field in fields:
         _supported(field)
 
-    profiles = _profile(source, fields, forced)
+    profiles = _profile(source, fields, forced, over)
     notes = list(source.notes)
     if source.rows() < len(fields):
         notes.append(f"{source.rows()} rows are fewer than {len(fields)} columns: expect little of what is learnt")
@@ -78,18 +82,21 @@ def infer(
     return Schema(columns=columns, target=target, excluded=list(exclude), notes=notes)
 
 
-def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind]) -> list[Profile]:
-    profiles = [Profile(f.name, f.type, forced.get(f.name)) for f in fields]
-    first_row = 0
+def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind], over: Pass) -> list[Profile]:
+    def look(piece: Piece) -> list[Profile]:
+        profiles = [Profile(f.name, f.type, forced.get(f.name)) for f in fields]
+        for first, batch in piece.batches():
+            for profile in profiles:
+                place = lambda row, first=first: piece.source.place(first + row)  # noqa: E731
+                profile.update(batch.column(profile.name), first, place)
+        return profiles
 
-    def place(row: int) -> str:
-        return source.place(first_row + row)
+    def merged(so_far: list[Profile], later: list[Profile]) -> list[Profile]:
+        for mine, other in zip(so_far, later, strict=True):
+            mine.merge(other)
+        return so_far
 
-    for batch in source.batches():
-        for profile in profiles:
-            profile.update(batch.column(profile.name), first_row, place)
-        first_row += batch.num_rows
-    return profiles
+    return reduce(merged, over(look, source))
 
 
 def _forced(source: Source, *options: Sequence[str]) -> dict[str, Kind]:

@@ -57,8 +57,11 @@ class NdjsonFiles:
         self._whole = schema
         self.schema = pa.schema([schema.field(c) for c in chosen(schema.names, columns, files.name(files.paths[0]))])
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        for path in self.files.paths:
+    def units(self) -> list[int]:
+        return self.counts
+
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
+        for path in self.files.paths[units]:
             for block in self._blocks(path):
                 table = self._parse(path, block, self._whole).select(self.schema.names).cast(self.schema)
                 yield from table.combine_chunks().to_batches(max_chunksize=self.batch_rows)

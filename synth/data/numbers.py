@@ -65,7 +65,7 @@ class LatticeFit:
     """Finds a column's lattice from batches: the origin is the first value, the step the greatest common divisor."""
 
     def __init__(self, column: Column) -> None:
-        self.column, self.origin, self.step, self.furthest = column, None, 0, 0
+        self.column, self.origin, self.step, self.low, self.high = column, None, 0, 0, 0
         self.decimals = 0 if column.kind == "datetime" else column.decimals
 
     origin: int | None
@@ -79,19 +79,33 @@ class LatticeFit:
         if len(present):
             if self.origin is None:
                 self.origin = int(present[0])
-            away = np.abs(_distances(present, self.origin, array.type))
+            away = _distances(present, self.origin, array.type)
             self.step = math.gcd(self.step, int(np.gcd.reduce(away)))
-            self.furthest = max(self.furthest, int(away.max()))
+            self.low, self.high = min(self.low, int(away.min())), max(self.high, int(away.max()))
         distances = _distances(whole, self.origin or 0, array.type)
         return np.where(missing, np.nan, distances.astype(np.float64))
+
+    def merge(self, later: LatticeFit) -> int:
+        """Add what ``later`` has seen; returns what its distances lack to count from this one's origin."""
+        if later.origin is None:
+            return 0
+        if self.origin is None:
+            self.origin = later.origin
+        apart = later.origin - self.origin
+        if self.column.kind != "datetime":  # uint64 wraps around in both, and here wraps back
+            apart = (apart + 2**63) % 2**64 - 2**63
+        self.step = math.gcd(self.step, later.step, apart)
+        self.low, self.high = min(self.low, apart + later.low), max(self.high, apart + later.high)
+        return apart
 
     def finish(self) -> Lattice:
         """Raises UserError for moments with more steps between them than a double tells apart."""
         # Beyond 2^53 ticks a distance is rounded before it is divided by the step: that costs two binary digits.
-        limit = EXACT if self.furthest < EXACT else EXACT // 4
-        if self.furthest >= limit * max(self.step, 1):
+        furthest = max(self.high, -self.low)
+        limit = EXACT if furthest < EXACT else EXACT // 4
+        if furthest >= limit * max(self.step, 1):
             raise UserError(
-                f"column '{self.column.name}' holds {self.column.dtype} moments that lie {self.furthest / self.step:.2g} "
+                f"column '{self.column.name}' holds {self.column.dtype} moments that lie {furthest / self.step:.2g} "
                 f"steps of their resolution apart, more than a model tells apart: write it in a coarser unit, or leave "
                 f"it out with --exclude {self.column.name}."
             )

@@ -70,6 +70,21 @@ class Profile:
         elif is_number(self.dtype):
             self._update_number(present)
 
+    def merge(self, later: Profile) -> None:
+        """Add what ``later`` has seen of the same column in the rows after these."""
+        self.rows += later.rows
+        self.missing += later.missing
+        self.distinct.merge(later.distinct)
+        self.example = self.example if self.example is not None else later.example
+        if later.minimum is not None and later.maximum is not None:
+            self._widen(later.minimum, later.maximum)
+        self.text.merge(later.text)
+        known = self._decimals is not None and later._decimals is not None
+        self._decimals = max(self._decimals, later._decimals) if known else None  # type: ignore[type-var]
+        self._characters += later._characters
+        self._words += later._words
+        self._uuid = self._uuid and later._uuid
+
     def _update_text(self, array: pa.Array, present: pa.Array, first_row: int) -> None:
         self.text.update(array, first_row)
         self._characters += pc.sum(pc.utf8_length(present)).as_py()
@@ -77,11 +92,13 @@ class Profile:
         self._uuid = self._uuid and bool(matches(present, UUID).all())
 
     def _update_number(self, present: pa.Array) -> None:
-        low, high = pc.min_max(present).as_py().values()
-        self.minimum = low if self.minimum is None else min(self.minimum, low)
-        self.maximum = high if self.maximum is None else max(self.maximum, high)
+        self._widen(*pc.min_max(present).as_py().values())
         if pa.types.is_floating(self.dtype) and self._decimals is not None:
             self._decimals = _decimal_places(present.to_numpy(), self._decimals)
+
+    def _widen(self, low: float, high: float) -> None:
+        self.minimum = low if self.minimum is None else min(self.minimum, low)
+        self.maximum = high if self.maximum is None else max(self.maximum, high)
 
     @property
     def values(self) -> int:

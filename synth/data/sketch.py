@@ -49,6 +49,21 @@ class QuantileSketch:
         self._sorted = None
         self._wait(values)
 
+    def merge(self, later: QuantileSketch) -> None:
+        """Add what ``later``, of the same capacity, has seen; the bound holds for the two together."""
+        self.count += later.count
+        self.minimum, self.maximum = min(self.minimum, later.minimum), max(self.maximum, later.maximum)
+        self._sorted = None
+        for values in later._waiting:
+            self._wait(values)
+        for level, values in enumerate(later._levels, start=1):
+            self._lift(level, values)
+
+    def shift(self, by: float) -> None:
+        """Add ``by`` to all that was seen."""
+        self.minimum, self.maximum, self._sorted = self.minimum + by, self.maximum + by, None
+        self._waiting, self._levels = [v + by for v in self._waiting], [v + by for v in self._levels]
+
     def quantiles(self, q: np.ndarray | float) -> np.ndarray:
         """float64 of q's shape: the smallest value seen that a share q or more is at most; 0 and 1 give the extremes."""
         values, below = self._ranks()
@@ -123,6 +138,12 @@ class Counter:
         tally = array.drop_null().value_counts()
         self._add(pa.table({"value": tally.field("values"), "count": tally.field("counts")}))
 
+    def merge(self, later: Counter) -> None:
+        """Add what ``later``, of the same column, has counted."""
+        self.missing += later.missing
+        for table in later._pending:
+            self._add(table)
+
     def counts(self) -> tuple[pa.Array, np.ndarray]:
         """The distinct values, most frequent first and equals in ascending order, and their counts (int64)."""
         self._condense()
@@ -168,6 +189,10 @@ class DistinctSketch:
         if self._smallest.size == self.capacity:
             hashes = hashes[hashes < self._smallest[-1]]
         self._smallest = np.unique(np.concatenate([self._smallest, np.unique(hashes)]))[: self.capacity]
+
+    def merge(self, later: DistinctSketch) -> None:
+        """Add what ``later``, of the same capacity, has seen."""
+        self.update(later._smallest)
 
     @property
     def estimate(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
@@ -26,13 +27,36 @@ CHUNK = 1 << 20
 
 
 class Reader(Protocol):
-    """What each format offers; ``counts`` are the rows of each file, ``notes`` what the report must tell."""
+    """What each format offers; ``counts`` are the rows of each file, ``notes`` what the report must tell.
+
+    A *unit* is the least that can be read on its own: a file or, in Parquet, a row group.
+    """
 
     schema: pa.Schema
     counts: list[int]
     notes: list[str]
 
-    def batches(self) -> Iterator[pa.RecordBatch]: ...
+    def units(self) -> list[int]:
+        """The rows of each unit, in order."""
+        ...
+
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]: ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of a source, from row ``first`` on, that can be sent to and read by another process."""
+
+    source: Source
+    first: int
+    units: slice
+
+    def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Each batch after the number of its first row."""
+        first = self.first
+        for batch in self.source.batches(self.units):
+            yield first, batch
+            first += batch.num_rows
 
 
 class Source:
@@ -55,9 +79,22 @@ class Source:
         """What was left out or assumed in reading, one sentence each."""
         return [*(self._files.notes if self._files else ()), *self._reader.notes]
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         """Batches of at most ``batch_rows`` rows, of type ``schema``; UserError naming the file that cannot be read."""
-        return self._reader.batches()
+        return self._reader.batches(units)
+
+    def whole(self) -> Piece:
+        return Piece(self, 0, slice(None))
+
+    def pieces(self, rows: int) -> list[Piece]:
+        """Pieces of ``rows`` rows, or of a unit where that has more; in order, and together the whole source."""
+        found, first, start, held = [], 0, 0, 0
+        for unit, count in enumerate(self._reader.units()):
+            if held and held + count > rows:
+                found.append(Piece(self, first, slice(start, unit)))
+                first, start, held = first + held, unit, 0
+            held += count
+        return [*found, Piece(self, first, slice(start, None))]
 
     def rows(self) -> int:
         """The number of rows, known since the source was opened."""
@@ -104,7 +141,10 @@ class _Memory:
         self.counts = [table.num_rows]
         self.notes: list[str] = []
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def units(self) -> list[int]:
+        return self.counts
+
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         yield from self._table.to_batches(max_chunksize=self._batch_rows)
 
 

@@ -44,6 +44,10 @@ class _Tally:
     count: int = 0
     first_other: tuple[int, str] | None = None
 
+    def merge(self, later: _Tally) -> None:
+        self.count += later.count
+        self.first_other = self.first_other or later.first_other
+
 
 @dataclass
 class TextType:
@@ -86,6 +90,22 @@ class TextType:
         self._commas += int(times[matches(trimmed, DECIMAL_COMMA)].sum())
         self._booleans += int(times[matches(unique, BOOLEAN)].sum())
         self._dates(unique, times, strings, first_row)
+
+    def merge(self, later: TextType) -> None:
+        """Add what ``later`` has seen in the rows after these."""
+        self.values += later.values
+        self._number.merge(later._number)
+        self._date.merge(later._date)
+        self._booleans += later._booleans
+        self._stamps += later._stamps
+        self._zoned += later._zoned
+        self._fraction_digits = max(self._fraction_digits, later._fraction_digits)
+        self._years = min(self._years[0], later._years[0]), max(self._years[1], later._years[1])
+        self._whole = self._whole and later._whole
+        self._padded = self._padded or later._padded
+        self._beyond_int64 = self._beyond_int64 or later._beyond_int64
+        self._beyond_double = self._beyond_double or later._beyond_double
+        self._commas += later._commas
 
     def _numbers_fast(self, present: pa.Array) -> bool:
         """Whether a whole batch casts to numbers; a column of numbers never leaves this path."""

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import Field
 
 from synth.data.schema import Schema
-from synth.evaluation.copies import exact_copies
+from synth.evaluation.copies import Keys, exact_copies
 from synth.evaluation.details import (
     ColumnDetail,
     Histogram,
@@ -80,7 +79,7 @@ def evaluate(
     schema: Schema,
     *,
     seed: int = 0,
-    train_keys: NDArray[np.uint64] | None = None,
+    train_keys: Keys | None = None,
     preparation: Sequence[str] = (),
     progress: Callable[[str, float], None] | None = None,
 ) -> Certificate:
@@ -88,7 +87,7 @@ def evaluate(
 
     Every figure's baseline is ``test`` scored as if it were synthetic (of exact copies, the twins within ``real``);
     where a figure depends on the number of rows it is also given at equal numbers. The same tables and seed give the
-    same certificate. ``train_keys``: the ``copies.row_keys`` of all train rows where ``real`` is a sample of them, so
+    same certificate. ``train_keys``: the keys of all train rows where ``real`` is a sample of them, so
     that copies of any are found. ``preparation``: what was done to the data before, for the report. ``progress`` is
     called with what is being measured and the share done. scikit-learn's defaults decide the number of threads;
     callers limit it with ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
@@ -195,7 +194,7 @@ def evaluate(
         reference=reference(lens, train, sample),
         notes=notes,
         rows={
-            "train": real.num_rows if train_keys is None else len(train_keys),
+            "train": real.num_rows if train_keys is None else train_keys.rows,
             "synthetic": synthetic.num_rows,
             "test": test.num_rows,
         },

@@ -39,7 +39,7 @@ def compare(
     Each table is whatever ``open_source`` takes. ``kinds`` are the columns named for ``infer``: categorical, numerical,
     datetime, ids, exclude. Raises UserError for what is wrong with a table.
     """
-    columns = {name: list(names) for name, names in kinds.items()}
+    columns: dict[str, Any] = {name: list(names) for name, names in kinds.items()}
     as_text = [*columns.get("categorical", ()), *columns.get("exclude", ())]
     source = open_source(real, as_text=as_text)
     schema = infer(source, target=target, **columns)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -12,6 +15,15 @@ from synth.evaluation.frame import Lens, numbers_of
 from synth.evaluation.intervals import Estimate, share
 
 HASHED_ROWS = 100_000
+COUNTED_KEYS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The ``row_keys`` of ``rows`` train rows, as many as there may be: read block by block, again and again."""
+
+    blocks: Callable[[], Iterator[NDArray[np.uint64]]]
+    rows: int
 
 
 def row_keys(schema: Schema, rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint64]:
@@ -53,19 +65,27 @@ def _named(hashes: NDArray[np.uint64], name: str) -> NDArray[np.uint64]:
 
 
 def exact_copies(
-    lens: Lens, train: pa.Table, sample: pa.Table, train_keys: NDArray[np.uint64] | None = None
+    lens: Lens, train: pa.Table, sample: pa.Table, train_keys: Keys | None = None
 ) -> tuple[Estimate, Estimate]:
     """Share of rows of ``sample`` that equal a row of train in every compared column, and what fresh rows would have.
 
     Every row is looked up among all rows of train: thinning the reference would hide the very copies that are sought.
-    ``train_keys`` are the ``row_keys`` of all of them where ``train`` is a sample. The baseline is the share of train
+    ``train_keys`` are those of all of them where ``train`` is a sample. The baseline is the share of train
     rows that have a twin in train, which estimates the chance that a fresh row equals a train row (Good 1953). Test
-    rows can't tell it: a split by content leaves none of them with a twin in train.
+    rows can't tell it: a split by content leaves none of them with a twin in train. Beyond COUNTED_KEYS rows it is
+    estimated from every k-th key, whose rows have all of their twins among them.
     """
-    keys = _table_keys(lens, train, "the real table") if train_keys is None else train_keys
-    known, counts = np.unique(keys, return_counts=True)
+    if train_keys is None:
+        known = _table_keys(lens, train, "the real table")
+        train_keys = Keys(lambda: iter([known]), len(known))
     looked_up = _table_keys(lens, sample, "the synthetic table")
-    return share(int(np.isin(looked_up, known).sum()), len(looked_up)), _twins(counts)
+    copied, every = np.zeros(len(looked_up), bool), np.uint64(-(-train_keys.rows // COUNTED_KEYS))
+    counted = []
+    for block in train_keys.blocks():
+        copied |= np.isin(looked_up, block)
+        counted.append(block[block % every == 0])
+    counts = np.unique(np.concatenate(counted), return_counts=True)[1]
+    return share(int(copied.sum()), len(looked_up)), _twins(counts)
 
 
 def _twins(counts: NDArray[np.int64]) -> Estimate:

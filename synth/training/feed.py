@@ -8,6 +8,7 @@ workers, and the order continues exactly where a checkpoint left it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,30 +17,48 @@ from synth.generators.base import Draw
 from synth.generators.layout import Encoded
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which rows of a run's batches are a worker's, and where it wants them."""
+
+    seed: int
+    batch: int
+    accumulate: int
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def mine(self) -> slice:
+        """Of the rows of a micro-batch."""
+        return slice(self.rank, None, self.world)
+
+    def positions(self, step: int, micro: slice) -> np.ndarray:
+        """int64 (rows,): where the worker's rows of a micro-batch of step ``step`` stand in the endless sequence."""
+        return np.arange(step * self.batch, (step + 1) * self.batch)[micro][self.mine]
+
+
 class Feed:
-    """Holds a worker's copy of the encoded table on ``device`` and hands out its part of each step's batch.
+    """Holds a worker's copy of the encoded table on its device and hands out its part of each step's batch.
 
     ``parts`` are encoded batches: cells (rows, C) int32 and values (rows, V) float32.
     """
 
-    def __init__(
-        self, parts: Sequence[Encoded], *, seed: int, batch: int, rank: int, world: int, device: torch.device
-    ) -> None:
-        self.cells = torch.from_numpy(np.concatenate([p.cells for p in parts])).to(device)
-        self.values = torch.from_numpy(np.concatenate([p.values for p in parts])).to(device)
-        self.rows, self.batch, self.seed, self.device = len(self.cells), batch, seed, device
-        self.mine = slice(rank, None, world)
+    def __init__(self, parts: Sequence[Encoded], share: Share) -> None:
+        self.cells = torch.from_numpy(np.concatenate([p.cells for p in parts])).to(share.device)
+        self.values = torch.from_numpy(np.concatenate([p.values for p in parts])).to(share.device)
+        self.rows, self.share = len(self.cells), share
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 
     def __call__(self, step: int, micro: slice) -> Encoded:
         """This worker's rows of the ``micro`` slice of the batch of step ``step`` (from 0)."""
-        position = torch.arange(step * self.batch, (step + 1) * self.batch)[micro][self.mine]
+        position = torch.from_numpy(self.share.positions(step, micro))
         epochs = position // self.rows
         index = torch.cat([self._permutation(e)[position[epochs == e] % self.rows] for e in epochs.unique().tolist()])
-        index = index.to(self.device)
+        index = index.to(self.share.device)
         return Encoded(self.cells[index].long(), self.values[index])
 
     def _permutation(self, epoch: int) -> torch.Tensor:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, Draw(self.seed, "epoch", epoch).permutation(self.rows)
+            self._epoch, self._order = epoch, Draw(self.share.seed, "epoch", epoch).permutation(self.rows)
         return self._order

@@ -26,10 +26,12 @@ from synth.recipe import Recipe
 from synth.training import beacon, checkpoint, shards
 from synth.training.divergence import Divergence
 from synth.training.engine import Average, limit_waits, make_engine
-from synth.training.feed import Feed
+from synth.training.feed import Feed, Share
 from synth.training.schedule import Schedule
 from synth.training.sharding import decide
 from synth.training.shards import Fragment
+from synth.training.stored import Stored
+from synth.training.stream import Stream
 
 # Looks at the clock, the loss and the stop signal cost a synchronisation: so many steps lie between them, or fewer
 # where they take longer than so many seconds.
@@ -61,17 +63,18 @@ class FailedError(Exception):
 def train_worker(job: dict[str, Any]) -> None:
     """Train one worker's share of a run; the body that Ray Train calls on every worker.
 
-    ``job`` holds the recipe and the layout as plain data, references to the encoded batches in Ray's object store
-    ("parts"), and the run's location, which names it ("run").
+    ``job`` holds the recipe and the layout as plain data, the encoded batches as references into Ray's object store
+    ("parts") or where they lie ("stored"), and the run's location, which names it ("run").
     """
     import ray
     import ray.train
 
     impatient()
     context = ray.train.get_context()
-    parts = [Encoded(*p) for p in ray.get(job["parts"])]
+    stored = Stored.model_validate(job["stored"]) if job["stored"] else None
+    rows = stored or [Encoded(*p) for p in ray.get(job["parts"])]
     try:
-        Worker(job, parts, context.get_world_rank(), context.get_world_size()).train(ray.train.get_checkpoint())
+        Worker(job, rows, context.get_world_rank(), context.get_world_size()).train(ray.train.get_checkpoint())
     except FailedError as e:  # raised no further: Ray Train would try again
         beacon.show(job["run"], **e.said)
 
@@ -79,7 +82,7 @@ def train_worker(job: dict[str, Any]) -> None:
 class Worker:
     """One worker's engines, averages and rows, and where the run stands."""
 
-    def __init__(self, job: dict[str, Any], parts: Sequence[Encoded], rank: int, world: int) -> None:
+    def __init__(self, job: dict[str, Any], rows: Sequence[Encoded] | Stored, rank: int, world: int) -> None:
         self.run: str = job["run"]
         self.recipe, self.rank, self.world = Recipe.model_validate(job["recipe"]), rank, world
         training = self.recipe.training
@@ -88,7 +91,8 @@ class Worker:
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         torch.manual_seed(self.recipe.seed)  # initial weights; every later draw has an address
         self.generator = build(self.recipe, Layout.model_validate(job["layout"])).to(device)
-        self.feed = Feed(parts, seed=self.recipe.seed, batch=training.batch, rank=rank, world=world, device=device)
+        share = Share(self.recipe.seed, training.batch, training.accumulate, rank, world, device)
+        self.feed = Stream(rows, share) if isinstance(rows, Stored) else Feed(rows, share)
         self.bf16 = computes_in_bf16(training.precision, device)
         parameters = sum(p.numel() for player in self.generator.players.values() for p in player.parameters())
         self.zero, self.sharding = decide(training, parameters, device)
@@ -158,7 +162,7 @@ class Worker:
         for index, micro in enumerate(self.micros):
             draw = Draw(
                 self.recipe.seed, "train", self.step, index,
-                device=self.device, part=self.feed.mine, total=micro.stop - micro.start,
+                device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start,
             )  # fmt: skip
             pending = self.generator.losses(self.engines, self.feed(self.step, micro), draw)
             while True:

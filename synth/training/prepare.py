@@ -1,48 +1,56 @@
-"""From a source to what training needs: schema, split, codec, encoded rows, and the rows that the certificate looks at."""
+"""From a source to what training needs: schema, split, codec, encoded rows, and the rows that the certificate looks at.
+
+A table that a worker can hold is read in this process, and its encoded rows travel with the job. A larger one is read
+piece by piece on the cluster, and its encoded rows go to the run's storage, from which the workers stream them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from synth.data import codec as codecs
-from synth.data.codec import Codec
+from cluster.storage import is_remote
+from synth.data.codec import Codec, Fit
 from synth.data.conform import conform
 from synth.data.infer import infer
+from synth.data.passes import Pass, here
 from synth.data.schema import Schema, nearest
-from synth.data.source import Source, open_source
+from synth.data.source import Piece, Source, open_source
 from synth.data.split import PARTS, Split
 from synth.errors import UserError
-from synth.evaluation.copies import row_keys
+from synth.evaluation.copies import Keys, row_keys
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
+from synth.training.stored import Stored, Writer
 
 MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
+VALUE = 4  # bytes of an encoded cell or number
+TRAIN, TEST = PARTS.index("train"), PARTS.index("test")
 
 
 @dataclass
 class Prepared:
-    """``encoded`` are the training rows, batch by batch; ``real`` and ``test`` what the certificate compares;
-    ``train_keys``, uint64 (rows,), what it looks for copies among: every training row, also those ``real`` lacks."""
+    """``encoded`` are the training rows, batch by batch, or where they are stored; ``real`` and ``test`` what the
+    certificate compares; ``keys`` what it looks for copies among: every training row, also those ``real`` lacks."""
 
     schema: Schema
     codec: Codec
-    encoded: list[Encoded]
+    encoded: list[Encoded] | Stored
     real: pa.Table
     test: pa.Table
-    train_keys: np.ndarray
+    keys: Keys
     rows: dict[str, int]
     sources: dict[str, Source]
     notes: list[str] = field(default_factory=list)
 
 
-def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source], Schema]:
-    """Open the tables and infer the schema; whatever is wrong with them is found here, before anything starts."""
-    as_text = [*recipe.categorical, *recipe.exclude]
+def open_train(data: Any, test: Any, recipe: Recipe) -> Source:
+    """The table to train on. UserError for what is wrong with it at first sight, or with the split."""
     split = _split(recipe)
     if test is not None and split.test:
         raise UserError(
@@ -51,14 +59,36 @@ def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source
         )
     if test is None and not split.test:
         raise UserError(f"the split {split} leaves no rows to certify on: give a fourth share, or --test FILE")
-    sources = {"train": open_source(data, as_text=as_text)}
+    return open_source(data, as_text=[*recipe.categorical, *recipe.exclude])
+
+
+def spreads(source: Source, *, embedded: bool) -> bool:
+    """Whether any node can read the source: the one node that an ``embedded`` cluster has, or all of them from a URI."""
+    return embedded or is_remote(source.location)
+
+
+def is_held(source: Source, recipe: Recipe) -> tuple[bool, str]:
+    """(whether each worker holds the encoded table, a sentence on it): a matter of the table and the recipe alone, as
+    the order in which rows are seen depends on it."""
+    columns, limit = len(set(source.schema.names) - set(recipe.exclude)), recipe.training.hold_mib
+    size = source.rows() * columns * VALUE / 2**20
+    table = f"{source.rows():,} rows × {columns} columns, {size:,.0f} MiB when encoded"
+    if size <= limit:
+        return True, f"{table}: held by each worker"
+    return False, f"{table}, beyond training.hold_mib={limit:,}: streamed from the run's storage"
+
+
+def describe(source: Source, test: Any, recipe: Recipe, over: Pass = here) -> tuple[dict[str, Source], Schema]:
+    """Infer the schema and open the test rows; whatever is wrong with the tables is found here, before training."""
+    sources = {"train": source}
     schema = infer(
-        sources["train"], target=recipe.target, categorical=recipe.categorical, numerical=recipe.numerical,
-        datetime=recipe.datetime, ids=recipe.id, exclude=recipe.exclude,
+        source, target=recipe.target, categorical=recipe.categorical, numerical=recipe.numerical,
+        datetime=recipe.datetime, ids=recipe.id, exclude=recipe.exclude, over=over,
     )  # fmt: skip
     if test is not None:
         # A category that looks like a number or a truth value in the other file is one all the same.
-        sources["test"] = open_source(test, as_text=[*as_text, *schema.text_columns])
+        as_text = [*recipe.categorical, *recipe.exclude, *schema.text_columns]
+        sources["test"] = open_source(test, as_text=as_text)
         for column in schema.learnt:
             if column.name not in (names := sources["test"].schema.names):
                 where = f"{sources['test'].location}: column '{column.name}' of the training rows is missing"
@@ -66,62 +96,111 @@ def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source
     return sources, schema
 
 
-def prepare(sources: dict[str, Source], schema: Schema, recipe: Recipe) -> Prepared:
-    """Split, fit the codec in one pass over the training rows, and encode them in another."""
-    split, learnt = _split(recipe), [c.name for c in schema.learnt]
+def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source], Schema]:
+    """Open the tables and infer the schema, in this process."""
+    return describe(open_train(data, test, recipe), test, recipe)
 
-    def parts() -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
-        for batch in _conformed(sources["train"], schema):
-            yield split.assign(batch.select(learnt)), batch
 
-    def of(name: str) -> Iterator[pa.RecordBatch]:
-        for part, batch in parts():
-            yield batch.filter(pa.array(part == PARTS.index(name)))
+def prepare(
+    sources: dict[str, Source], schema: Schema, recipe: Recipe, *, store: str | None = None, over: Pass = here
+) -> Prepared:
+    """Split, fit the codec in one pass over the training rows, and encode them in another: to files at ``store``, or in
+    memory without it."""
+    split, train, seed = _split(recipe), sources["train"], recipe.seed
+    codec, counts = _fit(train, schema, split, recipe, over)
+    rows = dict(zip(PARTS, counts.tolist(), strict=True))
+    shares = {part: MOST_EVALUATED / max(rows[part], 1) for part in ("train", "test")}
 
-    counts = np.zeros(len(PARTS), np.int64)
+    def encode(piece: Piece) -> _Encoded:
+        return _encode(piece, codec, split, seed=seed, shares=shares, store=store)
 
-    def counted() -> Iterator[pa.RecordBatch]:
-        for part, batch in parts():
-            counts[:] += np.bincount(part, minlength=len(PARTS))
-            yield batch.filter(pa.array(part == PARTS.index("train")))
+    parts = list(over(encode, train))
+    tested = [batch for part in parts for batch in part.test]
+    if "test" in sources:
+        rows["test"] = sources["test"].rows()
+        draw, share = np.random.default_rng([seed, TEST]), MOST_EVALUATED / max(rows["test"], 1)
+        tested = [_drawn(batch, share, draw) for batch in _conformed(sources["test"].whole(), schema)]
+    stored = None
+    if store is not None:
+        written = {name: count for part in parts for name, count in part.written.items()}
+        stored = Stored(location=store, parts=written, layout=codec.layout)
+    found = Prepared(
+        schema=schema,
+        codec=codec,
+        encoded=stored or [batch for part in parts for batch in part.rows],
+        real=pa.Table.from_batches([batch for part in parts for batch in part.real], schema.arrow()),
+        test=pa.Table.from_batches(tested, schema.arrow()),
+        keys=Keys(stored.keys if stored else lambda: (keys for part in parts for keys in part.keys), rows["train"]),
+        rows=rows,
+        sources=sources,
+        notes=list(schema.notes),
+    )
+    looked_up = {"train": "; exact copies are looked for among all", "test": ""}
+    for what, part in (("train", found.real), ("test", found.test)):
+        if part.num_rows < rows[what]:
+            found.notes.append(
+                f"the certificate is measured on {part.num_rows:,} of the {rows[what]:,} {what} rows, drawn at "
+                f"random{looked_up[what]}"
+            )
+    return found
 
-    codec = codecs.fit(counted(), schema, **recipe.codec.model_dump())
+
+def _fit(train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass) -> tuple[Codec, np.ndarray]:
+    """The codec, and the rows of each part of the split (4,)."""
+
+    def look(piece: Piece) -> tuple[Fit, np.ndarray]:
+        fit, counts = Fit(schema), np.zeros(len(PARTS), np.int64)
+        for part, batch in _parted(piece, schema, split):
+            counts += np.bincount(part, minlength=len(PARTS))
+            fit.update(batch.filter(pa.array(part == TRAIN)))
+        return fit, counts
+
+    def merged(so_far: tuple[Fit, np.ndarray], later: tuple[Fit, np.ndarray]) -> tuple[Fit, np.ndarray]:
+        so_far[0].merge(later[0])
+        return so_far[0], so_far[1] + later[1]
+
+    fit, counts = reduce(merged, over(look, train))
+    codec = fit.finish(**recipe.codec.model_dump())
     split.check(counts)
     if not codec.layout.cells and not codec.layout.values:
         raise UserError(
-            f"{sources['train'].location}: every column holds one and the same value in all training rows, so there is "
+            f"{train.location}: every column holds one and the same value in all training rows, so there is "
             "nothing to learn. Bring rows that differ."
         )
-    rows = dict(zip(PARTS, counts.tolist(), strict=True))
-    test = _conformed(sources["test"], schema) if "test" in sources else of("test")
-    rows["test"] = sources["test"].rows() if "test" in sources else rows["test"]
-    keys: list[np.ndarray] = []
+    return codec, counts
 
-    def keyed() -> Iterator[pa.RecordBatch]:
-        for batch in of("train"):
-            keys.append(row_keys(schema, batch))
-            yield batch
 
-    real = _gathered(keyed(), rows["train"], schema, recipe.seed)
-    held = _gathered(test, rows["test"], schema, recipe.seed)
-    notes = list(schema.notes)
-    for what, part, looked_up in (("train", real, "; exact copies are looked for among all"), ("test", held, "")):
-        if part.num_rows < rows[what]:
-            notes.append(
-                f"the certificate is measured on {part.num_rows:,} of the {rows[what]:,} {what} rows, drawn at "
-                f"random{looked_up}"
-            )
-    return Prepared(
-        schema=schema,
-        codec=codec,
-        encoded=list(codecs.encode_all(codec, of("train"))),
-        real=real,
-        test=held,
-        train_keys=np.concatenate(keys),
-        rows=rows,
-        sources=sources,
-        notes=notes,
-    )
+@dataclass
+class _Encoded:
+    """What is left of a piece: its training rows and their keys, or the files that hold them (rows by name); and the
+    rows to evaluate on."""
+
+    rows: list[Encoded]
+    keys: list[np.ndarray]
+    written: dict[str, int]
+    real: list[pa.RecordBatch]
+    test: list[pa.RecordBatch]
+
+
+def _encode(
+    piece: Piece, codec: Codec, split: Split, *, seed: int, shares: dict[str, float], store: str | None
+) -> _Encoded:
+    """Encode the training rows of a piece, and draw ``shares`` of its train and test rows for the certificate."""
+    done, schema, draw = _Encoded([], [], {}, [], []), codec.table, np.random.default_rng([seed, piece.first])
+    writer = Writer(store, codec.layout, piece.first) if store is not None else None
+    for part, batch in _parted(piece, schema, split):
+        train = batch.filter(pa.array(part == TRAIN))
+        rows, keys = codec.encode(train), row_keys(schema, train)
+        if writer is not None:
+            writer.add(rows, keys)
+        else:
+            done.rows.append(Encoded(rows.cells, rows.values.astype(np.float32)))
+            done.keys.append(keys)
+        done.real.append(_drawn(train, shares["train"], draw))
+        done.test.append(_drawn(batch.filter(pa.array(part == TEST)), shares["test"], draw))
+    if writer is not None:
+        done.written = writer.finish()
+    return done
 
 
 def _split(recipe: Recipe) -> Split:
@@ -130,17 +209,18 @@ def _split(recipe: Recipe) -> Split:
     return Split(train, select, confirm, test[0] if test else 0.0, seed=recipe.seed)
 
 
-def _conformed(source: Source, schema: Schema) -> Iterator[pa.RecordBatch]:
-    first = 0
-    for batch in source.batches():
-        start = first
-        yield conform(batch, schema, lambda row, start=start: source.place(start + row))  # type: ignore[misc]
-        first += batch.num_rows
+def _parted(piece: Piece, schema: Schema, split: Split) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+    """The batches of a piece, each after the part of the split of each of its rows."""
+    learnt = [c.name for c in schema.learnt]
+    for batch in _conformed(piece, schema):
+        yield split.assign(batch.select(learnt)), batch
 
 
-def _gathered(batches: Iterator[pa.RecordBatch], rows: int, schema: Schema, seed: int) -> pa.Table:
-    """All rows, or of more than MOST_EVALUATED a random sample of about so many."""
-    draw = np.random.default_rng([seed, rows])
-    share = MOST_EVALUATED / max(rows, 1)
-    kept = (b if share >= 1 else b.filter(pa.array(draw.random(b.num_rows) < share)) for b in batches)
-    return pa.Table.from_batches(kept, schema=schema.arrow())
+def _conformed(piece: Piece, schema: Schema) -> Iterator[pa.RecordBatch]:
+    for first, batch in piece.batches():
+        yield conform(batch, schema, lambda row, first=first: piece.source.place(first + row))  # type: ignore[misc]
+
+
+def _drawn(batch: pa.RecordBatch, share: float, draw: np.random.Generator) -> pa.RecordBatch:
+    """All rows, or a random sample of about so many."""
+    return batch if share >= 1 else batch.filter(pa.array(draw.random(batch.num_rows) < share))

@@ -3,6 +3,8 @@
     open, infer  ──►  split, fit, encode  ──►  Ray Train × DeepSpeed  ──►  sample, certify  ──►  publish
                       (while Ray starts)
 
+What of this reads a table that is too large to be held runs on the cluster, which is joined first then.
+
 Nothing appears at ``out`` until the release is complete. Until then the run lives beside it, at ``<out>.run``: its
 checkpoints, and a marker that says which recipe and data it belongs to.
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ import pyarrow as pa
 
 from cluster import storage
 from cluster.session import connected, terminable, usable_cores
+from synth.data.passes import here, on_cluster
 from synth.errors import JobError, UserError
 from synth.evaluation.certificate import Certificate
 from synth.provenance import keys
@@ -33,6 +38,7 @@ from synth.training.workers import Progress
 
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
 CHECKPOINTS = "checkpoint_manager_snapshot.json"  # which checkpoints are whole: Ray writes it after each
+STORE = "encoded"  # the folder of a run that holds the rows of a table which is streamed
 UNPUBLISHED = "trained, not yet published; the same command with --resume publishes it"
 
 
@@ -71,14 +77,41 @@ def train(
     storage.check_free(location, overwrite=overwrite)
     run = storage.append(location, ".run")
     progress("reading the table", 0.0, {})
-    sources, schema = preparing.open_sources(data, test, recipe)
-    progress("reading the table", 1.0, {"told": schema.summary()})
-    claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
-    key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
-    _claim(run, claim, resume=resume, overwrite=overwrite)
+    source = preparing.open_train(data, test, recipe)
+    held, told = preparing.is_held(source, recipe)
+    with ExitStack() as early:
+        over, store = here, None
+        if not held:
+            store = storage.join(run, STORE)
+            if preparing.spreads(source, embedded=address is None):
+                progress("starting Ray", 0.0, {})
+                early.enter_context(connected(address))
+                over = on_cluster(lambda done: progress("reading the table", done, {}))
+        sources, schema = preparing.describe(source, test, recipe, over)
+        progress("reading the table", 1.0, {"told": [*schema.summary(), told]})
+        claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
+        key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
+        _claim(run, claim, resume=resume, overwrite=overwrite)
 
+        def prepare() -> Prepared:
+            return preparing.prepare(sources, schema, recipe, store=store, over=over)
+
+        published = _run(recipe, prepare, location, run, address, overwrite, progress)
+    return published if key_note is None else replace(published, notes=[*published.notes, key_note])
+
+
+def _run(
+    recipe: Recipe,
+    prepare: Callable[[], Prepared],
+    location: str,
+    run: str,
+    address: str | None,
+    overwrite: bool,
+    progress: Progress,
+) -> Trained:
+    """Train on what ``prepare`` returns and publish; what is left of the run where that fails is said."""
     try:
-        prepared = workers.in_background(preparing.prepare, sources, schema, recipe)
+        prepared = workers.in_background(prepare)
         progress("starting Ray", 0.0, {})
         with connected(address) as ray, terminable():
             table = prepared.result()
@@ -111,8 +144,7 @@ def train(
         raise UserError(f"{e}\n{UNPUBLISHED}") from e
     storage.remove_tree(run)
     # For the person at work, and not for those who read the certificate.
-    told = [*facts["notes"], *([] if key_note is None else [key_note])]
-    return replace(published, notes=[*published.notes, *told])
+    return replace(published, notes=[*published.notes, *facts["notes"]])
 
 
 def _claimed(recipe: Recipe) -> Recipe:
@@ -209,7 +241,7 @@ def _publish(
     synthetic = pa.Table.from_batches(drawn)
     certificate = evaluate(
         table.real, synthetic, table.test, table.schema, seed=recipe.seed,
-        train_keys=table.train_keys, preparation=table.notes,
+        train_keys=table.keys, preparation=table.notes,
         progress=lambda what, done: progress(f"certifying: {what}", done, {}),
     )  # fmt: skip
     name = storage.resolve(out)[1].rpartition("/")[2]

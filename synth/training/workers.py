@@ -17,6 +17,7 @@ from cluster import storage
 from synth.errors import JobError, UserError
 from synth.recipe import Recipe
 from synth.training.prepare import Prepared
+from synth.training.stored import Stored
 
 Progress = Callable[[str, float, dict[str, Any]], None]
 """Called with the phase, the share of it that is done, and what else is known (step, loss, rows, elapsed_s)."""
@@ -33,7 +34,7 @@ class NeverLearntError(UserError):
 
 
 def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress, *, embedded: bool) -> dict[str, Any]:
-    """Run the workers to the end; empties ``table.encoded``, which is theirs from then on.
+    """Run the workers to the end; empties ``table.encoded`` where it is held, since the rows are theirs from then on.
 
     ``embedded`` says that the cluster is this process's own, and ends with it.
 
@@ -53,13 +54,18 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in found]
     gpus, each = any(gpu for _, gpu in nodes), cpus_each(nodes, recipe.training.least)
-    job = {
+    job: dict[str, Any] = {
         "recipe": recipe.model_dump(),
         "layout": table.codec.layout.model_dump(),
-        "parts": [ray.put(tuple(part)) for part in table.encoded],
+        "parts": [],
+        "stored": None,
         "run": run,
     }
-    table.encoded.clear()
+    if isinstance(table.encoded, Stored):
+        job["stored"] = table.encoded.model_dump()
+    else:
+        job["parts"] = [ray.put(tuple(part)) for part in table.encoded]
+        table.encoded.clear()
     filesystem, path = storage.resolve(run)
     parent, name = posixpath.split(path)
     beacon.clear(run)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from synth.data.hashing import mix
 from synth.data.schema import Schema
 from synth.evaluation import copies
 from synth.evaluation.frame import Lens
@@ -40,8 +41,24 @@ def test_copies_of_rows_that_the_real_table_lacks_are_found_by_their_keys(
     drawn, sample = whole.slice(0, 100), whole.slice(200, 100)
     lens = Lens.fit(schema, {"real": drawn, "synthetic": sample})
     assert copies.exact_copies(lens, drawn, sample)[0].value == 0
-    assert copies.exact_copies(lens, drawn, sample, keys)[0].value == 1
+    known = copies.Keys(lambda: iter(np.array_split(keys, 3)), len(keys))
+    assert copies.exact_copies(lens, drawn, sample, known)[0].value == 1
     assert (copies.row_keys(schema, whole.drop_columns(["who"])) == keys).all()
+
+
+def test_of_many_keys_some_are_counted_with_all_of_their_twins(
+    schema: Schema, people: Callable[..., pa.Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = people(50, 0)
+    lens = Lens.fit(schema, {"real": table, "synthetic": table})
+    draw = np.random.default_rng(0)
+    keys = mix(draw.integers(0, 30_000, 60_000).astype(np.uint64))
+    known = copies.Keys(lambda: iter(np.array_split(keys, 7)), len(keys))
+    exact = copies.exact_copies(lens, table, table, known)[1]
+    monkeypatch.setattr(copies, "COUNTED_KEYS", 20_000)
+    thinned = copies.exact_copies(lens, table, table, known)[1]
+    assert exact.value == pytest.approx(1 - np.exp(-2), abs=0.01)  # of Poisson counts of mean 2
+    assert exact.value != thinned.value == pytest.approx(exact.value, abs=0.01)
 
 
 def test_the_baseline_is_the_chance_that_a_fresh_row_has_a_twin_in_train() -> None:

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth.generators.layout import Encoded
-from synth.training.feed import Feed
+from synth.training.feed import Feed, Share
 
 
 def feed(rows: int, batch: int, rank: int = 0, world: int = 1) -> Feed:
     values = np.arange(rows, dtype=np.float32)[:, None]
     half = rows // 2
     parts = [Encoded(np.zeros((n, 0), np.int32), v) for n, v in ((half, values[:half]), (rows - half, values[half:]))]
-    return Feed(parts, seed=3, batch=batch, rank=rank, world=world, device=torch.device("cpu"))
+    return Feed(parts, Share(3, batch, 1, rank, world, torch.device("cpu")))
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,70 @@
+"""A pass over a source: in this process, or a piece at a time on the cluster.
+
+What is done with a piece is a function of it, and what it returns is merged in the order of the pieces. So a table's
+schema, split, codec and encoded rows are found by as many processes as there are, on as many machines.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+from synth.data.source import Piece, Source
+from synth.errors import UserError
+
+T = TypeVar("T")
+PIECE = 1 << 24  # values (rows × columns) of a piece: enough to be worth a task, and small beside a worker's memory
+
+
+class Pass(Protocol):
+    def __call__(self, work: Callable[[Piece], T], source: Source) -> Iterator[T]:
+        """What ``work`` returns for each piece of ``source``, in order."""
+        ...
+
+
+def here(work: Callable[[Piece], T], source: Source) -> Iterator[T]:
+    """The whole source as one piece, in this process."""
+    yield work(source.whole())
+
+
+def on_cluster(told: Callable[[float], None]) -> Pass:
+    """Passes through Ray Data, which runs a task for each piece where there is room, and again where a node is lost.
+
+    ``told`` hears which share of the pieces is done. What a task sends back waits in the object store, so it should be
+    small: summaries, and rows only as far as they are sampled. A UserError of a task is raised here.
+    """
+
+    def over(work: Callable[[Piece], T], source: Source) -> Iterator[T]:
+        import ray
+        from ray import cloudpickle
+
+        pieces = source.pieces(max(1, PIECE // len(source.schema)))
+        shared = ray.put((work, pieces))  # once, and not with every task
+
+        def done(row: dict[str, Any]) -> dict[str, bytes]:
+            work, pieces = ray.get(shared)
+            try:
+                return {"found": cloudpickle.dumps(work(pieces[row["id"]]))}
+            except UserError as e:  # to be told, and not to be tried again
+                return {"found": cloudpickle.dumps(e)}
+
+        for count, row in enumerate(_quiet().range(len(pieces), override_num_blocks=len(pieces)).map(done).iter_rows()):
+            found = cloudpickle.loads(row["found"])  # what our own task has sent
+            if isinstance(found, UserError):
+                raise found
+            told((count + 1) / len(pieces))
+            yield found
+
+    return over
+
+
+def _quiet() -> Any:
+    """Ray Data, in order and without bars of its own."""
+    from ray import data
+
+    context = data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    return data
