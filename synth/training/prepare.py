@@ -162,6 +162,11 @@ def _fit(train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass
     fit, counts = reduce(merged, over(look, train))
     codec = fit.finish(**recipe.codec.model_dump())
     split.check(counts)
+    if counts[TRAIN] < recipe.training.most:
+        raise UserError(
+            f"--workers {recipe.training.most}: there are {counts[TRAIN]} training rows, less than one for each worker; "
+            "give fewer workers or more rows"
+        )
     if not codec.layout.cells and not codec.layout.values:
         raise UserError(
             f"{train.location}: every column holds one and the same value in all training rows, so there is "

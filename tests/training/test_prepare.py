@@ -6,9 +6,28 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from synth.errors import UserError
 from synth.evaluation.certificate import evaluate
 from synth.recipe import Recipe
 from synth.training import prepare
+
+
+def test_more_workers_than_rows_are_refused() -> None:
+    table = pa.table({"x": np.arange(40) * 1.5, "c": ["a", "b"] * 20})
+    recipe = Recipe.read(None, {"training.workers": 200, "split": [0.5, 0, 0, 0.5]})
+    sources, schema = prepare.open_sources(table, None, recipe)
+    with pytest.raises(UserError, match=r"--workers 200: there are \d\d training rows"):
+        prepare.prepare(sources, schema, recipe)
+
+
+@pytest.mark.parametrize("hold", [0, 1, 1024])
+def test_the_choice_between_holding_and_streaming_is_by_size(hold: int) -> None:
+    table = pa.table({"x": np.arange(200_000), "c": ["a", "b"] * 100_000, "spare": pa.nulls(200_000, pa.string())})
+    recipe = Recipe.read(None, {"training.hold_mib": hold, "exclude": ["spare"]}).resolved(test_apart=False)
+    held, told = prepare.is_held(prepare.open_train(table, None, recipe), recipe)
+    assert held is (hold == 1024)  # 1.5 MiB
+    assert told.startswith("200,000 rows × 2 columns, 2 MiB when encoded") and ("held" in told) is held
+    assert held or f"training.hold_mib={hold}" in told
 
 
 def test_of_a_large_train_part_rows_are_drawn_and_copies_of_all_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
