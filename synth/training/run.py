@@ -96,25 +96,27 @@ def train(
         def prepare() -> Prepared:
             return preparing.prepare(sources, schema, recipe, store=store, over=over)
 
-        published = _run(recipe, prepare, location, run, address, overwrite, progress)
+        # What reads in this process needs no Ray, and does not wait for it. Passes of the cluster end with it, which an
+        # interruption of this thread has them do.
+        prepared = workers.in_background(prepare).result if held else prepare
+        published = _run(recipe, prepared, location, run, address, overwrite, progress)
     return published if key_note is None else replace(published, notes=[*published.notes, key_note])
 
 
 def _run(
     recipe: Recipe,
-    prepare: Callable[[], Prepared],
+    prepared: Callable[[], Prepared],
     location: str,
     run: str,
     address: str | None,
     overwrite: bool,
     progress: Progress,
 ) -> Trained:
-    """Train on what ``prepare`` returns and publish; what is left of the run where that fails is said."""
+    """Train on what ``prepared`` returns and publish; what is left of the run where that fails is said."""
     try:
-        prepared = workers.in_background(prepare)
         progress("starting Ray", 0.0, {})
         with connected(address) as ray, terminable():
-            table = prepared.result()
+            table = prepared()
             facts = workers.fit(ray, recipe, table, run, progress, embedded=address is None)
     except workers.NeverLearntError:
         storage.remove_tree(run)
