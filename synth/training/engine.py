@@ -35,10 +35,17 @@ def make_engine(
     # A client optimizer from torch needs no compiled operator either.
     optimizer = make_optimizer(player, recipe, rows)
     size = sum(p.numel() for p in player.parameters())
+    # Elements that a rank holds for a while beside what it keeps; by themselves up to a billion, all of most players.
+    piece = min(max(size // 8, 1 << 16), 500_000_000)
     sharding: dict[str, Any] = {
         "stage": zero,
-        # The buffer in which gradients travel: by itself of two GB, however small the player.
-        "reduce_bucket_size": min(max(size // 8, 1 << 16), 500_000_000),
+        "reduce_bucket_size": piece,  # the buffer in which gradients travel
+        # At ZeRO 3, the optimizer steps a group after the other, each with a copy of its gradients; and weights that were
+        # gathered on the way forth are let go, and gathered again on the way back, unless that is near.
+        "sub_group_size": piece,
+        "stage3_max_reuse_distance": piece,
+        "stage3_prefetch_bucket_size": piece,
+        "stage3_max_live_parameters": 2 * piece,  # beyond which none is fetched ahead of its use
         "overlap_comm": zero > 0 and device.type == "cuda",
         # No "persistent" parameters, which ZeRO 3 would keep whole beside their shards: a checkpoint holds shards alone.
         "stage3_param_persistence_threshold": 0,
@@ -58,9 +65,23 @@ def make_engine(
         "steps_per_print": 1_000_000_000,
     }
     engine, *_ = deepspeed.initialize(model=player, optimizer=optimizer, config=config)
+    if zero == 3:
+        share_weights(engine.optimizer)
     if engine.world_size == 1 and zero == 0:
         engine.enable_backward_allreduce = False  # which would copy all gradients twice, to sum them over one worker
     return engine
+
+
+def share_weights(optimizer: Any) -> None:
+    """Let ZeRO 3 step the very shards that it gathers, where they lie on the device that steps them.
+
+    DeepSpeed 0.19 means to, and keeps a copy of all shards because it compares a device with a device's name.
+    """
+    for gathered, stepped in zip(
+        optimizer.fp16_partitioned_groups_flat, optimizer.fp32_partitioned_groups_flat, strict=True
+    ):
+        if gathered.device == stepped.device:
+            stepped.data = gathered.data  # all in fp32, whatever the names say
 
 
 def recompute(player: nn.Module) -> None:
