@@ -27,6 +27,7 @@ from synth.training import beacon, checkpoint, shards
 from synth.training.divergence import Divergence
 from synth.training.engine import Average, limit_waits, make_engine
 from synth.training.feed import Feed, Share
+from synth.training.notice import nodes_leaving
 from synth.training.schedule import Schedule
 from synth.training.sharding import decide
 from synth.training.shards import Fragment
@@ -107,6 +108,7 @@ class Worker:
         self.micros = [slice(start, start + size) for start in range(0, training.batch, size)]
         self.schedule, self.divergence = Schedule.of(training), Divergence()
         self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
+        self.leaving = 0  # nodes that are to be taken away
         self.notes: list[str] = []
 
     def train(self, latest: Any) -> None:
@@ -115,7 +117,7 @@ class Worker:
         Raises FailedError where nothing is whole, and where the run diverges for good.
         """
         if latest is None:
-            self.save()  # a place that refuses is found now, and there is a state to go back to
+            self.save(wait=True)  # a place that refuses is found now, and there is a state to go back to
         else:
             saved = self.restore(latest)
             self.elapsed, self.divergence = saved["elapsed_s"], Divergence(**saved["divergence"])
@@ -132,8 +134,8 @@ class Worker:
             due = now - saved_at >= self.recipe.training.checkpoint_s
             asked = self.rank == 0 and beacon.stop_asked(self.run)
             diverged = self.divergence.seen(self.loss) or not _finite(self.owned)
-            self.elapsed, due, self.stop, diverged = _agree(
-                self.world, self.device, before + now - started, due, asked, diverged
+            self.elapsed, due, self.stop, diverged, leaving = _agree(
+                self.world, self.device, before + now - started, due, asked, diverged, nodes_leaving()
             )
             if diverged:
                 self.go_back()
@@ -141,14 +143,17 @@ class Worker:
                 continue
             self.schedule.observe(self.step, self.elapsed)
             pulse = self.step + min(max(int(PULSE_S * self.step / self.elapsed), 1), PULSE)
+            noticed, self.leaving = leaving > self.leaving, leaving
+            if noticed:
+                self.notes.append(f"step {self.step}: a checkpoint, since {leaving} node(s) will be taken away")
             if self.rank == 0:
                 beacon.show(
                     self.run, step=self.step, total=self.schedule.total, loss=self.loss, elapsed_s=self.elapsed,
                     rows=self.step * self.recipe.training.batch, workers=self.world, sharding=self.sharding,
-                    fraction=self.schedule.fraction(self.step, self.elapsed),
+                    fraction=self.schedule.fraction(self.step, self.elapsed), notes=self.notes,
                 )  # fmt: skip
-            if due or self.stop or self.finished:
-                self.save()
+            if due or noticed or self.stop or self.finished:
+                self.save(wait=noticed or self.stop or self.finished)
                 saved_at = time.monotonic()
 
     @property
@@ -183,8 +188,8 @@ class Worker:
         self.step += 1
         return losses
 
-    def save(self) -> None:
-        """A checkpoint; a collective. It is uploaded while training goes on, but for the first and the last one."""
+    def save(self, *, wait: bool) -> None:
+        """A checkpoint; a collective. Unless it is to ``wait`` for it, it is uploaded while training goes on."""
         import ray.train
         from ray.train import CheckpointUploadMode
 
@@ -196,7 +201,6 @@ class Worker:
             "zero": self.zero, "sharding": self.sharding, "divergence": asdict(self.divergence),
         }  # fmt: skip
         folder = checkpoint.write(self.engines, self.owned, self.averages, progress, self.rank, self.world)
-        wait = self.step == 0 or self.stop or self.finished
         ray.train.report(
             progress,
             checkpoint=ray.train.Checkpoint.from_directory(folder),
@@ -232,14 +236,17 @@ class Worker:
 
 
 def _agree(
-    world: int, device: torch.device, elapsed: float, due: bool, stop: bool, diverged: bool
-) -> tuple[float, bool, bool, bool]:
-    """The latest clock, and what any rank wants, on every rank: the workers must save, stop and give up together."""
+    world: int, device: torch.device, elapsed: float, due: bool, stop: bool, diverged: bool, leaving: int
+) -> tuple[float, bool, bool, bool, int]:
+    """The latest clock, what any rank wants, and the most nodes that any has heard of as leaving, on every rank: the
+    workers must save, stop and give up together."""
     if world == 1:
-        return elapsed, due, stop, diverged
-    said = torch.tensor([elapsed, due, stop, diverged], dtype=torch.float64, device=device)
+        return elapsed, due, stop, diverged, leaving
+    said = torch.tensor([elapsed, due, stop, diverged, leaving], dtype=torch.float64, device=device)
     dist.all_reduce(said, op=dist.ReduceOp.MAX)
-    return float(said[0]), bool(said[1]), bool(said[2]), bool(said[3])
+    elapsed, *wanted, leaving = said.tolist()
+    due, stop, diverged = map(bool, wanted)
+    return elapsed, due, stop, diverged, int(leaving)
 
 
 def _finite(owned: Mapping[str, Sequence[Fragment]]) -> bool:

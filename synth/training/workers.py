@@ -24,6 +24,7 @@ Progress = Callable[[str, float, dict[str, Any]], None]
 
 LOOK_S = 0.25
 RESIZE_S = 60.0  # between looks for room for more workers; each change starts them all from the last checkpoint
+WAITS = 15  # for room, of a minute each: to Ray a lost node has room for 20 s more, and another one takes its time
 PATIENCE_S = 60.0  # for the workers to save and stop when the driver has failed
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     filesystem, path = storage.resolve(run)
     parent, name = posixpath.split(path)
     beacon.clear(run)
-    patience, failures = math.ceil(recipe.training.patience_s), recipe.training.failures
+    patience = math.ceil(recipe.training.patience_s)
     os.environ[COLLECTIVE_TIMEOUT_S_ENV_VAR] = str(patience)  # of Ray Train's own barriers, by themselves endless
     trainer = LeanTrainer(
         train_worker,
@@ -85,7 +86,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
             storage_path=parent,
             # Given, since by itself Ray resolves only the protocols that Arrow speaks.
             storage_filesystem=filesystem if storage.is_remote(run) else None,
-            failure_config=FailureConfig(max_failures=failures, controller_failure_limit=failures),
+            failure_config=FailureConfig(max_failures=recipe.training.failures, controller_failure_limit=WAITS),
             checkpoint_config=CheckpointConfig(num_to_keep=recipe.training.keep),
         ),
     )  # fmt: skip
@@ -172,7 +173,7 @@ def _follow(ending: Future[Any], run: str, progress: Progress) -> bool:
     """
     from synth.training import beacon
 
-    began, asked, shown = time.monotonic(), False, ""
+    began, asked, shown = time.monotonic(), False, list[str]()
     while not ending.done():
         try:
             wait([ending], timeout=LOOK_S)
@@ -182,9 +183,9 @@ def _follow(ending: Future[Any], run: str, progress: Progress) -> bool:
             elif seen is None:
                 progress("starting the workers", 0.0, {"waited_s": time.monotonic() - began})
             elif "step" in seen:
-                told = [] if seen["sharding"] == shown else [seen["sharding"]]
-                progress("training", seen["fraction"], seen | {"told": told})
-                shown = seen["sharding"]
+                lines = [seen["sharding"], *seen["notes"]]
+                progress("training", seen["fraction"], seen | {"told": [line for line in lines if line not in shown]})
+                shown = lines
         except KeyboardInterrupt:
             if asked:
                 raise
