@@ -104,6 +104,14 @@ def progress_of(folder: Path) -> dict[str, Any]:
     return progress
 
 
+def look(path: str, filesystem: Any) -> dict[str, Any]:
+    """``progress_of`` the checkpoint at ``path`` of a pyarrow file system."""
+    from ray.train import Checkpoint
+
+    with Checkpoint(path, filesystem).as_directory() as folder:
+        return progress_of(Path(folder))
+
+
 def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
     """``latest`` (a ``ray.train.Checkpoint``) or the newest before it that is whole, None if there is none; and what was
     passed over. A collective: rank 0 looks, and all ranks take what it found.
@@ -119,14 +127,13 @@ def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
         beside = [f for f in latest.filesystem.get_file_info(FileSelector(parent)) if f.type == FileType.Directory]
         names = [f.base_name for f in beside if f.base_name.startswith(PREFIX) and f.base_name <= last]
         for name in sorted(names, reverse=True):  # Ray names them by the time
-            with Checkpoint(f"{parent}/{name}", latest.filesystem).as_directory() as folder:
-                try:
-                    progress_of(Path(folder))
-                except DamagedError as e:
-                    notes.append(f"{name} was passed over: {e}")
-                else:
-                    found = name
-                    break
+            try:
+                look(f"{parent}/{name}", latest.filesystem)
+            except DamagedError as e:
+                notes.append(f"{name} was passed over: {e}")
+            else:
+                found = name
+                break
     if world > 1:
         decided: list[Any] = [found, notes]
         dist.broadcast_object_list(decided)

@@ -65,7 +65,8 @@ def train_worker(job: dict[str, Any]) -> None:
     """Train one worker's share of a run; the body that Ray Train calls on every worker.
 
     ``job`` holds the recipe and the layout as plain data, the encoded batches as references into Ray's object store
-    ("parts") or where they lie ("stored"), and the run's location, which names it ("run").
+    ("parts") or where they lie ("stored"), the run's location, which names it ("run"), and what is to be told of it so far
+    ("notes").
     """
     import ray
     import ray.train
@@ -109,7 +110,7 @@ class Worker:
         self.schedule, self.divergence = Schedule.of(training), Divergence()
         self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
         self.leaving = 0  # nodes that are to be taken away
-        self.notes: list[str] = []
+        self.notes: list[str] = list(job["notes"])
 
     def train(self, latest: Any) -> None:
         """To the end, or until asked to stop; from the newest whole checkpoint up to ``latest`` unless that is None.
@@ -121,7 +122,7 @@ class Worker:
         else:
             saved = self.restore(latest)
             self.elapsed, self.divergence = saved["elapsed_s"], Divergence(**saved["divergence"])
-            self.notes[:0] = saved["notes"]
+            self.notes = list(dict.fromkeys([*saved["notes"], *self.notes]))  # an earlier team may have said the same
         started = saved_at = time.monotonic()
         before, pulse, losses = self.elapsed, self.step + 1, list[Tensor]()
         while not (self.finished or self.stop):

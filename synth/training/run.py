@@ -34,10 +34,10 @@ from synth.recipe import Recipe
 from synth.training import prepare as preparing
 from synth.training import workers
 from synth.training.prepare import Prepared
+from synth.training.snapshot import CHECKPOINTS
 from synth.training.workers import Progress
 
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
-CHECKPOINTS = "checkpoint_manager_snapshot.json"  # which checkpoints are whole: Ray writes it after each
 STORE = "encoded"  # the folder of a run that holds the rows of a table which is streamed
 UNPUBLISHED = "trained, not yet published; the same command with --resume publishes it"
 

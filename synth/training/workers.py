@@ -49,7 +49,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     from ray.train.v2._internal.constants import COLLECTIVE_TIMEOUT_S_ENV_VAR
 
     from cluster.trainer import LeanTrainer
-    from synth.training import beacon, checkpoint
+    from synth.training import beacon, checkpoint, snapshot
     from synth.training.loop import train_worker
 
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -61,6 +61,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
         "parts": [],
         "stored": None,
         "run": run,
+        "notes": snapshot.mend(run),
     }
     if isinstance(table.encoded, Stored):
         job["stored"] = table.encoded.model_dump()
@@ -118,6 +119,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
         if not facts["step"]:
             raise NeverLearntError("\n".join(seen["given_up"]))
         facts["notes"] = [*seen["given_up"], f"what is published stood at step {facts['step']}"]
+    facts["notes"] = list(dict.fromkeys([*facts["notes"], *notes]))  # a run that had ended saves nothing more
     return facts | {"weights": weights, "asked": asked}
 
 

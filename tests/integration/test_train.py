@@ -125,8 +125,11 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
     *_, progress = sorted(Path(f"{out}.run").glob(f"checkpoint_*/{PROGRESS}"))
     saved = json.loads(progress.read_text())
     progress.write_text(sealed(saved | {"elapsed_s": 1000.0}))
+    (Path(f"{out}.run") / run.CHECKPOINTS).write_bytes(b'{"ray_version": ')  # as a killed driver leaves it
     resumed = run.train(str(table), recipe, str(out), resume=True)
     assert saved["step"] < 40 and resumed.manifest.training.seconds > 1000  # the checkpoint was not ignored
+    told = f"{run.CHECKPOINTS} was damaged: went on from {progress.parent.name}, at step {saved['step']}"
+    assert told in resumed.notes
     expected = releases.load(finished.location).tensors
     for key, tensor in releases.load(resumed.location).tensors.items():
         torch.testing.assert_close(tensor, expected[key])
@@ -137,6 +140,7 @@ def test_a_trained_run_that_was_not_published_is_published_without_training_agai
 ) -> None:
     def interrupt(phase: str, done: float, facts: dict[str, Any]) -> None:
         if phase == "sampling":
+            (Path(f"{out}.run") / run.CHECKPOINTS).unlink()
             raise KeyboardInterrupt
 
     out, recipe = str(tmp_path / "release"), Recipe.read(None, SMALL)
@@ -148,6 +152,7 @@ def test_a_trained_run_that_was_not_published_is_published_without_training_agai
         str(table), recipe, out, resume=True, progress=lambda p, d, facts: steps.append(facts.get("step", 0))
     )
     assert not any(steps) and resumed.manifest.id == finished.manifest.id
+    assert any(note.startswith(f"{run.CHECKPOINTS} was missing: went on from ") for note in resumed.notes)
 
 
 def test_what_cannot_be_done_is_said_before_ray_is_asked(table: Path, tmp_path: Path) -> None:
