@@ -80,7 +80,7 @@ class TrainingRecipe(_Part):
         1024, ge=0, description="MiB of encoded rows up to which each worker holds the table; a larger one is streamed"
     )
     checkpoint_s: float = Field(60, gt=0, description="seconds between checkpoints")
-    keep: int = Field(2, ge=1, description="checkpoints kept")
+    keep: int = Field(2, ge=1, description="newest checkpoints kept, beside the one with the lowest loss")
     failures: int = Field(5, ge=0, description="deaths of workers that a run survives")
     patience_s: float = Field(300, gt=0, description="seconds that workers wait for one that hangs")
 

@@ -1,5 +1,7 @@
 """Saving and restoring a run: every rank a file of its fragments, merged by Ray into one folder in the run's storage.
 
+The newest are kept, and apart from them, under a name that Ray does not know, the one with the lowest loss.
+
 ``progress.json`` says where the run stood and lists the files with their hashes. A checkpoint is trusted only if all of
 it is there and unaltered; one that was torn or damaged is passed over for the one before.
 """
@@ -25,6 +27,7 @@ from synth.training.shards import Fragment
 
 PROGRESS = "progress.json"
 PREFIX = "checkpoint_"  # with which Ray begins the names of their folders
+BEST = "best"  # beside them
 REFUSED_S, AGAIN_S = 120.0, 2.0
 
 
@@ -64,14 +67,21 @@ def write(
     return folder
 
 
-def upload(checkpoint: Any, name: str) -> Any:
-    """Ray Train's own upload, tried again for ``REFUSED_S`` where the storage refuses for another reason than space."""
+def upload(checkpoint: Any, name: str, *, best: bool = False) -> Any:
+    """Ray Train's own upload, tried again for ``REFUSED_S`` where the storage refuses for another reason than space.
+
+    Of what is ``best`` so far, a second one follows: Ray keeps either the newest or those with the highest score, and
+    a score cannot be taken back when a higher one comes.
+    """
     import ray.train
 
     storage, began = ray.train.get_context().get_storage(), time.monotonic()
     while True:
         try:
-            return storage.persist_current_checkpoint(checkpoint, name)
+            saved = storage.persist_current_checkpoint(checkpoint, name)
+            if best:
+                storage.persist_current_checkpoint(checkpoint, BEST)
+            return saved
         except OSError as e:
             if e.errno in FULL or time.monotonic() - began > REFUSED_S:
                 raise
@@ -113,8 +123,8 @@ def look(path: str, filesystem: Any) -> dict[str, Any]:
 
 
 def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
-    """``latest`` (a ``ray.train.Checkpoint``) or the newest before it that is whole, None if there is none; and what was
-    passed over. A collective: rank 0 looks, and all ranks take what it found.
+    """``latest`` (a ``ray.train.Checkpoint``) or the newest before it that is whole, else the best one, None if that is not
+    whole either; and what was passed over. A collective: rank 0 looks, and all ranks take what it found.
 
     Ray knows a checkpoint once all ranks have uploaded their parts, so what is newer than ``latest`` was never finished.
     """
@@ -124,15 +134,18 @@ def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
     parent, _, last = latest.path.rpartition("/")
     found, notes = "", []
     if rank == 0:
-        beside = [f for f in latest.filesystem.get_file_info(FileSelector(parent)) if f.type == FileType.Directory]
-        names = [f.base_name for f in beside if f.base_name.startswith(PREFIX) and f.base_name <= last]
-        for name in sorted(names, reverse=True):  # Ray names them by the time
+        infos = latest.filesystem.get_file_info(FileSelector(parent))
+        beside = [info.base_name for info in infos if info.type == FileType.Directory]
+        names = [name for name in beside if name.startswith(PREFIX) and name <= last]  # Ray names them by the time
+        for name in sorted(names, reverse=True) + [BEST] * (BEST in beside):
             try:
-                look(f"{parent}/{name}", latest.filesystem)
+                step = look(f"{parent}/{name}", latest.filesystem)["step"]
             except DamagedError as e:
                 notes.append(f"{name} was passed over: {e}")
             else:
                 found = name
+                if name == BEST:
+                    notes.append(f"went on from the checkpoint with the lowest loss, of step {step}")
                 break
     if world > 1:
         decided: list[Any] = [found, notes]
@@ -141,6 +154,21 @@ def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
     if found == last:
         return latest, notes  # the object that all ranks of a node have, so that a node downloads it once
     return Checkpoint(f"{parent}/{found}", latest.filesystem) if found else None, notes
+
+
+def best(latest: Any) -> Any:
+    """The checkpoint with the lowest loss beside ``latest``, where there is a whole one, else ``latest``."""
+    from pyarrow.fs import FileType
+    from ray.train import Checkpoint
+
+    path = f"{latest.path.rpartition('/')[0]}/{BEST}"
+    if latest.filesystem.get_file_info(path).type == FileType.NotFound:
+        return latest
+    try:
+        look(path, latest.filesystem)
+    except DamagedError:
+        return latest
+    return Checkpoint(path, latest.filesystem)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,8 @@ class Worker:
         self.schedule, self.divergence = Schedule.of(training), Divergence()
         self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
         self.leaving = 0  # nodes that are to be taken away
+        # Sum and count of the losses since the last checkpoint, and the lowest mean so far.
+        self.lately, self.best = torch.zeros(2, dtype=torch.float64, device=device), math.inf
         self.notes: list[str] = list(job["notes"])
 
     def train(self, latest: Any) -> None:
@@ -122,6 +125,7 @@ class Worker:
         else:
             saved = self.restore(latest)
             self.elapsed, self.divergence = saved["elapsed_s"], Divergence(**saved["divergence"])
+            self.best = saved["best"]
             self.notes = list(dict.fromkeys([*saved["notes"], *self.notes]))  # an earlier team may have said the same
         started = saved_at = time.monotonic()
         before, pulse, losses = self.elapsed, self.step + 1, list[Tensor]()
@@ -130,6 +134,8 @@ class Worker:
             if self.step < pulse and not self.finished:
                 continue
             self.loss = float(torch.stack(losses).mean())
+            self.lately[0] += self.loss * len(losses)
+            self.lately[1] += len(losses)
             losses.clear()
             now = time.monotonic()
             due = now - saved_at >= self.recipe.training.checkpoint_s
@@ -194,19 +200,26 @@ class Worker:
         import ray.train
         from ray.train import CheckpointUploadMode
 
+        if self.world > 1:
+            dist.all_reduce(self.lately)
+        lately = float(self.lately[0] / self.lately[1])  # not a number before the first step, and then no best one
+        self.lately.zero_()
+        best = lately < self.best
+        if best:
+            self.best = lately
         progress = {
             "step": self.step, "total": self.schedule.total, "elapsed_s": self.elapsed, "loss": self.loss,
             "rows_per_s": self.step * self.recipe.training.batch / self.elapsed if self.elapsed else 0.0,
             "stopped": self.stop and not self.finished, "precision": "bf16" if self.bf16 else "fp32",
             "device": _device_name(self.device), "notes": self.notes, "workers": self.world,
-            "zero": self.zero, "sharding": self.sharding, "divergence": asdict(self.divergence),
+            "zero": self.zero, "sharding": self.sharding, "divergence": asdict(self.divergence), "best": self.best,
         }  # fmt: skip
         folder = checkpoint.write(self.engines, self.owned, self.averages, progress, self.rank, self.world)
         ray.train.report(
             progress,
             checkpoint=ray.train.Checkpoint.from_directory(folder),
             checkpoint_upload_mode=CheckpointUploadMode.SYNC if wait else CheckpointUploadMode.ASYNC,
-            checkpoint_upload_fn=checkpoint.upload,
+            checkpoint_upload_fn=partial(checkpoint.upload, best=best),
             delete_local_checkpoint_after_upload=True,
         )
 
@@ -220,6 +233,7 @@ class Worker:
         with found.as_directory() as folder:
             saved = checkpoint.restore(Path(folder), self.engines, self.owned, self.averages)
         self.step, self.schedule.total = saved["step"], saved["total"]
+        self.lately.zero_()
         return saved
 
     def go_back(self) -> None:

@@ -19,7 +19,7 @@ def mend(run: str) -> list[str]:
 
     Raises UserError where it is damaged and no checkpoint is whole.
     """
-    from synth.training.checkpoint import PREFIX, DamagedError, look
+    from synth.training.checkpoint import BEST, PREFIX, DamagedError, look
 
     if not storage.exists(run):
         return []
@@ -34,7 +34,9 @@ def mend(run: str) -> list[str]:
     filesystem, path = storage.resolve(run)
     whole: dict[str, int] = {}  # each with its step, the newest first: Ray names them by the time
     notes: list[str] = []
-    for name in reversed(folders):
+    for name in [*reversed(folders), *[BEST] * any(name.startswith(f"{BEST}/") for name in files)]:
+        if name == BEST and whole:  # not one of Ray's, which would delete it in its turn
+            break
         try:
             whole[name] = look(f"{path}/{name}", filesystem)["step"]
         except DamagedError as e:

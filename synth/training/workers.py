@@ -39,9 +39,9 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
 
     ``embedded`` says that the cluster is this process's own, and ends with it.
 
-    Returns where the last checkpoint stands, under "weights" the averaged weights in it, and under "asked" whether
-    Ctrl-C asked for a stop. Raises UserError for what the recipe or the cluster does not allow, JobError where the
-    workers failed for good, KeyboardInterrupt at the second Ctrl-C.
+    Returns where the last checkpoint stands, or the best one if the run diverged for good, under "weights" the averaged
+    weights in it, and under "asked" whether Ctrl-C asked for a stop. Raises UserError for what the recipe or the cluster
+    does not allow, JobError where the workers failed for good, KeyboardInterrupt at the second Ctrl-C.
     """
     from ray.exceptions import RayError
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -110,7 +110,8 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
         result = ending.result()
     except TrainingFailedError as e:
         raise JobError(_cause(e, run)) from e
-    with result.checkpoint.as_directory() as folder:
+    published = checkpoint.best(result.checkpoint) if "given_up" in seen else result.checkpoint
+    with published.as_directory() as folder:
         try:
             facts, weights = checkpoint.averaged(Path(folder))
         except checkpoint.DamagedError as e:
@@ -118,7 +119,8 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     if "given_up" in seen:
         if not facts["step"]:
             raise NeverLearntError("\n".join(seen["given_up"]))
-        facts["notes"] = [*seen["given_up"], f"what is published stood at step {facts['step']}"]
+        where = "the newest checkpoint" if published is result.checkpoint else "the checkpoint with the lowest loss"
+        facts["notes"] = [*seen["given_up"], f"what is published is {where}, of step {facts['step']}"]
     facts["notes"] = list(dict.fromkeys([*facts["notes"], *notes]))  # a run that had ended saves nothing more
     return facts | {"weights": weights, "asked": asked}
 

@@ -122,6 +122,24 @@ def test_the_newest_whole_checkpoint_that_ray_knows_is_taken(tmp_path: Path) -> 
     assert checkpoint.newest_whole(latest, 0, 1)[0] is None
 
 
+def test_where_no_newer_one_is_whole_the_best_is_taken(tmp_path: Path) -> None:
+    from ray.train import Checkpoint
+
+    for name, steps in (("checkpoint_1", 1), ("checkpoint_2", 2), (checkpoint.BEST, 1)):
+        saved(tmp_path / name, steps)
+    latest, best = (Checkpoint.from_directory(str(tmp_path / name)) for name in ("checkpoint_2", checkpoint.BEST))
+    assert checkpoint.newest_whole(latest, 0, 1) == (latest, [])
+    assert checkpoint.best(latest).path == best.path
+    for name in ("checkpoint_1", "checkpoint_2"):
+        (tmp_path / name / "denoiser-0.safetensors").write_bytes(b"torn")
+    found, notes = checkpoint.newest_whole(latest, 0, 1)
+    assert found.path == best.path
+    assert [note.partition(" ")[0] for note in notes[:2]] == ["checkpoint_2", "checkpoint_1"]
+    assert notes[2:] == ["went on from the checkpoint with the lowest loss, of step 1"]
+    (tmp_path / checkpoint.BEST / checkpoint.PROGRESS).unlink()
+    assert checkpoint.best(latest) == latest and checkpoint.newest_whole(latest, 0, 1)[0] is None
+
+
 def test_an_altered_digit_is_noticed(tmp_path: Path) -> None:
     saved(tmp_path / "c", 3)
     progress = tmp_path / "c" / checkpoint.PROGRESS

@@ -11,7 +11,7 @@ import pyarrow.fs
 import pytest
 
 from synth.errors import UserError
-from synth.training.checkpoint import PROGRESS, sealed
+from synth.training.checkpoint import BEST, PROGRESS, sealed
 from synth.training.snapshot import CHECKPOINTS, mend
 
 TORN = [None, b"", b"[]", b"{}", b"7", b"\xff", b'{"ray_version": "2.60.0", "checkpoint_res']
@@ -70,6 +70,14 @@ def test_a_list_of_what_is_gone_is_made_anew_and_one_that_is_whole_is_left_alone
     shutil.rmtree(run / "checkpoint_2")
     assert mend(str(run))[-1] == f"{CHECKPOINTS} was damaged: went on from checkpoint_1, at step 1"
     assert listed(run) == ["checkpoint_1"]
+
+
+def test_the_best_checkpoint_is_better_than_none(run: Path) -> None:
+    shutil.copytree(run / "checkpoint_1", run / BEST)
+    for step in (1, 2):
+        (run / f"checkpoint_{step}" / PROGRESS).write_text("{")
+    assert mend(str(run))[-1] == f"{CHECKPOINTS} was missing: went on from best, at step 1"
+    assert listed(run) == [BEST]
 
 
 def test_where_nothing_is_whole(run: Path, tmp_path: Path) -> None:
