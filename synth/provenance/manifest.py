@@ -75,7 +75,7 @@ class DataEntry(_Record):
 
 class Training(_Record):
     """What the training run took: optimizer steps, seconds from the first step, workers, ZeRO stage and why it was that,
-    their devices."""
+    their devices; and what happened to it: returns to a checkpoint, checkpoints passed over, nodes lost with notice."""
 
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
@@ -83,6 +83,7 @@ class Training(_Record):
     zero: int = Field(ge=0, le=3)
     sharding: str | None = None
     devices: list[str]
+    notes: list[str] = []
 
 
 class Environment(_Record):

@@ -277,7 +277,7 @@ def _publish(
             seed=recipe.seed,
             training=Training(
                 steps=facts["step"], seconds=facts["elapsed_s"], workers=facts["workers"],
-                zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]],
+                zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]], notes=facts["notes"],
             ),
         )  # fmt: skip
     return Trained(out, manifest, certificate, table.notes)

@@ -41,6 +41,7 @@ def test_a_release_is_whole_certified_and_draws_the_same_rows_again(finished: ru
     assert not Path(f"{finished.location}.run").exists()
     model = artesian.load(finished.location)
     assert model.certificate.figures and finished.manifest.training.steps == 40
+    assert finished.manifest.training.notes == []
     first = model.sample(300, seed=4)
     assert first.equals(artesian.load(finished.location).sample(300, seed=4))
     real = pq.read_table(table).to_pandas()
@@ -129,7 +130,8 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
     resumed = run.train(str(table), recipe, str(out), resume=True)
     assert saved["step"] < 40 and resumed.manifest.training.seconds > 1000  # the checkpoint was not ignored
     told = f"{run.CHECKPOINTS} was damaged: went on from {progress.parent.name}, at step {saved['step']}"
-    assert told in resumed.notes
+    assert resumed.manifest.training.notes == [told] and told in resumed.notes
+    assert releases.load(resumed.location).manifest.training.notes == [told]
     expected = releases.load(finished.location).tensors
     for key, tensor in releases.load(resumed.location).tensors.items():
         torch.testing.assert_close(tensor, expected[key])
@@ -152,7 +154,8 @@ def test_a_trained_run_that_was_not_published_is_published_without_training_agai
         str(table), recipe, out, resume=True, progress=lambda p, d, facts: steps.append(facts.get("step", 0))
     )
     assert not any(steps) and resumed.manifest.id == finished.manifest.id
-    assert any(note.startswith(f"{run.CHECKPOINTS} was missing: went on from ") for note in resumed.notes)
+    [note] = resumed.manifest.training.notes
+    assert note.startswith(f"{run.CHECKPOINTS} was missing: went on from ") and note.endswith("at step 40")
 
 
 def test_what_cannot_be_done_is_said_before_ray_is_asked(table: Path, tmp_path: Path) -> None:
