@@ -8,7 +8,7 @@ import posixpath
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from cluster import storage
 from synth.errors import JobError, UserError
 from synth.recipe import Recipe
+from synth.training import room
 from synth.training.prepare import Prepared
 from synth.training.stored import Stored
 
@@ -52,9 +53,10 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     from synth.training import beacon, checkpoint, snapshot
     from synth.training.loop import train_worker
 
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in found]
-    gpus, each = any(gpu for _, gpu in nodes), cpus_each(nodes, recipe.training.least)
+    try:
+        each, gpus = room.find(ray, recipe.training.least, progress, embedded=embedded)
+    except RayError as e:
+        raise JobError(f"the connection to Ray was lost: {e}") from e
     job: dict[str, Any] = {
         "recipe": recipe.model_dump(),
         "layout": table.codec.layout.model_dump(),
@@ -134,26 +136,6 @@ def _cause(error: Exception, run: str) -> str:
     with tempfile.NamedTemporaryFile("w", prefix="artesian-failure-", suffix=".txt", delete=False) as file:
         file.write(str(error))
     return f"the workers failed: {type(failures[0]).__name__}: {failures[0]}\nthe whole story is in {file.name}"
-
-
-def cpus_each(nodes: Sequence[tuple[int, int]], workers: int) -> int:
-    """The most CPUs that each of ``workers`` can have, all alike, on nodes of (CPUs, GPUs).
-
-    A worker stays on one node, and has a GPU of its own where there are any. Raises UserError where they do not fit.
-    """
-    gpus = any(gpu for _, gpu in nodes)
-
-    def room(each: int) -> int:
-        return sum(min(cpu // each, gpu) if gpus else cpu // each for cpu, gpu in nodes)
-
-    for each in range(max((cpu for cpu, _ in nodes), default=0), 0, -1):
-        if room(each) >= workers:
-            return each
-    most, total = room(1), f"{sum(cpu for cpu, _ in nodes)} CPUs and {sum(gpu for _, gpu in nodes)} GPUs"
-    raise UserError(
-        f"--workers {workers}: the cluster has {total} on {len(nodes)} node(s), room for {most} workers of a CPU"
-        f"{' and a GPU' if gpus else ''} each; " + (f"give --workers {most} or fewer" if most else "add nodes")
-    )
 
 
 def in_background(call: Callable[..., T], *arguments: Any) -> Future[T]:
