@@ -22,7 +22,7 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
-from cluster.session import usable_cores
+from cluster.machine import usable_cores, usable_memory
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SHOWN = ("ray", "torch", "deepspeed", "pyarrow", "numpy")
@@ -151,12 +151,7 @@ def _cores() -> Check:
 
 
 def _memory() -> Check:
-    memory = psutil.virtual_memory()
-    total, free = memory.total, memory.available
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container's, which the system's figure does not know
-    if limit.exists() and (text := limit.read_text().strip()).isdigit() and int(text) < total:
-        total = int(text)
-        free = min(free, total - int(limit.with_name("memory.current").read_text()))
+    total, free = usable_memory()
     detail = f"{free / _GIB:.1f} of {total / _GIB:.1f} GiB free"
     if free < 2 * _GIB:
         return Check("memory", "warn", detail, "Ray and one worker want 2 GiB: close other programs")

@@ -30,11 +30,6 @@ EMBEDDED = {
 }
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on: fewer than the machine's in many containers and batch jobs."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def connected(address: str | None = None) -> Iterator[Any]:
     """The ``ray`` module, initialised; an embedded cluster is shut down at the end.

@@ -24,7 +24,8 @@ import psutil
 import pyarrow as pa
 
 from cluster import storage
-from cluster.session import connected, terminable, usable_cores
+from cluster.machine import usable_cores
+from cluster.session import connected, terminable
 from synth.data.passes import here, on_cluster
 from synth.errors import JobError, UserError
 from synth.evaluation.certificate import Certificate

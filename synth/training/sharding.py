@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-import psutil
 import torch
 import torch.distributed as dist
 
+from cluster.machine import usable_memory
 from synth.recipe import TrainingRecipe
 
 # Bytes a parameter, all of it in fp32, by stage: whole on every worker, and spread over them. Weights, gradients, two
@@ -42,7 +42,7 @@ def decide(recipe: TrainingRecipe, parameters: int, device: torch.device) -> tup
 
 
 def _memory(device: torch.device) -> int:
-    """Free bytes for this worker: of its GPU, or its share of the machine's."""
+    """Free bytes for this worker: of its GPU, or its share of the machine's or the container's."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return usable_memory()[1] // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from functools import partial
+from pathlib import Path
 
+import pytest
+import torch
+
+from cluster.machine import usable_memory
+from synth.training import sharding
 from synth.training.sharding import STATE, choose
 
 GIB = 2**30
@@ -26,3 +32,12 @@ def test_the_lowest_stage_that_fits(parameters: int, workers: int, memory: int, 
     whole, spread = STATE[stage]
     assert ("does not fit" in why) == (parameters * (whole + spread / workers) > memory / 2)
     assert f"on each of {workers} worker(s)" in why
+
+
+def test_the_workers_of_a_container_share_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file, text in {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": str(GIB)}.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    monkeypatch.setattr(sharding, "usable_memory", partial(usable_memory, tmp_path))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert sharding._memory(torch.device("cpu")) == GIB // 4
