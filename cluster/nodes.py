@@ -23,27 +23,41 @@ PATIENCE_S = 60.0
 def diagnose_cluster(ray: Any, out: str | None = None) -> list[Check]:
     """Ask every node of the cluster that ``ray`` is connected to for its versions, clock, GPUs, disk and, with ``out``,
     whether it can write, read and delete under that URI. Changes nothing else."""
-    from ray.exceptions import RayError
+    from ray.exceptions import GetTimeoutError, RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
     here = _look(None)
+    ask = ray.remote(num_cpus=0, max_retries=0)(_look)
+    on_each = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    # Side by side, since a silent node takes all of the patience. The first question starts a process, the second, to
+    # those who answered, has the clock read.
+    answers = [ask.options(scheduling_strategy=on_it).remote(None) for on_it in on_each]
+    awake, _ = ray.wait(answers, num_returns=len(answers), timeout=PATIENCE_S)
+    asked = time.time()
+    arrived: dict[Any, float] = {}
+    waiting = []
+    for index, (on_it, answer) in enumerate(zip(on_each, answers, strict=True)):
+        if answer in awake:
+            answers[index] = ask.options(scheduling_strategy=on_it).remote(out)
+            waiting.append(answers[index])
+    while waiting and (left := asked + PATIENCE_S - time.time()) > 0:
+        came, waiting = ray.wait(waiting, timeout=left)
+        arrived |= dict.fromkeys(came, time.time())
     checks = []
-    for node in nodes:
+    for node, answer in zip(nodes, answers, strict=True):
         name = f"node {node['NodeManagerAddress']} ({node['NodeID'][:6]})"
-        on_it = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        look = ray.remote(num_cpus=0, max_retries=0)(_look).options(scheduling_strategy=on_it)
         try:
-            ray.get(look.remote(None), timeout=PATIENCE_S)  # starts a process; the clock is read by the next one
-            asked = time.time()
-            found = ray.get(look.remote(out), timeout=PATIENCE_S)
+            if answer not in arrived:
+                raise GetTimeoutError(f"nothing within {PATIENCE_S:.0f} s")
+            found = ray.get(answer)
         except RayError as e:
             said = (str(e).strip().splitlines() or [type(e).__name__])[-1]
             checks.append(
                 Check(name, "fail", f"does not answer: {said}", "see its logs, or take it out of the cluster")
             )
             continue
-        checks += _judge(name, found, here, (asked + time.time()) / 2, time.time() - asked)
+        checks += _judge(name, found, here, (asked + arrived[answer]) / 2, arrived[answer] - asked)
     total = ", ".join(f"{ray.cluster_resources().get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
     return [Check("cluster", "ok", f"{len(nodes)} node(s), {total}"), *checks]
 
