@@ -63,7 +63,7 @@ def cluster(folder: str, version: str) -> Iterator[str]:
     path.write_text(json.dumps(settings))
     environment = {
         **os.environ, "RAY_FAKE_CLUSTER": "1", "SETTINGS": str(path), "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-        "RAY_CLOUD_INSTANCE_ID": HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
+        "RAY_CLOUD_INSTANCE_ID": HEAD, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD, "RAY_NODE_TYPE_NAME": "ray.head.default",
         "RAY_enable_autoscaler_v2": "0" if version == "v1" else "1",
     }  # fmt: skip
     command = [
