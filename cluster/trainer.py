@@ -8,6 +8,8 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
+from cluster.elastic import LivingNodesPolicy
+
 
 class LeanTrainer(TorchTrainer):
     """A TorchTrainer that starts no actor which would have nothing to do.
@@ -26,3 +28,8 @@ class LeanTrainer(TorchTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:  # Ray's own name for it; Ray is held to one minor version
         return [c for c in super()._create_default_callbacks() if not isinstance(c, self._needless)]
+
+    def _initialize_and_run_controller(self, **options: Any) -> Any:
+        if self.scaling_config.elasticity_enabled:
+            options["scaling_policy"] = LivingNodesPolicy(self.scaling_config)
+        return super()._initialize_and_run_controller(**options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import ray
@@ -22,6 +23,7 @@ def main(table: str, run: str) -> None:
     ray.init(address=cluster.address, log_to_driver=False)
     teams: list[dict[str, int]] = []  # how many workers, from which step shown to which
     joined: list[Any] = []
+    clock: dict[str, float] = {}
 
     def follow(phase: str, done: float, facts: dict[str, Any]) -> None:
         if phase != "training":
@@ -34,7 +36,10 @@ def main(table: str, run: str) -> None:
         if len(teams) == 1 and trained > 100 and not joined:
             joined.append(cluster.add_node(num_cpus=1))
         if len(teams) == 2 and trained > 100 and joined:
+            clock["killed"] = time.monotonic()
             cluster.remove_node(joined.pop(), allow_graceful=False)
+        if len(teams) == 3 and trained > 0:
+            clock.setdefault("back", time.monotonic())
         if len(teams) == 3 and trained > 100:
             beacon.ask_to_stop(run)
 
@@ -46,7 +51,8 @@ def main(table: str, run: str) -> None:
     recipe = Recipe.read(None, settings).resolved(test_apart=False)
     prepared = prepare.prepare(*prepare.open_sources(table, None, recipe), recipe)
     found = workers.fit(ray, recipe, prepared, run, follow, embedded=False)
-    print(json.dumps({"teams": teams, "stopped": found["stopped"], "loss": found["loss"], "notes": found["notes"]}))
+    told = {"teams": teams, "back_s": clock["back"] - clock["killed"]}
+    print(json.dumps(told | {key: found[key] for key in ("stopped", "loss", "notes")}))
     ray.shutdown()
     cluster.shutdown()
 
