@@ -57,13 +57,14 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
         each, gpus = room.find(ray, recipe.training.least, progress, embedded=embedded)
     except RayError as e:
         raise JobError(f"the connection to Ray was lost: {e}") from e
+    notes = snapshot.mend(run)
     job: dict[str, Any] = {
         "recipe": recipe.model_dump(),
         "layout": table.codec.layout.model_dump(),
         "parts": [],
         "stored": None,
         "run": run,
-        "notes": snapshot.mend(run),
+        "notes": notes,
     }
     if isinstance(table.encoded, Stored):
         job["stored"] = table.encoded.model_dump()
