@@ -33,7 +33,7 @@ from synth.provenance import keys
 from synth.provenance.manifest import Manifest
 from synth.recipe import Recipe
 from synth.training import prepare as preparing
-from synth.training import workers
+from synth.training import room, workers
 from synth.training.prepare import Prepared
 from synth.training.snapshot import CHECKPOINTS
 from synth.training.workers import Progress
@@ -86,7 +86,9 @@ def train(
             store = storage.join(run, STORE)
             if preparing.spreads(source, embedded=address is None):
                 progress("starting Ray", 0.0, {})
-                early.enter_context(connected(address))
+                ray = early.enter_context(connected(address))
+                # Tasks wait for nodes without end, also for those that can never be; the workers' are there for them.
+                room.find(ray, recipe.training.least, progress, embedded=address is None)
                 over = on_cluster(lambda done: progress("reading the table", done, {}))
         sources, schema = preparing.describe(source, test, recipe, over)
         progress("reading the table", 1.0, {"told": [*schema.summary(), told]})
