@@ -161,19 +161,19 @@ def of_saving(ray: Any) -> Facts:
         waited, uploaded = list[float](), list[float]()
 
         def timing(call: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
-            def called(*arguments: Any) -> Any:
+            def called(*arguments: Any, **options: Any) -> Any:
                 began = time.monotonic()
                 try:
-                    return call(*arguments)
+                    return call(*arguments, **options)
                 finally:
                     seconds.append(time.monotonic() - began)
 
             return called
 
         class Timing(loop.Worker):
-            def save(self) -> None:
+            def save(self, *, wait: bool) -> None:
                 self.notes = [json.dumps([sum(waited[1:]), sum(uploaded[1:]), len(waited[1:])])]  # but for the first
-                timing(super().save, waited)()
+                timing(super().save, waited)(wait=wait)
 
         loop.Worker = Timing  # type: ignore[misc]
         checkpoint.upload = timing(checkpoint.upload, uploaded)

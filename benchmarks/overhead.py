@@ -43,7 +43,7 @@ def bare(steps: int, taken: Any) -> None:
     from synth.generators.families import build
     from synth.recipe import Recipe
     from synth.training.engine import Average, make_optimizer
-    from synth.training.feed import Feed
+    from synth.training.feed import Feed, Share
     from synth.training.loop import computes_in_bf16
     from synth.training.prepare import open_sources, prepare
 
@@ -53,7 +53,8 @@ def bare(steps: int, taken: Any) -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(recipe.seed)
     model = build(recipe, table.codec.layout)
-    feed = Feed(table.encoded, seed=recipe.seed, batch=recipe.training.batch, rank=0, world=1, device=device)
+    assert isinstance(table.encoded, list)
+    feed = Feed(table.encoded, Share(recipe.seed, recipe.training.batch, 1, 0, 1, device))
     average = Average([p.data for p in model.parameters()], recipe.training.ema)
     optimizer = make_optimizer(model, recipe.training, feed.rows)
     bf16 = computes_in_bf16("auto", device)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +24,26 @@ def ray_session() -> Iterator[None]:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
     with connected():
         yield
+
+
+@pytest.fixture(scope="session")
+def said() -> Callable[..., Any]:
+    """Runs a program beside this file, on a cluster of its own, and returns the line of JSON that it prints."""
+
+    def run(program: str, *arguments: object, **environment: str) -> Any:
+        settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+        settings |= {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "PYTHONPATH": str(Path(__file__).parents[2])}
+        command = [sys.executable, str(Path(__file__).with_name(program)), *map(str, arguments)]
+        done = subprocess.run(
+            command, env=settings | environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]  # Ray prints some of its own
+        assert len(lines) == 1, done.stdout
+        return json.loads(lines[0])
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import re
-import secrets
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +13,8 @@ import pytest
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-def trained(program: str, table: Path, run: Path) -> dict[str, Any]:
-    """What a program beside this file prints of a run on a cluster of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    environment["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # Ray Train takes in a checkpoint once in 2 s by itself
-    environment |= {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5", "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, str(Path(__file__).with_name(program)), str(table), str(run)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
-    return said
-
-
-def test_one_worker_then_two_then_one(table: Path, tmp_path: Path) -> None:
-    told = trained("grow_and_shrink.py", table, tmp_path / "x.run")
+def test_one_worker_then_two_then_one(said: Callable[..., Any], table: Path, tmp_path: Path) -> None:
+    told = said("grow_and_shrink.py", table, tmp_path / "x.run")
     teams = told["teams"]
     assert [team["workers"] for team in teams] == [1, 2, 1]
     for before, after in itertools.pairwise(teams):  # not from the start, nor from long ago: one is saved each second
@@ -40,8 +23,11 @@ def test_one_worker_then_two_then_one(table: Path, tmp_path: Path) -> None:
     assert told["stopped"] and told["loss"] < 5 and told["notes"] == []
 
 
-def test_a_node_that_goes_with_notice_costs_no_step_from_before_it_and_no_failure(table: Path, tmp_path: Path) -> None:
-    told = trained("lose_with_notice.py", table, tmp_path / "x.run")  # saves at no time but then; may not fail once
+def test_a_node_that_goes_with_notice_costs_no_step_from_before_it_and_no_failure(
+    said: Callable[..., Any], table: Path, tmp_path: Path
+) -> None:
+    # Saves at no time but then, and may not fail once.
+    told = said("lose_with_notice.py", table, tmp_path / "x.run", RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="0.5")
     assert [team["workers"] for team in told["teams"]] == [2, 1]
     [note] = told["notes"]
     assert note in told["told"]

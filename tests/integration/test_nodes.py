@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +34,9 @@ def test_a_node_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert silent.status == "fail" and silent.detail.startswith("does not answer: ") and silent.remedy
 
 
-def test_nodes_are_asked_side_by_side() -> None:
+def test_nodes_are_asked_side_by_side(said: Callable[..., Any]) -> None:
     """Two more raylets of this machine, stopped: they stay in the list for a while, and answer nothing."""
-    program = Path(__file__).with_name("silent_nodes.py")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run(
-        [sys.executable, str(program)], env=environment | {"PYTHONPATH": str(program.parents[2])},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = said("silent_nodes.py")
     assert sorted(told["silent"]) == sorted(told["stopped"])
     assert told["sound"] and told["took_s"] < 1.7 * told["patience_s"]
 

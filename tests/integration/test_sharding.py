@@ -22,7 +22,7 @@ from synth.generators.layout import Cell, Encoded, Layout
 from synth.recipe import Recipe
 from synth.training import checkpoint
 from synth.training.engine import Average, make_optimizer
-from synth.training.feed import Feed
+from synth.training.feed import Feed, Share
 from synth.training.schedule import Schedule
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -62,7 +62,7 @@ def plain(accumulate: int) -> tuple[list[float], dict[str, torch.Tensor]]:
     wanted = recipe()
     torch.manual_seed(wanted.seed)
     model = build(wanted, LAYOUT)
-    feed = Feed([rows()], seed=wanted.seed, batch=BATCH, rank=0, world=1, device=torch.device("cpu"))
+    feed = Feed([rows()], Share(wanted.seed, BATCH, 1, 0, 1, torch.device("cpu")))
     named = dict(model.players["denoiser"].named_parameters())
     schedule, average = Schedule.of(wanted.training), Average([p.data for p in named.values()], wanted.training.ema)
     optimizer, losses = make_optimizer(model, wanted.training, feed.rows), np.zeros(STEPS)
@@ -97,7 +97,7 @@ def train_all(job: dict[str, Any]) -> None:
             self.told += [float(loss) for loss in losses]
             return losses
 
-        def save(self) -> None:  # Ray Train knows nothing of the cases
+        def save(self, *, wait: bool) -> None:  # Ray Train knows nothing of the cases
             facts = {"step": self.step}
             written = checkpoint.write(self.engines, self.owned, self.averages, facts, self.rank, self.world)
             if self.finished:
@@ -108,7 +108,8 @@ def train_all(job: dict[str, Any]) -> None:
     for case in CASES[world]:
         run = Path(job["folder"], name(case))
         keys = recipe(workers=world, **case).model_dump()
-        worker = Told({"recipe": keys, "layout": LAYOUT.model_dump(), "run": str(run)}, [rows()], rank, world)
+        job_of_case = {"recipe": keys, "layout": LAYOUT.model_dump(), "run": str(run), "notes": []}
+        worker = Told(job_of_case, [rows()], rank, world)
         worker.train(None)
         (run / f"{rank}.json").write_text(json.dumps(worker.told))
 

@@ -14,7 +14,7 @@ from synth.generators.families import build
 from synth.generators.layout import Cell, Encoded, Layout
 from synth.recipe import Recipe
 from synth.training.engine import Average, make_optimizer
-from synth.training.feed import Feed
+from synth.training.feed import Feed, Share
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 LAYOUT = Layout(cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.04,) * 25, ordered=25)), values=2)
@@ -31,7 +31,7 @@ def feed(rank: int, world: int) -> Feed:
     draw = Draw("rows")
     cells = torch.stack([(draw.uniform(300, 1)[:, 0] * size).int() for size in LAYOUT.sizes], 1).numpy()
     rows = Encoded(cells, draw.normal(300, 2).numpy())
-    return Feed([rows], seed=0, batch=BATCH, rank=rank, world=world, device=torch.device("cpu"))
+    return Feed([rows], Share(0, BATCH, 1, rank, world, torch.device("cpu")))
 
 
 def rate(step: int) -> float:
@@ -66,7 +66,7 @@ def train(folder: str, rank: int, world: int, first: int, last: int) -> dict[int
             checkpoint.restore(Path(folder, str(other)), engines, owned, averages)
         losses = []
         for step in range(first, last):
-            draw = Draw(0, "train", step, 0, part=rows.mine, total=BATCH)
+            draw = Draw(0, "train", step, 0, part=rows.share.mine, total=BATCH)
             _, loss = next(model.losses(engines, rows(step, slice(0, BATCH)), draw))
             for group in engine.optimizer.param_groups:
                 group["lr"] = rate(step)
