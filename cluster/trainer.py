@@ -1,4 +1,4 @@
-"""Ray Train without the helpers that a run has no use for."""
+"""Ray Train without the helpers that a run has no use for, and with policies of ours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from cluster.elastic import LivingNodesPolicy
+from cluster.failures import PatientPolicy
 
 
 class LeanTrainer(TorchTrainer):
@@ -32,4 +33,5 @@ class LeanTrainer(TorchTrainer):
     def _initialize_and_run_controller(self, **options: Any) -> Any:
         if self.scaling_config.elasticity_enabled:
             options["scaling_policy"] = LivingNodesPolicy(self.scaling_config)
+        options["failure_policy"] = PatientPolicy(self.run_config.failure_config)
         return super()._initialize_and_run_controller(**options)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from synth.errors import JobError, UserError
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
 from synth.training import beacon, checkpoint, loop, prepare, workers
+from synth.training.snapshot import CHECKPOINTS
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 32, "diffusion.blocks": 1,
@@ -79,7 +81,11 @@ def test_no_helper_of_ray_train_runs_for_nothing(fit: Callable[..., Facts], tmp_
     """Each that runs takes steps from the cores that train."""
 
     def running() -> set[tuple[int, str]]:
-        return {(process.pid, process.name()) for process in psutil.Process().children(recursive=True)}
+        found = set()
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+                found.add((process.pid, process.name()))
+        return found
 
     before, seen = running(), set[tuple[int, str]]()  # other tests' runs may have left theirs
 
@@ -169,7 +175,7 @@ def test_a_run_that_diverges_goes_back_and_on_more_slowly_twice(
             def __call__(self, step: int, micro: slice) -> Encoded:
                 rows = super().__call__(step, micro)
                 if times == 3 and 12 <= step < 25:
-                    rows.values.mul_(2)
+                    rows.values.mul_(3)
                 if self.bad and step == 25:
                     self.bad -= 1
                     rows.values.fill_(torch.nan)
@@ -248,6 +254,23 @@ def test_storage_may_refuse_for_a_while(fit: Callable[..., Facts], disk: Callabl
     found = fit(str(folder / "x.run"), refuse, training__steps=400, training__checkpoint_s=1)
     assert len(refused) == 2 and found["step"] == 400
     same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=400)["weights"])
+
+
+def test_ray_s_own_list_of_checkpoints_may_be_refused_for_a_while(fit: Callable[..., Facts], tmp_path: Path) -> None:
+    lists, refused = tmp_path / "x.run" / CHECKPOINTS, list[float]()
+
+    def refuse(phase: str, facts: Facts) -> None:
+        if phase == "training" and not refused and lists.exists():
+            lists.unlink()
+            lists.mkdir()  # no file can be written over a folder
+            refused.append(time.monotonic())
+        elif len(refused) == 1 and time.monotonic() - refused[0] > 4:
+            lists.rmdir()
+            refused.append(time.monotonic())
+
+    found = fit(str(tmp_path / "x.run"), refuse, training__steps=600, training__checkpoint_s=0.5)
+    assert len(refused) == 2 and found["step"] == 600
+    assert lists.is_file()
 
 
 def test_a_disk_that_fills_up_while_training_is_named(fit: Callable[..., Facts], disk: Callable[..., Path]) -> None:
