@@ -96,7 +96,7 @@ def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind], ov
             mine.merge(other)
         return so_far
 
-    return reduce(merged, over(look, source))
+    return reduce(merged, over("inferring the schema", look, source))
 
 
 def _forced(source: Source, *options: Sequence[str]) -> dict[str, Kind]:

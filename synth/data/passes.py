@@ -18,28 +18,29 @@ PIECE = 1 << 24  # values (rows × columns) of a piece: enough to be worth a tas
 
 
 class Pass(Protocol):
-    def __call__(self, work: Callable[[Piece], T], source: Source) -> Iterator[T]:
-        """What ``work`` returns for each piece of ``source``, in order."""
+    def __call__(self, what: str, work: Callable[[Piece], T], source: Source) -> Iterator[T]:
+        """What ``work`` returns for each piece of ``source``, in order; ``what`` it does is for people."""
         ...
 
 
-def here(work: Callable[[Piece], T], source: Source) -> Iterator[T]:
+def here(what: str, work: Callable[[Piece], T], source: Source) -> Iterator[T]:
     """The whole source as one piece, in this process."""
     yield work(source.whole())
 
 
-def on_cluster(told: Callable[[float], None]) -> Pass:
+def on_cluster(told: Callable[[str, float], None]) -> Pass:
     """Passes through Ray Data, which runs a task for each piece where there is room, and again where a node is lost.
 
-    ``told`` hears which share of the pieces is done. What a task sends back waits in the object store, so it should be
-    small: summaries, and rows only as far as they are sampled. A UserError of a task is raised here.
+    ``told`` hears what is done, and with which share of the pieces. What a task sends back waits in the object store, so it
+    should be small: summaries, and rows only as far as they are sampled. A UserError of a task is raised here.
     """
 
-    def over(work: Callable[[Piece], T], source: Source) -> Iterator[T]:
+    def over(what: str, work: Callable[[Piece], T], source: Source) -> Iterator[T]:
         import ray
         from ray import cloudpickle
 
         pieces = source.pieces(max(1, PIECE // len(source.schema)))
+        told(what, 0.0)
         shared = ray.put((work, pieces))  # once, and not with every task
 
         def done(row: dict[str, Any]) -> dict[str, bytes]:
@@ -53,7 +54,7 @@ def on_cluster(told: Callable[[float], None]) -> Pass:
             found = cloudpickle.loads(row["found"])  # what our own task has sent
             if isinstance(found, UserError):
                 raise found
-            told((count + 1) / len(pieces))
+            told(what, (count + 1) / len(pieces))
             yield found
 
     return over

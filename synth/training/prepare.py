@@ -114,7 +114,8 @@ def prepare(
     def encode(piece: Piece) -> _Encoded:
         return _encode(piece, codec, split, seed=seed, shares=shares, store=store)
 
-    parts = list(over(encode, train))
+    parts = list(over("encoding the rows", encode, train))
+    held = [keys for part in parts for keys in part.keys]  # alone, so that the rows beside them can be let go
     tested = [batch for part in parts for batch in part.test]
     if "test" in sources:
         rows["test"] = sources["test"].rows()
@@ -130,7 +131,7 @@ def prepare(
         encoded=stored or [batch for part in parts for batch in part.rows],
         real=pa.Table.from_batches([batch for part in parts for batch in part.real], schema.arrow()),
         test=pa.Table.from_batches(tested, schema.arrow()),
-        keys=Keys(stored.keys if stored else lambda: (keys for part in parts for keys in part.keys), rows["train"]),
+        keys=Keys(stored.keys if stored else lambda: iter(held), rows["train"]),
         rows=rows,
         sources=sources,
         notes=list(schema.notes),
@@ -159,7 +160,7 @@ def _fit(train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass
         so_far[0].merge(later[0])
         return so_far[0], so_far[1] + later[1]
 
-    fit, counts = reduce(merged, over(look, train))
+    fit, counts = reduce(merged, over("fitting the codec", look, train))
     codec = fit.finish(**recipe.codec.model_dump())
     split.check(counts)
     if counts[TRAIN] < recipe.training.most:

@@ -89,7 +89,7 @@ def train(
                 ray = early.enter_context(connected(address))
                 # Tasks wait for nodes without end, also for those that can never be; the workers' are there for them.
                 room.find(ray, recipe.training.least, progress, embedded=address is None)
-                over = on_cluster(lambda done: progress("reading the table", done, {}))
+                over = on_cluster(lambda what, done: progress(what, done, {}))
         sources, schema = preparing.describe(source, test, recipe, over)
         progress("reading the table", 1.0, {"told": [*schema.summary(), told]})
         claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}

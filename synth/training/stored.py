@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -20,6 +21,7 @@ from cluster import storage
 from synth.generators.layout import Encoded, Layout
 
 PART = 64 << 20  # bytes of a part
+OPEN = 512  # parts that a worker has open at a time; systems allow a process about a thousand files
 MAGIC = 10  # bytes before the header of a NumPy file, the last two of which hold its length
 
 
@@ -96,7 +98,7 @@ class Reader:
         self.record, self.names = record(stored.layout), list(stored.parts)
         self.ends = list(accumulate(stored.parts.values()))
         self.rows = stored.rows
-        self._open: dict[int, tuple[pa.NativeFile, int]] = {}
+        self._opened = lru_cache(OPEN)(self._open)
 
     def read(self, start: int, count: int) -> np.ndarray:
         """(count,) records from row ``start`` on, as if the first row came after the last one.
@@ -118,10 +120,7 @@ class Reader:
             start, count = start + here, count - here
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _opened(self, part: int) -> tuple[pa.NativeFile, int]:
-        """A part's file and the bytes before its first row; two threads may open it at once, and one of them is used."""
-        if part not in self._open:
-            file = self.filesystem.open_input_file(f"{self.path}/{self.names[part]}")
-            header = MAGIC + int.from_bytes(file.read_at(MAGIC, 0)[-2:], "little")
-            self._open[part] = file, header
-        return self._open[part]
+    def _open(self, part: int) -> tuple[pa.NativeFile, int]:
+        """A part's file, which closes when nobody holds it any more, and the bytes before its first row."""
+        file = self.filesystem.open_input_file(f"{self.path}/{self.names[part]}")
+        return file, MAGIC + int.from_bytes(file.read_at(MAGIC, 0)[-2:], "little")

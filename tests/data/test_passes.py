@@ -33,7 +33,7 @@ CODEC = {"ordered_up_to": 32, "atom_share": 0.01, "bins": 8}
 def in_pieces(rows: int) -> Pass:
     """As a cluster does it: each piece goes out and comes back as bytes."""
 
-    def over(work: Any, source: Source) -> Iterator[Any]:
+    def over(what: str, work: Any, source: Source) -> Iterator[Any]:
         for piece in source.pieces(rows):
             yield pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(piece)))))
 
@@ -80,7 +80,7 @@ def codec_of(source: Source, schema: Schema, over: Pass) -> Codec:
             fit.update(conform(batch, schema))
         return fit
 
-    first, *others = over(look, source)
+    first, *others = over("", look, source)
     for other in others:
         first.merge(other)
     return first.finish(**CODEC)

@@ -32,10 +32,10 @@ def folder(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> tuple[Pass, list[float]]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> tuple[Pass, list[tuple[str, float]]]:
     monkeypatch.setattr("synth.data.passes.PIECE", 90 * 15)  # a row group of the table above
-    told = list[float]()
-    return on_cluster(told.append), told
+    told = list[tuple[str, float]]()
+    return on_cluster(lambda what, done: told.append((what, done))), told
 
 
 def recipe(**keys: Any) -> Recipe:
@@ -50,11 +50,12 @@ def prepared(folder: Path, store: Path | None, over: Pass = here, **keys: Any) -
 
 
 def test_passes_on_the_cluster_find_what_one_process_finds(
-    folder: Path, tmp_path: Path, passes: tuple[Pass, list[float]]
+    folder: Path, tmp_path: Path, passes: tuple[Pass, list[tuple[str, float]]]
 ) -> None:
     over, told = passes
     mine, theirs = prepared(folder, None), prepared(folder, tmp_path / "rows", over)
-    assert told == [n / 10 for n in range(1, 11)] * 3  # schema; split and codec; encoding
+    phases = ("inferring the schema", "fitting the codec", "encoding the rows")
+    assert told == [(phase, n / 10) for phase in phases for n in range(11)]
     assert theirs.schema == mine.schema and theirs.codec == mine.codec and theirs.rows == mine.rows
     assert theirs.real.equals(mine.real) and theirs.test.equals(mine.test)
     assert isinstance(mine.encoded, list) and isinstance(theirs.encoded, Stored) and len(theirs.encoded.parts) == 10
@@ -65,7 +66,7 @@ def test_passes_on_the_cluster_find_what_one_process_finds(
 
 
 def test_what_is_wrong_with_a_piece_is_said_as_ever(
-    folder: Path, tmp_path: Path, passes: tuple[Pass, list[float]]
+    folder: Path, tmp_path: Path, passes: tuple[Pass, list[tuple[str, float]]]
 ) -> None:
     whole = pq.read_table(folder)
     worse = whole.set_column(0, "age", pa.array([*range(700), float("inf"), *range(199)]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -28,6 +31,17 @@ def test_the_choice_between_holding_and_streaming_is_by_size(hold: int) -> None:
     assert held is (hold == 1024)  # 1.5 MiB
     assert told.startswith("200,000 rows × 2 columns, 2 MiB when encoded") and ("held" in told) is held
     assert held or f"training.hold_mib={hold}" in told
+
+
+def test_encoded_rows_that_are_given_away_are_let_go() -> None:
+    table = pa.table({"x": np.random.default_rng(0).normal(size=400), "c": ["a", "b"] * 200})
+    recipe = Recipe(split=(0.7, 0.1, 0.1, 0.1))
+    found = prepare.prepare(*prepare.open_sources(table, None, recipe), recipe)
+    assert isinstance(found.encoded, list)
+    rows = weakref.ref(found.encoded[0].values)
+    found.encoded.clear()
+    gc.collect()
+    assert rows() is None and found.keys.rows == sum(map(len, found.keys.blocks()))
 
 
 def test_of_a_large_train_part_rows_are_drawn_and_copies_of_all_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
