@@ -77,6 +77,7 @@ def train(
     location = out if "://" in out else str(Path(out).resolve())
     storage.check_free(location, overwrite=overwrite)
     run = storage.append(location, ".run")
+    _earlier(run, resume=resume, overwrite=overwrite)  # before the table is read, which may take long
     progress("reading the table", 0.0, {})
     source = preparing.open_train(data, test, recipe)
     held, told = preparing.is_held(source, recipe)
@@ -173,6 +174,21 @@ def _claim(run: str, claim: dict[str, Any], *, resume: bool, overwrite: bool) ->
 
     An unfinished run is only ever continued on request, only its own, and never while another process is at work on it.
     """
+    found, place = _earlier(run, resume=resume, overwrite=overwrite), storage.without_credentials(run)
+    if resume:
+        for what in claim:
+            if found.get(what) != claim[what]:
+                raise UserError(
+                    f"{place}: was started with another {what}; repeat its command, or start anew with --overwrite"
+                )
+    elif storage.exists(run):
+        storage.remove_tree(run)
+    me = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    storage.write_bytes(storage.join(run, storage.RUN_MARKER), json.dumps(claim | {"process": me}).encode())
+
+
+def _earlier(run: str, *, resume: bool, overwrite: bool) -> dict[str, Any]:
+    """What the marker of ``run`` says; UserError where it may not be taken, as far as the run alone can tell."""
     marker, place = storage.join(run, storage.RUN_MARKER), storage.without_credentials(run)
     found = _marked(marker) if storage.exists(marker) else None
     if found and (other := _at_work(found.get("process"))):
@@ -183,17 +199,9 @@ def _claim(run: str, claim: dict[str, Any], *, resume: bool, overwrite: bool) ->
         if not found:
             name = storage.without_credentials(marker)
             raise UserError(f"{name}: is damaged, so the run cannot be resumed; start anew with --overwrite")
-        for what in claim:
-            if found.get(what) != claim[what]:
-                raise UserError(
-                    f"{place}: was started with another {what}; repeat its command, or start anew with --overwrite"
-                )
-    elif storage.exists(run):
-        if not overwrite:
-            raise UserError(f"{place}: holds an unfinished run; go on with --resume, or start anew with --overwrite")
-        storage.remove_tree(run)
-    me = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
-    storage.write_bytes(marker, json.dumps(claim | {"process": me}).encode())
+    elif storage.exists(run) and not overwrite:
+        raise UserError(f"{place}: holds an unfinished run; go on with --resume, or start anew with --overwrite")
+    return found or {}
 
 
 def _marked(marker: str) -> dict[str, Any]:
