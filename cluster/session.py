@@ -41,8 +41,6 @@ def connected(address: str | None = None) -> Iterator[Any]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    # A thread that still asks something of a Ray that was shut down must not have it start another one.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray
     from ray.exceptions import AuthenticationError, RayError
 
