@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from synth.data import codec as codecs
+from synth.data.codec import Fit
 from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.errors import ReleaseError, UserError
@@ -31,7 +31,10 @@ def sampler() -> Sampler:
         }
     )
     recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
-    codec = codecs.fit(table.to_batches(), infer(open_source(table)), **recipe.codec.model_dump())
+    fit = Fit(infer(open_source(table)))
+    for batch in table.to_batches():
+        fit.update(batch)
+    codec = fit.finish(**recipe.codec.model_dump())
     torch.manual_seed(0)
     generator = build(recipe, codec.layout)
     for parameter in generator.parameters():  # an untrained head is zero, and would hide what depends on what

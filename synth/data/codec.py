@@ -6,7 +6,6 @@ The codec is JSON; its size depends on the categories and never on the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -71,21 +70,6 @@ class Codec(BaseModel):
         return pa.RecordBatch.from_arrays([arrays[n] for n in self.table.names], schema=self.table.arrow())
 
 
-def fit(
-    batches: Iterable[pa.RecordBatch], schema: Schema, *, ordered_up_to: int, atom_share: float, bins: int
-) -> Codec:
-    """Fit a codec to the training rows in one pass.
-
-    A numerical or datetime column with at most ``ordered_up_to`` distinct values, ten rows or more to each on average,
-    becomes an ordered category. Any other keeps a continuous value. Where single numbers make up ``atom_share`` of its rows
-    or more, it gets a cell beside it, whose states are those numbers and ``bins`` intervals of about equal mass.
-    """
-    found = Fit(schema)
-    for batch in batches:
-        found.update(batch)
-    return found.finish(ordered_up_to=ordered_up_to, atom_share=atom_share, bins=bins)
-
-
 class Fit:
     """What a pass over training rows has learnt so far: parts of a table may be looked at apart, and then merged."""
 
@@ -102,7 +86,13 @@ class Fit:
             mine.merge(other)
 
     def finish(self, *, ordered_up_to: int, atom_share: float, bins: int) -> Codec:
-        """The codec, as ``fit`` has it."""
+        """The codec of what was seen.
+
+        A numerical or datetime column with at most ``ordered_up_to`` distinct values, ten rows or more to each on
+        average, becomes an ordered category. Any other keeps a continuous value. Where single numbers make up
+        ``atom_share`` of its rows or more, it gets a cell beside it, whose states are those numbers and ``bins``
+        intervals of about equal mass.
+        """
         columns = [c.finish(ordered_up_to, atom_share, bins) for c in self.columns]
         return Codec(table=self.schema, columns=columns)
 

@@ -87,8 +87,7 @@ def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind], ov
         profiles = [Profile(f.name, f.type, forced.get(f.name)) for f in fields]
         for first, batch in piece.batches():
             for profile in profiles:
-                place = lambda row, first=first: piece.source.place(first + row)  # noqa: E731
-                profile.update(batch.column(profile.name), first, place)
+                profile.update(batch.column(profile.name), first, piece.place(first))
         return profiles
 
     def merged(so_far: list[Profile], later: list[Profile]) -> list[Profile]:
@@ -96,7 +95,7 @@ def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind], ov
             mine.merge(other)
         return so_far
 
-    return reduce(merged, over("inferring the schema", look, source))
+    return reduce(merged, over("inferring the schema", look, source.only([f.name for f in fields])))
 
 
 def _forced(source: Source, *options: Sequence[str]) -> dict[str, Kind]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from synth.data.source import Piece, Source
-from synth.errors import UserError
+from synth.errors import JobError, UserError
 
 T = TypeVar("T")
 PIECE = 1 << 24  # values (rows × columns) of a piece: enough to be worth a task, and small beside a worker's memory
@@ -32,12 +32,14 @@ def on_cluster(told: Callable[[str, float], None]) -> Pass:
     """Passes through Ray Data, which runs a task for each piece where there is room, and again where a node is lost.
 
     ``told`` hears what is done, and with which share of the pieces. What a task sends back waits in the object store, so it
-    should be small: summaries, and rows only as far as they are sampled. A UserError of a task is raised here.
+    should be small: summaries, and rows only as far as they are sampled. A UserError of a task is raised here; JobError where
+    tasks fail for another reason.
     """
 
     def over(what: str, work: Callable[[Piece], T], source: Source) -> Iterator[T]:
         import ray
         from ray import cloudpickle
+        from ray.exceptions import RayError
 
         pieces = source.pieces(max(1, PIECE // len(source.schema)))
         told(what, 0.0)
@@ -50,22 +52,33 @@ def on_cluster(told: Callable[[str, float], None]) -> Pass:
             except UserError as e:  # to be told, and not to be tried again
                 return {"found": cloudpickle.dumps(e)}
 
-        for count, row in enumerate(_quiet().range(len(pieces), override_num_blocks=len(pieces)).map(done).iter_rows()):
-            found = cloudpickle.loads(row["found"])  # what our own task has sent
-            if isinstance(found, UserError):
-                raise found
-            told(what, (count + 1) / len(pieces))
-            yield found
+        try:
+            for count, row in enumerate(_each(len(pieces), done), start=1):
+                found = cloudpickle.loads(row["found"])  # what our own task has sent
+                if isinstance(found, UserError):
+                    raise found
+                told(what, count / len(pieces))
+                yield found
+        except RayError as e:
+            reason = str(e).strip().splitlines()[-1]
+            raise JobError(f"{source.location}: {what} failed on the cluster: {reason}") from e
 
     return over
 
 
-def _quiet() -> Any:
-    """Ray Data, in order and without bars of its own."""
-    from ray import data
+def _each(count: int, done: Callable[[dict[str, Any]], dict[str, bytes]]) -> Iterator[dict[str, Any]]:
+    """What ``done`` makes of {"id": 0} … {"id": count − 1}, in order. Ray Data is left as it was found."""
+    from ray.data import DataContext
+    from ray.data import range as ids
 
-    context = data.DataContext.get_current()
+    context, logger = DataContext.get_current().copy(), logging.getLogger("ray.data")
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that it has no bars
-    return data
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that it has no bars
+    try:
+        with DataContext.current(context):
+            rows = ids(count, override_num_blocks=count).map(done)
+        yield from rows.iter_rows()
+    finally:
+        logger.setLevel(level)

@@ -79,8 +79,8 @@ class Profile:
         if later.minimum is not None and later.maximum is not None:
             self._widen(later.minimum, later.maximum)
         self.text.merge(later.text)
-        known = self._decimals is not None and later._decimals is not None
-        self._decimals = max(self._decimals, later._decimals) if known else None  # type: ignore[type-var]
+        if self._decimals is not None:
+            self._decimals = None if later._decimals is None else max(self._decimals, later._decimals)
         self._characters += later._characters
         self._words += later._words
         self._uuid = self._uuid and later._uuid

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,7 @@ class Reader(Protocol):
     A *unit* is the least that can be read on its own: a file or, in Parquet, a row group.
     """
 
-    schema: pa.Schema
+    schema: pa.Schema  # of what ``batches`` reads: columns that it lacks stay on the disk
     counts: list[int]
     notes: list[str]
 
@@ -58,6 +59,10 @@ class Piece:
             yield first, batch
             first += batch.num_rows
 
+    def place(self, first: int) -> Callable[[int], str]:
+        """Where the rows of the batch stand whose first one is row ``first`` of the source, for messages."""
+        return lambda row: self.source.place(first + row)
+
 
 class Source:
     """A table of real data, read batch by batch in bounded memory, again and again in the same order.
@@ -82,6 +87,13 @@ class Source:
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         """Batches of at most ``batch_rows`` rows, of type ``schema``; UserError naming the file that cannot be read."""
         return self._reader.batches(units)
+
+    def only(self, names: Sequence[str]) -> Source:
+        """The same rows with these of the columns alone: the others are not read."""
+        narrow = copy(self)
+        narrow._reader = copy(self._reader)
+        narrow._reader.schema = pa.schema([field for field in self.schema if field.name in names])
+        return narrow
 
     def whole(self) -> Piece:
         return Piece(self, 0, slice(None))
@@ -145,7 +157,7 @@ class _Memory:
         return self.counts
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
-        yield from self._table.to_batches(max_chunksize=self._batch_rows)
+        yield from self._table.select(self.schema.names).to_batches(max_chunksize=self._batch_rows)
 
 
 def open_source(

@@ -65,8 +65,8 @@ class FailedError(Exception):
 def train_worker(job: dict[str, Any]) -> None:
     """Train one worker's share of a run; the body that Ray Train calls on every worker.
 
-    ``job`` holds the recipe and the layout as plain data, the encoded batches as references into Ray's object store
-    ("parts") or where they lie ("stored"), the run's location, which names it ("run"), and what is to be told of it so far
+    ``job`` holds the recipe and the layout as plain data, the encoded batches as references into Ray's object store or
+    where they are ``Stored`` ("rows"), the run's location, which names it ("run"), and what is to be told of it so far
     ("notes").
     """
     import ray
@@ -74,8 +74,7 @@ def train_worker(job: dict[str, Any]) -> None:
 
     impatient()
     context = ray.train.get_context()
-    stored = Stored.model_validate(job["stored"]) if job["stored"] else None
-    rows = stored or [Encoded(*p) for p in ray.get(job["parts"])]
+    rows = job["rows"] if isinstance(job["rows"], Stored) else [Encoded(*part) for part in ray.get(job["rows"])]
     try:
         Worker(job, rows, context.get_world_rank(), context.get_world_size()).train(ray.train.get_checkpoint())
     except FailedError as e:  # raised no further: Ray Train would try again

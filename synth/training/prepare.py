@@ -106,7 +106,8 @@ def prepare(
 ) -> Prepared:
     """Split, fit the codec in one pass over the training rows, and encode them in another: to files at ``store``, or in
     memory without it."""
-    split, train, seed = _split(recipe), sources["train"], recipe.seed
+    split, seed = _split(recipe), recipe.seed
+    train = sources["train"].only([column.name for column in schema.learnt])
     codec, counts = _fit(train, schema, split, recipe, over)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     shares = {part: MOST_EVALUATED / max(rows[part], 1) for part in ("train", "test")}
@@ -224,7 +225,7 @@ def _parted(piece: Piece, schema: Schema, split: Split) -> Iterator[tuple[np.nda
 
 def _conformed(piece: Piece, schema: Schema) -> Iterator[pa.RecordBatch]:
     for first, batch in piece.batches():
-        yield conform(batch, schema, lambda row, first=first: piece.source.place(first + row))  # type: ignore[misc]
+        yield conform(batch, schema, piece.place(first))
 
 
 def _drawn(batch: pa.RecordBatch, share: float, draw: np.random.Generator) -> pa.RecordBatch:

@@ -24,8 +24,18 @@ def find(ray: Any, workers: int, progress: Progress, *, embedded: bool) -> tuple
     """(CPUs of each worker, whether it has a GPU of its own) for ``workers`` on nodes that are up when this returns.
 
     GPUs are taken where there are any, or can be. ``embedded``: the cluster is this machine alone. Raises UserError
-    where the workers do not fit and never will, JobError where the nodes that were asked for do not come.
+    where the workers do not fit and never will, JobError where the nodes that were asked for do not come or the cluster
+    goes away.
     """
+    from ray.exceptions import RayError
+
+    try:
+        return _found(ray, workers, progress, embedded=embedded)
+    except RayError as e:
+        raise JobError(f"the connection to Ray was lost: {e}") from e
+
+
+def _found(ray: Any, workers: int, progress: Progress, *, embedded: bool) -> tuple[int, bool]:
     here = _nodes(ray)
     fits = _room(here) >= workers
     if embedded or (fits and _gpus(here)):

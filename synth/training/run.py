@@ -81,6 +81,7 @@ def train(
     progress("reading the table", 0.0, {})
     source = preparing.open_train(data, test, recipe)
     held, told = preparing.is_held(source, recipe)
+    progress("reading the table", 0.0, {"told": [told]})
     with ExitStack() as early:
         over, store = here, None
         if not held:
@@ -92,7 +93,7 @@ def train(
                 room.find(ray, recipe.training.least, progress, embedded=address is None)
                 over = on_cluster(lambda what, done: progress(what, done, {}))
         sources, schema = preparing.describe(source, test, recipe, over)
-        progress("reading the table", 1.0, {"told": [*schema.summary(), told]})
+        progress("reading the table", 1.0, {"told": schema.summary()})
         claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
         _claim(run, claim, resume=resume, overwrite=overwrite)

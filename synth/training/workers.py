@@ -25,7 +25,9 @@ Progress = Callable[[str, float, dict[str, Any]], None]
 
 LOOK_S = 0.25
 RESIZE_S = 60.0  # between looks for room for more workers; each change starts them all from the last checkpoint
-WAITS = 15  # for room, of a minute each: to Ray a lost node has room for 20 s more, and another one takes its time
+# For room, of a minute each: to Ray a lost node has room for 20 s more, and another one takes its time. And for storage
+# that refuses Ray's list of checkpoints.
+WAITS = 15
 PATIENCE_S = 60.0  # for the workers to save and stop when the driver has failed
 
 T = TypeVar("T")
@@ -53,24 +55,19 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     from synth.training import beacon, checkpoint, snapshot
     from synth.training.loop import train_worker
 
-    try:
-        each, gpus = room.find(ray, recipe.training.least, progress, embedded=embedded)
-    except RayError as e:
-        raise JobError(f"the connection to Ray was lost: {e}") from e
+    each, gpus = room.find(ray, recipe.training.least, progress, embedded=embedded)
     notes = snapshot.mend(run)
-    job: dict[str, Any] = {
+    rows: Stored | list[Any] = table.encoded
+    if isinstance(table.encoded, list):
+        rows = [ray.put(tuple(part)) for part in table.encoded]
+        table.encoded.clear()
+    job = {
         "recipe": recipe.model_dump(),
         "layout": table.codec.layout.model_dump(),
-        "parts": [],
-        "stored": None,
+        "rows": rows,
         "run": run,
         "notes": notes,
     }
-    if isinstance(table.encoded, Stored):
-        job["stored"] = table.encoded.model_dump()
-    else:
-        job["parts"] = [ray.put(tuple(part)) for part in table.encoded]
-        table.encoded.clear()
     filesystem, path = storage.resolve(run)
     parent, name = posixpath.split(path)
     beacon.clear(run)

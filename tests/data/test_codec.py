@@ -25,7 +25,10 @@ SETTINGS = {"ordered_up_to": 256, "atom_share": 0.01, "bins": 8}
 
 def fitted(table: pa.Table, **options: object) -> Codec:
     schema = infer(open_source(table), **options)
-    return codecs.fit(table.to_batches(max_chunksize=97), schema, **SETTINGS)
+    found = codecs.Fit(schema)
+    for batch in table.to_batches(max_chunksize=97):
+        found.update(batch)
+    return found.finish(**SETTINGS)
 
 
 def there_and_back(table: pa.Table, **options: object) -> pa.Table:

@@ -122,6 +122,24 @@ def test_of_other_formats_a_file_is_a_piece(tmp_path: Path, name: str) -> None:
     assert [p.first for p in pieces] == [0, 30, 60]
     assert [first for p in pickle.loads(pickle.dumps(pieces)) for first, _ in p.batches()] == [0, 30, 60]
     assert pa.Table.from_batches([b for p in pieces for _, b in p.batches()]).equals(table)
+    narrow = source.only(["y"])
+    assert narrow.table().equals(table.select(["y"])) and source.table().equals(table)
+    assert narrow.fingerprint() == source.fingerprint() and narrow.rows() == 90
+
+
+def test_columns_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": np.arange(50_000.0), "y": np.arange(50_000) % 7}), tmp_path / "t.parquet")
+    first = pq.read_metadata(tmp_path / "t.parquet").row_group(0).column(0)
+    with (tmp_path / "t.parquet").open("r+b") as file:  # the numbers of x are gone
+        file.seek(first.dictionary_page_offset or first.data_page_offset)
+        file.write(b"\xff" * 5000)
+    source = open_source(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="damaged"):
+        source.table()
+    assert infer(source, exclude=["x"])["y"].kind == "numerical"
+    assert source.only(["y"]).table()["y"].to_pylist()[:9] == [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    memory = open_source(pa.table({"x": [1.0] * 30, "y": range(30)}))
+    assert memory.only(["y"]).table().column_names == ["y"]
 
 
 def test_what_is_wrong_is_named_by_its_row_in_the_whole(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
+from ray.data import DataContext
 
 from synth.data.passes import Pass, here, on_cluster
-from synth.errors import UserError
+from synth.data.source import Piece, open_source
+from synth.errors import JobError, UserError
 from synth.recipe import Recipe
 from synth.training import beacon, prepare, run, workers
 from synth.training.stored import Reader, Stored
@@ -63,6 +66,22 @@ def test_passes_on_the_cluster_find_what_one_process_finds(
     for kind, of in (("cells", [p.cells for p in mine.encoded]), ("values", [p.values for p in mine.encoded])):
         assert (rows[kind] == torch.cat([torch.from_numpy(part) for part in of]).numpy()).all()
     assert [k for block in theirs.keys.blocks() for k in block] == [k for block in mine.keys.blocks() for k in block]
+
+
+def test_a_task_that_fails_is_a_failure_of_the_job_and_ray_data_is_left_as_it_was(
+    folder: Path, passes: tuple[Pass, list[tuple[str, float]]]
+) -> None:
+    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
+    before = context.execution_options.preserve_order, context.enable_progress_bars, logger.level
+
+    def fail(piece: Piece) -> None:
+        raise RuntimeError(f"at row {piece.first}")
+
+    with pytest.raises(JobError, match=r"pieces.*: counting failed on the cluster: .*at row \d+"):
+        list(passes[0]("counting", fail, open_source(folder)))
+    after = DataContext.get_current()
+    assert after is context
+    assert before == (context.execution_options.preserve_order, context.enable_progress_bars, logger.level)
 
 
 def test_what_is_wrong_with_a_piece_is_said_as_ever(
