@@ -1,5 +1,7 @@
 """Errors that a person can act on."""
 
+import tempfile
+
 
 class UserError(ValueError):
     """What the user asked for cannot be done.
@@ -15,3 +17,10 @@ class ReleaseError(UserError):
 
 class JobError(RuntimeError):
     """The system could not do what was asked: workers lost, storage gone. The message says what was kept."""
+
+
+def whole_story(error: Exception) -> str:
+    """Where an error's own text is kept, which with Ray is the traceback of another process."""
+    with tempfile.NamedTemporaryFile("w", prefix="artesian-failure-", suffix=".txt", delete=False) as file:
+        file.write(str(error))
+    return f"the whole story is in {file.name}"

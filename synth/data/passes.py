@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from synth.data.source import Piece, Source
-from synth.errors import JobError, UserError
+from synth.errors import JobError, UserError, whole_story
 
 T = TypeVar("T")
 PIECE = 1 << 24  # values (rows × columns) of a piece: enough to be worth a task, and small beside a worker's memory
@@ -60,8 +60,7 @@ def on_cluster(told: Callable[[str, float], None]) -> Pass:
                 told(what, count / len(pieces))
                 yield found
         except RayError as e:
-            reason = str(e).strip().splitlines()[-1]
-            raise JobError(f"{source.location}: {what} failed on the cluster: {reason}") from e
+            raise JobError(f"{source.location}: {what} failed on the cluster\n{whole_story(e)}") from e
 
     return over
 

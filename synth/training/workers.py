@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import posixpath
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import storage
-from synth.errors import JobError, UserError
+from synth.errors import JobError, UserError, whole_story
 from synth.recipe import Recipe
 from synth.training import room
 from synth.training.prepare import Prepared
@@ -131,9 +130,7 @@ def _cause(error: Exception, run: str) -> str:
     if any(isinstance(failure, OSError) and failure.errno in storage.FULL for failure in failures):
         place = storage.without_credentials(run)
         return f"{place}: no space left to save a checkpoint; free some, raise the quota or choose another --out"
-    with tempfile.NamedTemporaryFile("w", prefix="artesian-failure-", suffix=".txt", delete=False) as file:
-        file.write(str(error))
-    return f"the workers failed: {type(failures[0]).__name__}: {failures[0]}\nthe whole story is in {file.name}"
+    return f"the workers failed: {type(failures[0]).__name__}: {failures[0]}\n{whole_story(error)}"
 
 
 def in_background(call: Callable[..., T], *arguments: Any) -> Future[T]:
