@@ -61,7 +61,7 @@ def bare(steps: int, taken: Any) -> None:
     while True:
         batch = feed(taken.value, slice(0, recipe.training.batch))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            _, loss = next(model.losses(model.players, batch, Draw(recipe.seed, "train", taken.value, 0)))
+            _, loss = next(model.losses(model.players, batch, Draw(recipe.seed, "train", taken.value, 0), taken.value))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synth.errors import UserError
+from synth.family import DiffusionRecipe, FamilyRecipe, Part
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-
-
-class CodecRecipe(_Part):
+class CodecRecipe(Part):
     """How columns are shown to the model."""
 
     ordered_up_to: int = Field(
@@ -32,25 +29,7 @@ class CodecRecipe(_Part):
     bins: int = Field(32, ge=1, le=1024, description="one over the share of rows of a state between point masses")
 
 
-class DiffusionRecipe(_Part):
-    """The table diffusion model: its size, its training noise, its sampler."""
-
-    width: int = Field(256, ge=16, le=8192)
-    blocks: int = Field(4, ge=1, le=64)
-    expansion: int = Field(2, ge=1, le=8)
-    cell_share: float | None = Field(
-        None, gt=0, lt=1, description="share of each batch that learns cells, not values; null: as the table has them"
-    )
-    target_share: float = Field(
-        0.125, gt=0, lt=1, description="share of the rows that learn cells that learn the target"
-    )
-    sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
-    sigma_deviation: float = Field(1.4, gt=0)
-    dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
-    steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
-
-
-class TrainingRecipe(_Part):
+class TrainingRecipe(Part):
     """Batches, optimiser, length, sharding, checkpoints."""
 
     steps: int | None = Field(None, ge=1, description="optimizer steps; give this or budget_s")
@@ -64,6 +43,8 @@ class TrainingRecipe(_Part):
         0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0"
     )
     clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
+    beta1: float = Field(0.9, ge=0, lt=1, description="how much AdamW's mean of gradients keeps from step to step")
+    beta2: float = Field(0.999, ge=0, lt=1, description="the same for its mean of their squares")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], int] = Field(
@@ -111,18 +92,18 @@ class TrainingRecipe(_Part):
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """Everything a run needs besides the data."""
 
     family: Literal["diffusion"] = "diffusion"
     seed: int = Field(0, ge=0)
     target: str | None = None
     split: list[float] | None = Field(None, description="shares of train, select, confirm and, without --test, test")
-    categorical: list[str] = []
-    numerical: list[str] = []
-    datetime: list[str] = []
-    id: list[str] = []
-    exclude: list[str] = []
+    categorical: list[str] = Field(default_factory=list)
+    numerical: list[str] = Field(default_factory=list)
+    datetime: list[str] = Field(default_factory=list)
+    id: list[str] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     training: TrainingRecipe = TrainingRecipe()
@@ -183,6 +164,17 @@ class Recipe(_Part):
             training = training.model_copy(update={"budget_s": 240.0})
         split = self.split or ([0.8, 0.1, 0.1] if test_apart else [0.7, 0.1, 0.1, 0.1])
         return self.model_copy(update={"training": training, "split": split})
+
+    def suited(self, *, images: bool) -> Recipe:
+        """With what the family trains best with, for tables or images, in place of defaults that nobody has set."""
+        training = self.training
+        suits = {k: v for k, v in self.settings(images=images).TRAINING.items() if k not in training.model_fields_set}
+        return self.model_copy(update={"training": TrainingRecipe(**(training.model_dump() | suits))})
+
+    def settings(self, *, images: bool) -> FamilyRecipe:
+        """The part of the recipe that is the family's own."""
+        assert not images
+        return {"diffusion": self.diffusion}[self.family]
 
     def yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)

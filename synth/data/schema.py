@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from synth.errors import UserError
 
-Kind = Literal["numerical", "categorical", "boolean", "datetime", "id", "text"]
+Kind = Literal["numerical", "categorical", "boolean", "datetime", "id", "text", "image"]
 
 
 class Column(BaseModel):
@@ -87,6 +87,11 @@ class Schema(BaseModel):
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Names of the columns of the given kinds, in table order."""
         return [c.name for c in self.columns if c.kind in kinds]
+
+    @property
+    def image(self) -> str | None:
+        """The column of images, of which there is one at most."""
+        return next(iter(self.of_kind("image")), None)
 
     def summary(self) -> list[str]:
         """A line for each kind that there is, with its columns, the first few of many; then the target."""

@@ -103,10 +103,13 @@ class Generator(nn.Module):
         """The separately stepped networks by name: one for a diffusion model, two for a GAN."""
         raise TypeError(f"{type(self).__name__} names no players")
 
-    def losses(self, call: Call, batch: Encoded, draw: Draw) -> Iterator[tuple[str, Tensor]]:
-        """Yield (player, scalar loss) in step order. ``call[name](…)`` runs a player as the trainer wrapped it."""
+    def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield (player, scalar loss) in step order. ``call[name](…)`` runs a player as the trainer wrapped it, so that
+        its gradients are this step's; a player that only judges in another's loss is called itself, frozen. ``step``
+        (from 0) is the optimizer step, for what changes on the way."""
         raise TypeError(f"{type(self).__name__} defines no losses")
 
     def sample(self, rows: int, draw: Draw) -> Encoded:
-        """Draw ``rows`` encoded rows: cells (rows, C) int64 and values (rows, V) float32. ``draw`` is the only noise."""
+        """Draw ``rows`` encoded rows: cells (rows, C) int64 and values (rows, V) of the layout's dtype. ``draw`` is the
+        only noise."""
         raise TypeError(f"{type(self).__name__} cannot sample")

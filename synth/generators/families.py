@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from synth.family import DiffusionRecipe, FamilyRecipe
 from synth.generators.base import Generator
 from synth.generators.layout import Layout
 from synth.generators.table_diffusion import TableDiffusion
 from synth.recipe import Recipe
 
+FAMILIES: dict[type[FamilyRecipe], Callable[..., Generator]] = {DiffusionRecipe: TableDiffusion}
+
 
 def build(recipe: Recipe, layout: Layout) -> Generator:
     """A generator with fresh weights (from torch's global seed, set by the caller)."""
-    families = {"diffusion": (TableDiffusion, recipe.diffusion)}
-    kind, settings = families[recipe.family]
-    return kind(layout, **settings.model_dump())
+    settings = recipe.settings(images=layout.image is not None)
+    return FAMILIES[type(settings)](layout, **settings.model_dump())

@@ -34,13 +34,23 @@ class Cell(BaseModel):
 
 class Layout(BaseModel):
     """Shape of an encoded table: its cells, the number of its continuous ``values``, and which cell (if any) is the
-    ``target`` that downstream models will predict."""
+    ``target`` that downstream models will predict.
+
+    Of images, of (channels, height, width) ``image``, the values are the pixels in that order, whole numbers 0 … 255, and
+    the only cell, if any, is the class.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cells: tuple[Cell, ...]
     values: int
     target: int | None = None
+    image: tuple[int, int, int] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """In which values are held and stored, as NumPy names it."""
+        return "float32" if self.image is None else "uint8"
 
     @property
     def sizes(self) -> list[int]:

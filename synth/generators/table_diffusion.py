@@ -160,7 +160,7 @@ class TableDiffusion(Generator):
     def players(self) -> Mapping[str, nn.Module]:
         return {"denoiser": self.denoiser}
 
-    def losses(self, call: Call, batch: Encoded, draw: Draw) -> Iterator[tuple[str, Tensor]]:
+    def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
         """One loss: cross-entropy of masked cells and denoising error of values, each averaged per variable.
 
         Which rows learn what is decided for the whole batch, and each worker divides its sums by that batch's rows, so

@@ -109,9 +109,9 @@ def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torc
     whatever the table and the model (Wang and Aitchison 2024, arXiv 2405.13698), and keeps small tables from being learnt
     by heart in the many epochs that they see. At most 1, where an epoch is less than a few steps.
 
-    The second moment remembers a thousand steps. A rare state's gradient comes in bursts, one an epoch for a value that
-    one row has; where the memory is shorter, each burst counts for less than the many small gradients the other way
-    between two of them, and the tails of all columns come out thin.
+    The second moment remembers a thousand steps, unless told otherwise. A rare state's gradient comes in bursts, one an
+    epoch for a value that one row has; where the memory is shorter, each burst counts for less than the many small
+    gradients the other way between two of them, and the tails of all columns come out thin.
     """
     epoch = rows / recipe.batch
     decay = min(1.0, 1 / (recipe.learning_rate * recipe.memory * epoch))
@@ -119,7 +119,7 @@ def make_optimizer(player: nn.Module, recipe: TrainingRecipe, rows: int) -> torc
         {"params": [p for p in player.parameters() if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in player.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.999), fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), fused=True)
 
 
 class Average:

@@ -175,7 +175,7 @@ class Worker:
                 self.recipe.seed, "train", self.step, index,
                 device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start,
             )  # fmt: skip
-            pending = self.generator.losses(self.engines, self.feed(self.step, micro), draw)
+            pending = self.generator.losses(self.engines, self.feed(self.step, micro), draw, self.step)
             while True:
                 # Left before each step: autocast caches weights in bf16, which the step makes stale.
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):

@@ -201,7 +201,7 @@ def _encode(
         if writer is not None:
             writer.add(rows, keys)
         else:
-            done.rows.append(Encoded(rows.cells, rows.values.astype(np.float32)))
+            done.rows.append(Encoded(rows.cells, rows.values.astype(codec.layout.dtype)))
             done.keys.append(keys)
         done.real.append(_drawn(train, shares["train"], draw))
         done.test.append(_drawn(batch.filter(pa.array(part == TEST)), shares["test"], draw))

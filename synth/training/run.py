@@ -94,6 +94,7 @@ def train(
                 over = on_cluster(lambda what, done: progress(what, done, {}))
         sources, schema = preparing.describe(source, test, recipe, over)
         progress("reading the table", 1.0, {"told": schema.summary()})
+        recipe = recipe.suited(images=schema.image is not None)
         claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
         _claim(run, claim, resume=resume, overwrite=overwrite)

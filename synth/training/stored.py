@@ -1,7 +1,7 @@
 """Encoded rows in the run's storage, for tables that a worker should not hold: fixed-width rows, read from anywhere.
 
 Each part is a NumPy file (``.npy``) of one array of records, so that rows a … b are one range of bytes, on a disk as in
-an object store: a record holds a row's ``cells`` in the narrowest integers and its ``values`` in float32. Beside it lies
+an object store: a record holds a row's ``cells`` in the narrowest integers and its ``values``. Beside it lies
 a file of the rows' keys (``copies.row_keys``), by which the certificate looks for copies.
 """
 
@@ -45,9 +45,11 @@ class Stored(BaseModel):
 
 
 def record(layout: Layout) -> np.dtype:
-    """Of a row: cells (C,) in the narrowest integers that hold them, values (V,) float32, all little-endian."""
+    """Of a row: cells (C,) in the narrowest integers that hold them, values (V,) in the layout's type, all little-endian."""
     cell = np.min_scalar_type(-max(layout.sizes, default=1)).newbyteorder("<")
-    return np.dtype([("cells", cell, len(layout.cells)), ("values", "<f4", layout.values)])
+    return np.dtype(
+        [("cells", cell, len(layout.cells)), ("values", np.dtype(layout.dtype).newbyteorder("<"), layout.values)]
+    )
 
 
 class Writer:

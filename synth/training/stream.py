@@ -78,7 +78,9 @@ class Stream:
         cut = int(draw.uniform(1, 1).double() * self.rows) + start
         stretch = draw.permutation(self.lanes).numpy()[self.read]
         cells = np.empty((count, len(self.read), *self.reader.record["cells"].shape), self.reader.record["cells"].base)
-        values = np.empty((count, len(self.read), *self.reader.record["values"].shape), np.float32)
+        values = np.empty(
+            (count, len(self.read), *self.reader.record["values"].shape), self.reader.record["values"].base
+        )
 
         def fill(column: int, lane: int) -> None:
             records = self.reader.read(cut + lane * self.length, count)

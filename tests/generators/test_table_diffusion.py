@@ -47,7 +47,7 @@ def batch(layout: Layout, rows: int = 64) -> Encoded:
 def fit(model: TableDiffusion, rows: Encoded, steps: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps):
-        _, loss = next(model.losses(model.players, rows, Draw("fit", step)))
+        _, loss = next(model.losses(model.players, rows, Draw("fit", step), step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -57,7 +57,7 @@ def fit(model: TableDiffusion, rows: Encoded, steps: int) -> None:
 def test_every_weight_takes_part_in_the_loss_and_samples_fit_the_layout(layout: Layout) -> None:
     model = small(layout)
     fit(model, batch(layout), 2)  # the first step moves the heads off zero, which hold back the rest
-    (_, loss), *rest = model.losses(model.players, batch(layout), Draw(1))
+    (_, loss), *rest = model.losses(model.players, batch(layout), Draw(1), 0)
     assert not rest and loss.ndim == 0
     loss.backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -86,7 +86,7 @@ def test_rows_are_shared_as_the_variables_are(cells: int, values: int, share: fl
         seen.append((len(hidden), len(noisy)))
         return torch.zeros(len(hidden), 2 * cells), torch.zeros(len(noisy), values)
 
-    next(small(layout, cell_share=None).losses({"denoiser": denoiser}, batch(layout, 1000), Draw(1)))
+    next(small(layout, cell_share=None).losses({"denoiser": denoiser}, batch(layout, 1000), Draw(1), 0))
     masked = round(1000 * share) if values else 1000  # without values, all rows learn cells
     assert seen == [(masked, 1000 - masked)]
 
@@ -126,7 +126,7 @@ def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it()
 
 def test_a_small_batch_still_learns_the_target() -> None:
     model = small(Layout(cells=MIXED.cells, values=2, target=0), target_share=0.125)
-    _, loss = next(model.losses(model.players, batch(MIXED, 6), Draw(1)))  # an eighth of 3 rows rounds to none
+    _, loss = next(model.losses(model.players, batch(MIXED, 6), Draw(1), 0))  # an eighth of 3 rows rounds to none
     loss.backward()
     bias = model.denoiser.logits.bias.grad
     assert bias is not None and bias[:2].any() and bias[2:].any()

@@ -70,7 +70,7 @@ def plain(accumulate: int) -> tuple[list[float], dict[str, torch.Tensor]]:
         optimizer.zero_grad()
         for index in range(accumulate):
             micro = feed(step, slice(index * BATCH // accumulate, (index + 1) * BATCH // accumulate))
-            _, loss = next(model.losses(model.players, micro, Draw(wanted.seed, "train", step, index)))
+            _, loss = next(model.losses(model.players, micro, Draw(wanted.seed, "train", step, index), step))
             (loss / accumulate).backward()
             losses[step] += loss.item() / accumulate
         torch.nn.utils.clip_grad_norm_(model.parameters(), wanted.training.clip)

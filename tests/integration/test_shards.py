@@ -67,7 +67,7 @@ def train(folder: str, rank: int, world: int, first: int, last: int) -> dict[int
         losses = []
         for step in range(first, last):
             draw = Draw(0, "train", step, 0, part=rows.share.mine, total=BATCH)
-            _, loss = next(model.losses(engines, rows(step, slice(0, BATCH)), draw))
+            _, loss = next(model.losses(engines, rows(step, slice(0, BATCH)), draw, step))
             for group in engine.optimizer.param_groups:
                 group["lr"] = rate(step)
             engine.backward(loss)
@@ -99,7 +99,7 @@ def plain() -> tuple[list[float], dict[str, dict[str, torch.Tensor]]]:
     )
     losses = []
     for step in range(BEFORE + AFTER):
-        _, loss = next(model.losses(model.players, rows(step, slice(0, BATCH)), Draw(0, "train", step, 0)))
+        _, loss = next(model.losses(model.players, rows(step, slice(0, BATCH)), Draw(0, "train", step, 0), step))
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
         optimizer.zero_grad()
