@@ -7,6 +7,7 @@ source, printed, editable as YAML and stored in every release.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, Self
@@ -26,7 +27,8 @@ class Column(BaseModel):
     ``dtype`` is the Arrow type in which samples are returned, spelled as Arrow prints it (``int64``, ``double``,
     ``string``, ``timestamp[us]``, ``decimal128(10, 2)``). ``decimals`` is the number of decimal places that all
     observed values share; None for a continuous column of full floating-point precision, 0 for whole numbers.
-    Strings of ISO dates are datetimes: their ``dtype`` is the timestamp or date that holds them, not string.
+    Strings of ISO dates are datetimes: their ``dtype`` is the timestamp or date that holds them, not string. An image is
+    its pixels, one byte a channel, in the order of ``shape``: (height, width, channels).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,6 +38,7 @@ class Column(BaseModel):
     dtype: str
     nullable: bool = False
     decimals: int | None = None
+    shape: tuple[int, int, int] | None = None
 
     @field_validator("dtype")
     @classmethod
@@ -48,6 +51,8 @@ class Column(BaseModel):
         fits = FITS.get(self.kind)
         if fits is not None and not any(test(arrow_type(self.dtype)) for test in fits):
             raise ValueError(f"a {self.kind} column cannot have dtype {self.dtype}")
+        if self.kind == "image" and (self.shape is None or arrow_type(self.dtype).byte_width != math.prod(self.shape)):
+            raise ValueError(f"an image of shape {self.shape} does not have dtype {self.dtype}")
         return self
 
 
@@ -155,6 +160,7 @@ _PLAIN = (
 )  # fmt: skip
 _TYPES = {str(t): t for t in _PLAIN}
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=(.+))?\]")
+_PIXELS = re.compile(r"fixed_size_binary\[([1-9]\d*)\]")
 _DECIMAL = re.compile(r"decimal(32|64|128|256)\((\d+), (-?\d+)\)")
 
 
@@ -164,6 +170,8 @@ def arrow_type(spelling: str) -> pa.DataType:
         return _TYPES[spelling]
     if match := _TIMESTAMP.fullmatch(spelling):
         return pa.timestamp(match[1], match[2])
+    if match := _PIXELS.fullmatch(spelling):
+        return pa.binary(int(match[1]))
     if match := _DECIMAL.fullmatch(spelling):
         return getattr(pa, f"decimal{match[1]}")(int(match[2]), int(match[3]))
     known = [*_TYPES, "timestamp[us]", "decimal128(10, 2)"]
@@ -190,6 +198,7 @@ FITS = {
     "boolean": (pa.types.is_boolean,),
     "datetime": (pa.types.is_timestamp, pa.types.is_date),
     "text": (pa.types.is_string,),
+    "image": (pa.types.is_fixed_size_binary,),
 }
 
 

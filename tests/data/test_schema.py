@@ -294,3 +294,12 @@ def test_conform() -> None:
     good["wrod"] = ["a", "b"]
     with pytest.raises(UserError, match=r"column 'word' is missing\. Did you mean 'wrod'"):
         conform(pa.record_batch(good), schema)
+
+
+def test_an_image_is_as_many_bytes_as_its_shape_says() -> None:
+    image = Column(name="image", kind="image", dtype="fixed_size_binary[48]", shape=(4, 4, 3))
+    assert Schema(columns=[image]).image == "image"
+    assert Schema(columns=[image]).arrow().field("image").type == pa.binary(48)
+    for dtype, shape in (("fixed_size_binary[48]", (4, 4, 1)), ("fixed_size_binary[48]", None), ("string", (4, 4, 3))):
+        with pytest.raises(ValueError, match=r"fixed_size_binary\[48\]|dtype string"):
+            Column(name="image", kind="image", dtype=dtype, shape=shape)
