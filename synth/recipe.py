@@ -104,6 +104,10 @@ class Recipe(Part):
     datetime: list[str] = Field(default_factory=list)
     id: list[str] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
+    constraints: list[str] = Field(default_factory=list, description="what must hold in every row, as in start <= end")
+    broken: float = Field(
+        0.0, ge=0, lt=1, description="share of real rows that may break a constraint; they are left out"
+    )
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     training: TrainingRecipe = TrainingRecipe()

@@ -15,7 +15,10 @@ from scipy.special import ndtri
 
 from synth.data.columns import Categories, Coder, Numbers, as_text
 from synth.data.conform import without_nan
+from synth.data.constraints import Pattern
+from synth.data.ids import fresh_ids
 from synth.data.numbers import Lattice, LatticeFit, ticks
+from synth.data.reduction import Reduction
 from synth.data.schema import Column, Schema, arrow_type
 from synth.data.sketch import Counter, QuantileSketch
 from synth.generators.layout import Encoded, Layout
@@ -26,7 +29,8 @@ EDGE = 3e-5  # quantiles are kept off 0 and 1: ±4 standard deviations
 
 
 class Codec(BaseModel):
-    """``columns`` are the coders of the learnt columns, in table order; ids are regenerated when rows are decoded.
+    """``columns`` are the coders of the reduced columns (see ``synth.data.reduction``), in table order; the others are
+    restored from these when rows are decoded, and ids made anew.
 
     The schema is a file of its own in a release and no part of the codec's JSON.
     """
@@ -35,6 +39,10 @@ class Codec(BaseModel):
 
     table: Schema = Field(exclude=True)
     columns: list[Coder]
+
+    @cached_property
+    def reduction(self) -> Reduction:
+        return Reduction(self.table)
 
     @cached_property
     def layout(self) -> Layout:
@@ -52,7 +60,8 @@ class Codec(BaseModel):
 
         Raises UserError for a category or a number that the training rows did not have.
         """
-        parts = [c.encode(batch.column(c.name)) for c in self.columns]
+        reduced = self.reduction.reduce(batch)
+        parts = [c.encode(reduced[c.name]) for c in self.columns]
         empty = np.empty((batch.num_rows, 0))
         cells = np.concatenate([empty.astype(np.int32), *(p[0] for p in parts)], axis=1)
         return Encoded(cells, np.concatenate([empty, *(p[1] for p in parts)], axis=1))
@@ -64,9 +73,11 @@ class Codec(BaseModel):
             cells, values = len(c.cells), int(isinstance(c, Numbers))
             arrays[c.name] = c.decode(rows.cells[:, cell : cell + cells], rows.values[:, value : value + values])
             cell, value = cell + cells, value + values
+        arrays = self.reduction.restore(arrays)
+        patterns = {c.columns[0]: c.pattern for c in self.reduction.constraints if isinstance(c, Pattern)}
         for column in self.table.columns:
             if column.name not in arrays:
-                arrays[column.name] = _fresh_ids(column, first, len(rows.cells))
+                arrays[column.name] = fresh_ids(column, patterns.get(column.name), first, len(rows.cells))
         return pa.RecordBatch.from_arrays([arrays[n] for n in self.table.names], schema=self.table.arrow())
 
 
@@ -74,11 +85,13 @@ class Fit:
     """What a pass over training rows has learnt so far: parts of a table may be looked at apart, and then merged."""
 
     def __init__(self, schema: Schema) -> None:
-        self.schema, self.columns = schema, [_ColumnFit(column) for column in schema.learnt]
+        self.schema, self.reduction = schema, Reduction(schema)
+        self.columns = [_ColumnFit(column) for column in self.reduction.columns]
 
     def update(self, batch: pa.RecordBatch) -> None:
+        reduced = self.reduction.reduce(batch)
         for column in self.columns:
-            column.update(batch.column(column.name))
+            column.update(reduced[column.name])
 
     def merge(self, later: Fit) -> None:
         """Add what ``later`` has seen in the rows after these."""
@@ -223,8 +236,3 @@ class _ColumnFit:
     @property
     def _rows(self) -> int:
         return self.sketch.count + self.missing
-
-
-def _fresh_ids(column: Column, first: int, rows: int) -> pa.Array:
-    """Row numbers as whole numbers or as text: unique, and no trace of a real id."""
-    return pa.array(np.arange(first, first + rows)).cast(arrow_type(column.dtype))

@@ -7,8 +7,10 @@ from functools import reduce
 
 import pyarrow as pa
 
+from synth.data.consistency import check_consistent
 from synth.data.passes import Pass, here
 from synth.data.profile import Profile
+from synth.data.reduction import Reduction
 from synth.data.schema import Column, Kind, Schema, is_number, nearest
 from synth.data.source import Piece, Source
 from synth.errors import UserError
@@ -30,6 +32,7 @@ def infer(
     datetime: Sequence[str] = (),
     ids: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    constraints: Sequence[str] = (),
     over: Pass = here,
 ) -> Schema:
     """Find each column's kind, type and precision in one pass, ``over`` which see ``synth.data.passes``; the options
@@ -43,7 +46,7 @@ def infer(
 
     Raises UserError, naming column and remedy, for unknown or twice-named columns, free text, nested and binary types,
     infinities, integers too far apart for a double, strings that are not what an option says, too few rows
-    (``MINIMUM_ROWS``), and a target that is absent, constant, or an id.
+    (``MINIMUM_ROWS``), a target that is absent, constant, or an id, and ``constraints`` that cannot be.
     """
     forced = _forced(source, categorical, numerical, datetime, ids)
     _known(source, "--exclude", exclude)
@@ -79,7 +82,9 @@ def infer(
         _check_target(next(p for p in profiles if p.name == target), columns, notes)
     if not any(column.kind != "id" for column in columns):
         raise UserError(f"{source.location}: holds ids only ({', '.join(c.name for c in columns)}): nothing to learn.")
-    return Schema(columns=columns, target=target, excluded=list(exclude), notes=notes)
+    schema = Schema(columns=columns, target=target, excluded=list(exclude), constraints=list(constraints), notes=notes)
+    check_consistent(Reduction(schema).constraints)
+    return schema
 
 
 def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind], over: Pass) -> list[Profile]:

@@ -62,6 +62,7 @@ SHOWN = 20  # columns of a kind that a summary names
 class Schema(BaseModel):
     """The columns of a table in their order, the column that models predict, and what was left out on request.
 
+    ``constraints`` hold in every row, as ``synth.data.constraints`` reads them.
     ``notes`` are sentences about what inference took for granted and a person may want otherwise.
     """
 
@@ -70,6 +71,7 @@ class Schema(BaseModel):
     columns: list[Column]
     target: str | None = None
     excluded: list[str] = Field(default_factory=list)
+    constraints: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")

@@ -83,7 +83,7 @@ def describe(source: Source, test: Any, recipe: Recipe, over: Pass = here) -> tu
     sources = {"train": source}
     schema = infer(
         source, target=recipe.target, categorical=recipe.categorical, numerical=recipe.numerical,
-        datetime=recipe.datetime, ids=recipe.id, exclude=recipe.exclude, over=over,
+        datetime=recipe.datetime, ids=recipe.id, exclude=recipe.exclude, constraints=recipe.constraints, over=over,
     )  # fmt: skip
     if test is not None:
         # A category that looks like a number or a truth value in the other file is one all the same.
