@@ -47,6 +47,7 @@ def train_command(
     split: Annotated[str | None, SplitShares] = None,
     categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
+    constraint: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="what holds in every row: 'start <= end'")] = None,
     recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
     family: Annotated[str | None, typer.Option(help="diffusion")] = None,
     budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,
@@ -69,6 +70,7 @@ def train_command(
         "training.zero": int(zero) if zero and zero.isdigit() else zero,
         "training.budget_s": None if budget is None else seconds(budget),
         "split": None if split is None else _listed([split]),
+        "constraints": constraint,
         **{name: _listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
     checked = Recipe.read(recipe, together(dict(parse_setting(text) for text in set_ or ()), flags))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from synth.release import Release
 
 BLOCK = 1024
+AGAIN = 64  # times that rows which break a constraint are drawn anew
 
 
 class Sampler:
@@ -33,6 +34,7 @@ class Sampler:
 
     def __init__(self, generator: Generator, codec: Codec, device: torch.device | str = "cpu") -> None:
         self.generator, self.codec, self.device = generator.to(device).eval(), codec, device
+        self.redrawn = 0  # rows that broke a constraint, each as often as it did
 
     @classmethod
     def of(cls, recipe: Recipe, codec: Codec, weights: Mapping[str, torch.Tensor]) -> Sampler:
@@ -73,5 +75,26 @@ class Sampler:
         return pa.Table.from_batches(self.batches(rows, seed=seed), schema=self.schema.arrow())
 
     def _block(self, seed: int, block: int) -> pa.RecordBatch:
-        encoded = self.generator.sample(BLOCK, Draw("sample", seed, block, device=self.device))
-        return self.codec.decode(Encoded(encoded.cells.cpu().numpy(), encoded.values.cpu().numpy()), block * BLOCK)
+        """The rows of a block, those that break a constraint drawn anew in their places; UserError if that does not end."""
+        rows = self._encoded(seed, block)
+        batch = self.codec.decode(rows, block * BLOCK)
+        for again in range(1, AGAIN + 1):
+            broken = ~self.codec.reduction.whole(batch)
+            if not broken.any():
+                return batch
+            self.redrawn += int(broken.sum())
+            fresh = self._encoded(seed, block, again)
+            for part, other in zip(rows, fresh, strict=True):
+                part[broken] = other[broken]
+            batch = self.codec.decode(rows, block * BLOCK)
+        found = {text: int(marks.sum()) for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
+        raise UserError(
+            f"of {BLOCK:,} rows drawn {AGAIN} times each, "
+            + ", ".join(f"{n:,} break {text!r}" for text, n in found.items())
+            + ": the generator has not learnt what the constraint asks for; train it longer, or state it otherwise"
+        )
+
+    def _encoded(self, seed: int, block: int, again: int = 0) -> Encoded:
+        address = ("sample", seed, block, *(("again", again) if again else ()))
+        rows = self.generator.sample(BLOCK, Draw(*address, device=self.device))
+        return Encoded(rows.cells.cpu().numpy(), rows.values.cpu().numpy())

@@ -6,6 +6,8 @@ piece by piece on the cluster, and its encoded rows go to the run's storage, fro
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
@@ -19,6 +21,7 @@ from synth.data.codec import Codec, Fit
 from synth.data.conform import conform
 from synth.data.infer import infer
 from synth.data.passes import Pass, here
+from synth.data.reduction import Reduction
 from synth.data.schema import Schema, nearest
 from synth.data.source import Piece, Source, open_source
 from synth.data.split import PARTS, Split
@@ -107,8 +110,10 @@ def prepare(
     """Split, fit the codec in one pass over the training rows, and encode them in another: to files at ``store``, or in
     memory without it."""
     split, seed = _split(recipe), recipe.seed
-    train = sources["train"].only([column.name for column in schema.learnt])
-    codec, counts = _fit(train, schema, split, recipe, over)
+    reduction = Reduction(schema)
+    needed = {column.name for column in schema.learnt}.union(*(c.columns for c in reduction.constraints))
+    train = sources["train"].only([name for name in schema.names if name in needed])
+    codec, counts, notes = _fit(train, schema, split, recipe, over)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     shares = {part: MOST_EVALUATED / max(rows[part], 1) for part in ("train", "test")}
 
@@ -135,7 +140,7 @@ def prepare(
         keys=Keys(stored.keys if stored else lambda: iter(held), rows["train"]),
         rows=rows,
         sources=sources,
-        notes=list(schema.notes),
+        notes=[*schema.notes, *notes],
     )
     looked_up = {"train": "; exact copies are looked for among all", "test": ""}
     for what, part in (("train", found.real), ("test", found.test)):
@@ -147,21 +152,25 @@ def prepare(
     return found
 
 
-def _fit(train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass) -> tuple[Codec, np.ndarray]:
-    """The codec, and the rows of each part of the split (4,)."""
+def _fit(
+    train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass
+) -> tuple[Codec, np.ndarray, list[str]]:
+    """The codec, the rows of each part of the split (4,), and what is to be said of constraints that rows break."""
+    Looked = tuple[Fit, np.ndarray, Counter[str]]
 
-    def look(piece: Piece) -> tuple[Fit, np.ndarray]:
-        fit, counts = Fit(schema), np.zeros(len(PARTS), np.int64)
-        for part, batch in _parted(piece, schema, split):
+    def look(piece: Piece) -> Looked:
+        fit, counts, broken = Fit(schema), np.zeros(len(PARTS), np.int64), Counter[str]()
+        for part, batch in _parted(piece, schema, split, broken):
             counts += np.bincount(part, minlength=len(PARTS))
             fit.update(batch.filter(pa.array(part == TRAIN)))
-        return fit, counts
+        return fit, counts, broken
 
-    def merged(so_far: tuple[Fit, np.ndarray], later: tuple[Fit, np.ndarray]) -> tuple[Fit, np.ndarray]:
+    def merged(so_far: Looked, later: Looked) -> Looked:
         so_far[0].merge(later[0])
-        return so_far[0], so_far[1] + later[1]
+        return so_far[0], so_far[1] + later[1], so_far[2] + later[2]
 
-    fit, counts = reduce(merged, over("fitting the codec", look, train))
+    fit, counts, broken = reduce(merged, over("fitting the codec", look, train))
+    notes = _judged(broken, train, recipe)
     codec = fit.finish(**recipe.codec.model_dump())
     split.check(counts)
     if counts[TRAIN] < recipe.training.most:
@@ -174,7 +183,22 @@ def _fit(train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass
             f"{train.location}: every column holds one and the same value in all training rows, so there is "
             "nothing to learn. Bring rows that differ."
         )
-    return codec, counts
+    return codec, counts, notes
+
+
+def _judged(broken: Counter[str], train: Source, recipe: Recipe) -> list[str]:
+    """Notes on the constraints that real rows break; UserError where a larger share of them does than the recipe allows."""
+    rows = train.rows()
+    said = {text: f"{text!r} is broken by {n:,} of {rows:,} rows ({n / rows:.2%})" for text, n in broken.items()}
+    if refused := [said[text] for text, n in broken.items() if n > recipe.broken * rows]:
+        worst = max(broken.values()) / rows
+        raise UserError(
+            f"{train.location}: the constraint "
+            + "; the constraint ".join(refused)
+            + ". Correct the rows or the constraint, "
+            f"or have such rows left out: --set broken={math.ceil(worst * 1000) / 1000:g}"
+        )
+    return [f"the constraint {text}; these rows were left out" for text in said.values()]
 
 
 @dataclass
@@ -216,11 +240,25 @@ def _split(recipe: Recipe) -> Split:
     return Split(train, select, confirm, test[0] if test else 0.0, seed=recipe.seed)
 
 
-def _parted(piece: Piece, schema: Schema, split: Split) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
-    """The batches of a piece, each after the part of the split of each of its rows."""
-    learnt = [c.name for c in schema.learnt]
-    for batch in _conformed(piece, schema):
-        yield split.assign(batch.select(learnt)), batch
+def _parted(
+    piece: Piece, schema: Schema, split: Split, broken: Counter[str] | None = None
+) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+    """The batches of a piece, without rows that break a constraint, each after the part of the split of each of its rows.
+
+    ``broken`` counts the rows that break each constraint.
+    """
+    learnt, reduction = [c.name for c in schema.learnt], Reduction(schema)
+    ids = {name for c in reduction.constraints for name in c.columns if schema[name].kind == "id"}
+    for first, batch in piece.batches():
+        rows = conform(batch, schema, piece.place(first))
+        # Ids are let go when rows are conformed; here their own values are tested.
+        whole = [batch.column(name) if name in ids else rows.column(name) for name in schema.names]
+        found = reduction.broken(pa.record_batch(whole, schema.names))
+        if broken is not None:
+            broken.update({text: int(marks.sum()) for text, marks in found.items() if marks.any()})
+        if any(marks.any() for marks in found.values()):
+            rows = rows.filter(pa.array(~np.logical_or.reduce(list(found.values()))))
+        yield split.assign(rows.select(learnt)), rows
 
 
 def _conformed(piece: Piece, schema: Schema) -> Iterator[pa.RecordBatch]:

@@ -254,6 +254,11 @@ def _publish(
         count += batch.num_rows
         progress("sampling", count / rows, {})
     synthetic = pa.Table.from_batches(drawn)
+    if table.schema.constraints:
+        table.notes.append(
+            f"all of {rows:,} rows drawn satisfy the {len(table.schema.constraints)} constraint(s); "
+            f"{sampler.redrawn:,} were drawn anew for that ({sampler.redrawn / rows:.2%}), none was corrected"
+        )
     certificate = evaluate(
         table.real, synthetic, table.test, table.schema, seed=recipe.seed,
         train_keys=table.keys, preparation=table.notes,
