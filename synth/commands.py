@@ -47,7 +47,7 @@ def train_command(
     split: Annotated[str | None, SplitShares] = None,
     categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
-    constraint: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="what holds in every row: 'start <= end'")] = None,
+    constraint: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="holds in every row: 'start <= end'")] = None,
     recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
     family: Annotated[str | None, typer.Option(help="diffusion")] = None,
     budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,

@@ -78,3 +78,35 @@ def test_no_rows_and_negative_rows(sampler: Sampler) -> None:
     assert sampler.table(0).num_rows == 0 and sampler.table(0).schema.equals(sampler.schema.arrow())
     with pytest.raises(UserError, match="-1"):
         list(sampler.batches(-1))
+
+
+def constrained(*constraints: str) -> Sampler:
+    draw = np.random.default_rng(0)
+    x = draw.random(2000)
+    table = pa.table({"x": x, "y": x + draw.random(2000), "row_id": [f"K{i:04}" for i in range(2000)]})
+    recipe = Recipe.read(None, {"diffusion.width": 16, "diffusion.blocks": 1, "diffusion.steps": 3})
+    fit = Fit(infer(open_source(table), constraints=constraints))
+    fit.update(table.to_batches()[0].cast(fit.schema.arrow()))
+    codec = fit.finish(**recipe.codec.model_dump())
+    torch.manual_seed(0)
+    return Sampler(build(recipe, codec.layout), codec)
+
+
+def test_rows_that_break_a_constraint_are_drawn_anew_in_their_places() -> None:
+    sampler, free = constrained("x + y <= 2.2", r"row_id ~ [A-Z]\d{4}"), constrained(r"row_id ~ [A-Z]\d{4}")
+    whole, without = sampler.table(BLOCK + 50, seed=3), free.table(BLOCK + 50, seed=3)
+    total = np.add(*(whole[name].to_numpy() for name in ("x", "y")))
+    would = np.add(*(without[name].to_numpy() for name in ("x", "y")))
+    assert (total <= 2.2).all() and (would > 2.2).sum() > 20
+    assert sampler.redrawn >= (would > 2.2).sum() and free.redrawn == 0
+    kept = pa.array(would <= 2.2)
+    assert whole.filter(kept).equals(without.filter(kept))
+    ids = whole["row_id"].to_pylist()
+    assert len(set(ids)) == len(ids) and ids == without["row_id"].to_pylist()
+    part = pa.Table.from_batches(sampler.batches(30, seed=3, first=BLOCK + 10))
+    assert part.equals(whole.slice(BLOCK + 10, 30).combine_chunks())
+
+
+def test_a_constraint_that_is_hardly_ever_met_ends_with_its_name() -> None:
+    with pytest.raises(UserError, match=r"rows drawn 64 times each, .* break 'x \+ y <= 0\.01'"):
+        constrained("x + y <= 0.01").table(1)

@@ -58,3 +58,40 @@ def test_of_a_large_train_part_rows_are_drawn_and_copies_of_all_are_found(monkey
     certificate = evaluate(found.real, table, found.test, schema, train_keys=found.keys)
     assert certificate.rows["train"] == found.rows["train"]
     assert certificate.figures["exact_copies"].value == pytest.approx(found.rows["train"] / 600)
+
+
+def _orders() -> pa.Table:
+    draw = np.random.default_rng(0)
+    price, count = draw.integers(1, 20, 1000), draw.integers(1, 5, 1000)
+    total = price * count
+    total[:7] += 1
+    return pa.table({"price": price, "count": count, "total": total, "row_id": [f"r{i}" for i in range(1000)]})
+
+
+def test_a_constraint_that_real_rows_break_is_refused_with_their_share_unless_told() -> None:
+    recipe = Recipe.read(None, {"constraints": ["total = price * count", "row_id ~ r\\d+"], "split": [0.5, 0, 0, 0.5]})
+    sources, schema = prepare.open_sources(_orders(), None, recipe)
+    with pytest.raises(
+        UserError, match=r"'total = price \* count' is broken by 7 of 1,000 rows \(0\.70%\).*broken=0\.007"
+    ):
+        prepare.prepare(sources, schema, recipe)
+    told = recipe.model_copy(update={"broken": 0.007})
+    found = prepare.prepare(sources, schema, told)
+    assert (
+        "the constraint 'total = price * count' is broken by 7 of 1,000 rows (0.70%); these rows were left out"
+        in found.notes
+    )
+    assert sum(found.rows.values()) == 993 and [c.name for c in found.codec.columns] == ["price", "count"]
+    assert found.codec.decode(found.encoded[0]).num_rows == len(found.encoded[0].cells)
+
+
+def test_the_ids_of_real_rows_are_tested_too() -> None:
+    recipe = Recipe.read(None, {"constraints": ["row_id ~ r\\d\\d"], "split": [0.5, 0, 0, 0.5]})
+    with pytest.raises(UserError, match="broken by 910 of 1,000 rows"):
+        prepare.prepare(*prepare.open_sources(_orders(), None, recipe), recipe)
+
+
+def test_contradictory_constraints_are_found_before_any_row_is_split() -> None:
+    recipe = Recipe.read(None, {"constraints": ["price >= 10", "price * 2 <= 10"], "split": [0.5, 0, 0, 0.5]})
+    with pytest.raises(UserError, match="no row can satisfy 'price >= 10' and 'price \\* 2 <= 10'"):
+        prepare.open_sources(_orders(), None, recipe)
