@@ -17,8 +17,10 @@ install: $(INSTALLED)
 demo: install
 	@$(BIN)/artesian demo
 
+# Those that start nothing of their own go side by side, a thread each; the others time what they start.
 test: check
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not integration" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m integration
 
 check: install
 	@$(BIN)/ruff check .
