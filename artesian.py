@@ -43,18 +43,25 @@ class Model:
     def sample(self, rows: int, *, seed: int = 0) -> pd.DataFrame:
         """``rows`` synthetic rows as a pandas frame; the same seed gives the same rows.
 
-        Whole numbers with missing values come as pandas' nullable ones, which floats would round beyond 2^53.
+        Whole numbers with missing values come as pandas' nullable ones, which floats would round beyond 2^53. Images
+        come as NumPy arrays, uint8 of (height, width) or (height, width, 3), as ``train`` takes them.
         """
         import pandas as pd
         import pyarrow as pa
 
-        table = self.table(rows, seed=seed)
+        from synth.data.images import array_of
+
+        table, schema = self.table(rows, seed=seed), self._sampler.schema
         gaps = {c.type for c in table.columns if pa.types.is_integer(c.type) and c.null_count}
         nullable = {kind: pd.array([], dtype=str(kind).replace("i", "I").replace("u", "U")).dtype for kind in gaps}
-        return table.to_pandas(types_mapper=nullable.get)
+        frame = table.to_pandas(types_mapper=nullable.get)
+        if schema.image is not None and (shape := schema[schema.image].shape) is not None:
+            images = [image for chunk in table[schema.image].chunks for image in array_of(chunk, shape)]
+            frame[schema.image] = [image[..., 0] for image in images] if shape[-1] == 1 else images
+        return frame
 
     def table(self, rows: int, *, seed: int = 0) -> pa.Table:
-        """``rows`` synthetic rows as an Arrow table."""
+        """``rows`` synthetic rows as an Arrow table; images as their pixels, row by row, in the shape of the schema."""
         return self._sampler.table(rows, seed=seed)
 
     @property
@@ -86,6 +93,9 @@ def train(
 ) -> Model:
     """Train on a file, folder, URI, pandas frame or Arrow table, and return the release published at ``out``.
 
+    Images are a folder of files, a column of encoded ones, or arrays, such as ``{"image": x, "label": y}`` with x uint8
+    of (n, height, width) or (n, height, width, 3).
+
     ``keys`` are recipe keys, with ``__`` for the dot: ``seed=1``, ``training__workers=2``, ``categorical=["zip"]``.
     Raises UserError for what is wrong with the data or the recipe.
     """
@@ -111,17 +121,18 @@ def load(release: str | os.PathLike[str]) -> Model:
 def evaluate(
     real: Any, synthetic: Any, *, test: Any, target: str | None = None, seed: int = 0,
     categorical: Sequence[str] = (), numerical: Sequence[str] = (), datetime: Sequence[str] = (),
-    id: Sequence[str] = (), exclude: Sequence[str] = (),
+    id: Sequence[str] = (), exclude: Sequence[str] = (), size: int | None = None,
 ) -> Certificate:  # fmt: skip
     """Measure any synthetic table against real train rows, with real rows nobody trained on as the baseline.
 
-    ``categorical`` to ``exclude`` are lists of columns, where inference should not decide.
+    ``categorical`` to ``exclude`` are lists of columns, where inference should not decide; ``size`` is the side of the
+    squares that images of differing sizes become.
     """
     from synth.evaluation.compare import compare
 
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "ids": id, "exclude": exclude}
     listed = {kind: [names] if isinstance(names, str) else names for kind, names in kinds.items()}
-    return compare(real, synthetic, test, target=target, seed=seed, kinds=listed).certificate
+    return compare(real, synthetic, test, target=target, seed=seed, size=size, kinds=listed).certificate
 
 
 class _Commands(typer.core.TyperGroup):

@@ -40,7 +40,7 @@ def _count(text: str) -> int:
 
 @app.command("train", epilog="Example: artesian train adult.parquet --target income --budget 4m --out adult-release")
 def train_command(
-    data: Annotated[str, typer.Argument(help="Parquet, CSV, Arrow, ORC or NDJSON: a file, folder, glob or URI")],
+    data: Annotated[str, typer.Argument(help="a table (Parquet, CSV, Arrow, ORC, NDJSON) or a folder of images; or a URI")],
     out: Annotated[str, typer.Option(help="folder or URI of the release")],
     target: Annotated[str | None, typer.Option(metavar="COL", help="the column that models will predict")] = None,
     test: Annotated[str | None, typer.Option(metavar="FILE", help="real rows to certify on; see --split")] = None,
@@ -60,7 +60,7 @@ def train_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the release or unfinished run at --out")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished run at --out")] = False,
 ) -> None:  # fmt: skip
-    """Train a generator on a table, certify it on real rows it has not seen, and publish a signed release."""
+    """Train a generator on a table or images, certify it on real rows it has not seen, and publish a signed release."""
     from synth.recipe import Recipe, parse_setting, seconds, team, together
 
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
@@ -98,16 +98,23 @@ def sample_command(
     rows: Annotated[int, typer.Option("-n", "--rows", metavar="N", parser=_count, help="number of rows, such as 5000 or 1e9")],
     out: Annotated[str, typer.Option(metavar="FILE|FOLDER/|-", help="file, folder or URI; - is standard output")],
     seed: Seed = 0,
-    format: Annotated[str | None, typer.Option(help="parquet, csv, ndjson or arrow [default: by the name]")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="parquet, csv, ndjson or arrow, and png for images [default: by the name]")
+    ] = None,
     address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to draw on; into a folder")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is at --out")] = False,
 ) -> None:  # fmt: skip
     """Draw rows from a release; memory does not grow with their number.
 
     Into a folder (--out ends with /) they are drawn by all cores, or a cluster's, as Parquet parts; the same command goes
-    on where it was stopped.
+    on where it was stopped. Images are PNG files: in a column of Parquet or Arrow or, with --format png, in a folder, each
+    class in one of its own.
     """
-    if out.endswith("/"):
+    if format == "png":
+        if address is not None or out == "-":
+            raise UserError("--format png: draws here, into a folder; for a cluster or standard output write parquet")
+        _sample_pngs(release, rows, out, seed, overwrite)
+    elif out.endswith("/"):
         _sample_parts(release, rows, out, seed, format, address, overwrite)
     elif address is not None:
         raise UserError(f"--address: a cluster draws into a folder; write --out {out}/")
@@ -118,7 +125,7 @@ def sample_command(
 def _sample_file(release: str, rows: int, out: str, seed: int, format: str | None, overwrite: bool) -> None:
     from cluster import storage
     from synth import release as releases
-    from synth.data import sink
+    from synth.data import image_sink, sink
     from synth.progress import Display, counted
     from synth.sampling import Sampler
 
@@ -127,10 +134,25 @@ def _sample_file(release: str, rows: int, out: str, seed: int, format: str | Non
     if out != "-" and not overwrite and storage.is_file(out):  # perhaps the real table
         raise UserError(f"{place}: exists; choose another --out, or replace it with --overwrite")
     sampler = Sampler.from_release(releases.load(release))
+    image_sink.check(sampler.schema, chosen)
     with Display() as display:
-        batches = counted(sampler.batches(rows, seed=seed), rows, display)
-        written = sink.write(batches, sampler.schema.arrow(), out, chosen)
+        batches = image_sink.encoded(counted(sampler.batches(rows, seed=seed), rows, display), sampler.schema)
+        written = sink.write(batches, image_sink.arrow_schema(sampler.schema), out, chosen)
     display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
+
+
+def _sample_pngs(release: str, rows: int, out: str, seed: int, overwrite: bool) -> None:
+    from cluster import storage
+    from synth import release as releases
+    from synth.data import image_sink
+    from synth.progress import Display, counted
+    from synth.sampling import Sampler
+
+    sampler = Sampler.from_release(releases.load(release))
+    image_sink.check(sampler.schema, "png")
+    with Display() as display, storage.staged_directory(out, overwrite=overwrite) as folder:
+        image_sink.write_folder(counted(sampler.batches(rows, seed=seed), rows, display), sampler.schema, folder)
+    display.console.print(f"{rows:,} images are in {storage.without_credentials(out)}", soft_wrap=True)
 
 
 def _sample_parts(
@@ -156,7 +178,7 @@ def _sample_parts(
     "evaluate", epilog="Example: artesian evaluate train.parquet synthetic.csv --test test.parquet --target income"
 )
 def evaluate_command(
-    real: Annotated[str, typer.Argument(help="the real rows that the generator learnt from")],
+    real: Annotated[str, typer.Argument(help="the real rows, or images, that the generator learnt from")],
     synthetic: Annotated[str, typer.Argument(help="a synthetic table, whoever made it")],
     test: Annotated[str, typer.Option(metavar="REAL_TEST", help="real rows that the generator never saw")],
     target: Annotated[str | None, typer.Option(metavar="COL")] = None,
@@ -164,6 +186,9 @@ def evaluate_command(
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
     json_: Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the certificate here")] = None,
     report: Annotated[str | None, typer.Option(metavar="FILE", help="write the HTML report here")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=4, max=1024, help="pixels a side that images of differing sizes are resized to")
+    ] = None,
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Score any synthetic table: fidelity, diversity, utility, privacy, each beside its real-against-real baseline."""
@@ -179,7 +204,7 @@ def evaluate_command(
             raise UserError(f"{path}: cannot be written: {Path(path).parent} is no folder that you may write to")
     with Display() as display:
         found = compare(
-            real, synthetic, test, target=target, seed=seed,
+            real, synthetic, test, target=target, seed=seed, size=size,
             kinds={name: _listed(given) for name, given in kinds.items()},
             progress=lambda what, done: display(f"certifying: {what}", done, {}),
         )  # fmt: skip

@@ -19,6 +19,17 @@ class FamilyRecipe(Part):
     TRAINING: ClassVar[dict[str, Any]] = {}
 
 
+class ImageRecipe(Part):
+    """What is said of sources of images alone."""
+
+    size: int | None = Field(
+        None,
+        ge=4,
+        le=1024,
+        description="pixels a side that images are cut and resized to; null: the size that all have",
+    )
+
+
 class DiffusionRecipe(FamilyRecipe):
     """The table diffusion model: its size, its training noise, its sampler."""
 

@@ -7,6 +7,7 @@ who drew which, when, or how often: a part is written again until its footer say
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,16 @@ from pyarrow import ArrowInvalid
 
 from cluster import storage
 from cluster.session import connected, impatient, terminable
-from synth.data import sink
+from synth.data import image_sink, sink
 from synth.errors import JobError, UserError
 from synth.sampling import BLOCK, Sampler
 
 if TYPE_CHECKING:
+    from synth.data.schema import Schema
     from synth.release import Release
 
 PART = 256 * BLOCK
+PART_PIXELS = 256 << 20
 MARKER = "_artesian.json"  # readers of folders pass over names that begin with an underscore
 
 
@@ -37,9 +40,10 @@ def sample(
     holds something else, and for what cannot be written; JobError where workers failed.
     """
     out = out if storage.is_remote(out) else storage.resolve(out)[1]  # workers have a working directory of their own
-    firsts = range(0, max(rows, 1), PART)  # of no rows, a part all the same: it has the columns
-    parts = {f"part-{k:06}.parquet": (first, min(PART, rows - first)) for k, first in enumerate(firsts)}
-    _claim(out, {"release": release.manifest.id, "seed": seed, "rows": rows, "part": PART}, overwrite=overwrite)
+    part = _part(release.schema)
+    firsts = range(0, max(rows, 1), part)  # of no rows, a part all the same: it has the columns
+    parts = {f"part-{k:06}.parquet": (first, min(part, rows - first)) for k, first in enumerate(firsts)}
+    _claim(out, {"release": release.manifest.id, "seed": seed, "rows": rows, "part": part}, overwrite=overwrite)
     there = storage.list_files(out)
     missing = {name: part for name, part in parts.items() if name not in there or _rows(out, name) != part[1]}
     done = rows - sum(count for _, count in missing.values())
@@ -79,7 +83,14 @@ def _draw(release: Release, seed: int, first: int, rows: int, out: str) -> int:
     impatient()
     torch.set_num_threads(1)  # everywhere: another number of threads may round otherwise
     sampler = Sampler.from_release(release)
-    return sink.write(sampler.batches(rows, seed=seed, first=first), sampler.schema.arrow(), out, "parquet")
+    batches = image_sink.encoded(sampler.batches(rows, seed=seed, first=first), sampler.schema, first)
+    return sink.write(batches, image_sink.arrow_schema(sampler.schema), out, "parquet")
+
+
+def _part(schema: Schema) -> int:
+    """Rows of a part: whole blocks, and of images as many as their pixels leave room for."""
+    shape = schema[schema.image].shape if schema.image is not None else None
+    return min(PART, max(1, PART_PIXELS // (BLOCK * math.prod(shape))) * BLOCK) if shape else PART
 
 
 def _rows(out: str, name: str) -> int | None:

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synth.errors import UserError
-from synth.family import DiffusionRecipe, FamilyRecipe, Part
+from synth.family import DiffusionRecipe, FamilyRecipe, ImageRecipe, Part
 
 
 class CodecRecipe(Part):
@@ -110,6 +110,7 @@ class Recipe(Part):
     )
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
+    image: ImageRecipe = ImageRecipe()
     training: TrainingRecipe = TrainingRecipe()
 
     @field_validator("split")

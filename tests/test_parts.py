@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from synth import parts
+from synth.data.schema import Column, Schema
 from synth.errors import UserError
 
-RELEASE: Any = SimpleNamespace(manifest=SimpleNamespace(id="ab" * 32))
+RELEASE: Any = SimpleNamespace(manifest=SimpleNamespace(id="ab" * 32), schema=Schema(columns=[]))
 
 
 def put(folder: Path, k: int, rows: int) -> None:
@@ -74,3 +76,9 @@ def test_a_damaged_marker_is_nobodys_request(complete: Path) -> None:
     (complete / parts.MARKER).write_text("{")
     with pytest.raises(UserError, match=r"parts of another request.*--overwrite"):
         parts.sample(RELEASE, 25, str(complete), seed=1)
+
+
+@pytest.mark.parametrize(("shape", "blocks"), [((8, 8, 1), 256), ((64, 64, 3), 21), ((1024, 1024, 3), 1)])
+def test_parts_of_images_are_as_large_as_their_pixels_allow(shape: tuple[int, int, int], blocks: int) -> None:
+    image = Column(name="image", kind="image", dtype=f"fixed_size_binary[{math.prod(shape)}]", shape=shape)
+    assert parts._part(Schema(columns=[image])) == blocks * parts.BLOCK

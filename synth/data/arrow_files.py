@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from synth.data.location import Files, reading
-from synth.data.schema import check_names, chosen, plain_type
+from synth.data.schema import IMAGE_ROWS, check_names, chosen, holds_file, plain_type
 from synth.errors import UserError
 
 FORMATS = {"parquet": ds.ParquetFileFormat, "ipc": ds.IpcFileFormat, "orc": ds.OrcFileFormat}
@@ -45,10 +45,14 @@ class ArrowFiles:
         with reading(files.name(files.paths[0])):
             found = factory.inspect(promote_options="permissive")
         extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in schema.names]
-        self._dataset = factory.finish(pa.schema([*schema, *extra]))
+        structs = {f.name: f for f in found if holds_file(f.type)}
+        self._dataset = factory.finish(pa.schema([structs.get(f.name, f) for f in [*schema, *extra]]))
+        self._structs = set(structs)
         self._fragments = sorted(self._dataset.get_fragments(), key=lambda f: files.paths.index(f.path))
         names = chosen(self._dataset.schema.names, columns, files.name(files.paths[0]))
-        self.schema = pa.schema([f for f in self._dataset.schema if f.name in names])
+        self.schema = pa.schema([f for f in [*schema, *extra] if f.name in names])
+        if any(pa.types.is_binary(f.type) for f in self.schema):
+            self.batch_rows = min(batch_rows, IMAGE_ROWS)
         self.counts = []
         for fragment in self._fragments:
             with reading(files.name(fragment.path)):
@@ -68,6 +72,8 @@ class ArrowFiles:
         return found
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
+        columns = {n: ds.field(n) for n in self.schema.names}
+        columns |= {n: ds.field(n, "bytes").cast(pa.binary()) for n in columns if n in self._structs}
         for index, chosen_units in groupby(self._units[units], key=lambda unit: unit[0]):
             groups, fragment = [group for _, group, _ in chosen_units], self._fragments[index]
             if None not in groups:
@@ -75,7 +81,7 @@ class ArrowFiles:
             with reading(self.files.name(fragment.path)):
                 yield from fragment.to_batches(
                     schema=self._dataset.schema,
-                    columns=self.schema.names,
+                    columns=columns,
                     batch_size=self.batch_rows,
                     batch_readahead=READAHEAD,
                 )

@@ -18,6 +18,7 @@ from synth.data.conform import without_nan
 from synth.data.constraints import Pattern
 from synth.data.ids import fresh_ids
 from synth.data.numbers import Lattice, LatticeFit, ticks
+from synth.data.pixels import Pixels
 from synth.data.reduction import Reduction
 from synth.data.schema import Column, Schema, arrow_type
 from synth.data.sketch import Counter, QuantileSketch
@@ -51,12 +52,13 @@ class Codec(BaseModel):
         classified = self.table.task == "classification" and target is not None and names.count(target) == 1
         return Layout(
             cells=tuple(cell for c in self.columns for cell in c.cells),
-            values=sum(isinstance(c, Numbers) for c in self.columns),
+            values=sum(c.width for c in self.columns),
             target=names.index(target) if classified and target is not None else None,
+            image=next((c.image for c in self.columns if isinstance(c, Pixels)), None),
         )
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
-        """Cells (rows, C) int32 and values (rows, V) float64 of a batch in the schema's types.
+        """Cells (rows, C) int32 and values (rows, V) float64, uint8 of images, of a batch in the schema's types.
 
         Raises UserError for a category or a number that the training rows did not have.
         """
@@ -64,13 +66,15 @@ class Codec(BaseModel):
         parts = [c.encode(reduced[c.name]) for c in self.columns]
         empty = np.empty((batch.num_rows, 0))
         cells = np.concatenate([empty.astype(np.int32), *(p[0] for p in parts)], axis=1)
+        if self.layout.image is not None:
+            return Encoded(cells, next(p[1] for c, p in zip(self.columns, parts, strict=True) if isinstance(c, Pixels)))
         return Encoded(cells, np.concatenate([empty, *(p[1] for p in parts)], axis=1))
 
     def decode(self, rows: Encoded, first: int = 0) -> pa.RecordBatch:
         """A batch in the schema's types. ``first`` is the number of the first row, from which ids are made."""
         arrays, cell, value = {}, 0, 0
         for c in self.columns:
-            cells, values = len(c.cells), int(isinstance(c, Numbers))
+            cells, values = len(c.cells), c.width
             arrays[c.name] = c.decode(rows.cells[:, cell : cell + cells], rows.values[:, value : value + values])
             cell, value = cell + cells, value + values
         arrays = self.reduction.restore(arrays)
@@ -86,7 +90,8 @@ class Fit:
 
     def __init__(self, schema: Schema) -> None:
         self.schema, self.reduction = schema, Reduction(schema)
-        self.columns = [_ColumnFit(column) for column in self.reduction.columns]
+        whole = schema.image is not None  # the class is one cell
+        self.columns = [_ColumnFit(column, whole) for column in self.reduction.columns if column.kind != "image"]
 
     def update(self, batch: pa.RecordBatch) -> None:
         reduced = self.reduction.reduce(batch)
@@ -106,15 +111,18 @@ class Fit:
         ``atom_share`` of its rows or more, it gets a cell beside it, whose states are those numbers and ``bins``
         intervals of about equal mass.
         """
-        columns = [c.finish(ordered_up_to, atom_share, bins) for c in self.columns]
-        return Codec(table=self.schema, columns=columns)
+        coders: dict[str, Coder] = {c.name: c.finish(ordered_up_to, atom_share, bins) for c in self.columns}
+        for column in self.reduction.columns:
+            if column.shape is not None:
+                coders[column.name] = Pixels(name=column.name, shape=column.shape)
+        return Codec(table=self.schema, columns=[coders[column.name] for column in self.reduction.columns])
 
 
 class _ColumnFit:
     """What one pass keeps of one column."""
 
-    def __init__(self, column: Column) -> None:
-        self.column, self.name = column, column.name
+    def __init__(self, column: Column, whole: bool) -> None:
+        self.column, self.name, self.whole = column, column.name, whole
         self.continuous = column.kind in ("numerical", "datetime")
         self.counter = Counter(column.name)
         self.lattice = LatticeFit(column)
@@ -185,6 +193,7 @@ class _ColumnFit:
             dtype=self.column.dtype,
             values=values.to_pylist(),
             ordered=ordered,
+            whole=self.whole,
             missing=self.missing > 0,
             counts=[*counts.tolist(), *([self.missing] if self.missing else [])],
         )

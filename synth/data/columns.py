@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from synth.data.conform import show, without_nan
 from synth.data.numbers import Lattice
+from synth.data.pixels import Pixels
 from synth.data.schema import arrow_type
 from synth.errors import UserError
 from synth.generators.layout import Cell
@@ -35,7 +36,7 @@ class Categories(_Coder):
 
     ``values`` are in order of size for ordered columns, else of falling frequency; moments are ticks since 1970, as text
     can spell neither all years nor be read back at both ends of the nanoseconds. ``counts`` has one entry a state.
-    Beyond DIGIT states, state s is the two cells s // base and s % base.
+    Beyond DIGIT states, state s is the two cells s // base and s % base, unless the column is to stay ``whole``.
     """
 
     how: Literal["categories"] = "categories"
@@ -44,12 +45,18 @@ class Categories(_Coder):
     ordered: bool
     missing: bool
     counts: list[int]
+    whole: bool = False
+
+    @property
+    def width(self) -> int:
+        """Number of values."""
+        return 0
 
     @cached_property
     def base(self) -> int:
         """Number of states of the last digit; 0 where the column is a single cell."""
         n = len(self.counts)
-        return 0 if n <= DIGIT else math.ceil(math.sqrt(n))
+        return 0 if self.whole or n <= DIGIT else math.ceil(math.sqrt(n))
 
     @cached_property
     def _states(self) -> pa.Array:
@@ -120,6 +127,11 @@ class Numbers(_Coder):
     missing: bool
     shares: list[float]
 
+    @property
+    def width(self) -> int:
+        """Number of values."""
+        return 1
+
     @cached_property
     def cells(self) -> list[Cell]:
         return [Cell(shares=tuple(self.shares), ordered=len(self.upper))] if len(self.shares) > 1 else []
@@ -172,7 +184,7 @@ class Numbers(_Coder):
         return self.lattice.to_arrow(k, cells[:, 0] == len(self.upper) if self.missing else None)
 
 
-Coder = Annotated[Categories | Numbers, Field(discriminator="how")]
+Coder = Annotated[Categories | Numbers | Pixels, Field(discriminator="how")]
 
 
 def as_text(kind: pa.DataType) -> bool:

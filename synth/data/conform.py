@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synth.data.schema import Schema, arrow_type, nearest, plain_type
+from synth.data.images import pixel_array
+from synth.data.schema import Column, Schema, arrow_type, nearest, plain_type
 from synth.errors import UserError
 
 Place = Callable[[int], str]  # from a row's index in the batch to where that row stands, for messages
@@ -20,6 +21,9 @@ def conform(batch: pa.RecordBatch, schema: Schema, place: Place | None = None) -
     Ids, which are never learnt, are all missing: what is not kept cannot leak. ``place`` says where a row stands
     (``lambda i: source.place(first_row + i)``).
 
+    Images come as they were encoded, or as the pixels already; the rows of those that cannot be read are left out, which
+    whoever looked at the source first (``survey``) has told.
+
     Raises UserError for a missing column, a value that its column's type cannot hold without loss, or an infinity.
     """
     place = place or (lambda row: f"row {row + 1}")
@@ -28,6 +32,8 @@ def conform(batch: pa.RecordBatch, schema: Schema, place: Place | None = None) -
         kind = arrow_type(column.dtype)
         if column.kind == "id":
             array = pa.nulls(batch.num_rows, kind)
+        elif column.kind == "image" and column.name in batch.schema.names:
+            array = _pixels(batch.column(column.name), column)
         elif column.name in batch.schema.names:
             array = cast(batch.column(column.name), kind, column.name, place)
             if column.kind == "numerical":
@@ -35,7 +41,22 @@ def conform(batch: pa.RecordBatch, schema: Schema, place: Place | None = None) -
         else:
             raise UserError(f"column '{column.name}' is missing.{nearest(column.name, batch.schema.names)}")
         arrays.append(array)
-    return pa.record_batch(arrays, schema=schema.arrow())
+    whole = pa.record_batch(arrays, schema=schema.arrow())
+    images = whole.column(schema.image) if schema.image is not None else None
+    return whole.filter(images.is_valid()) if images is not None and images.null_count else whole
+
+
+def _pixels(array: pa.Array, column: Column) -> pa.Array:
+    """Images in the column's shape, null where they cannot be read."""
+    assert column.shape is not None, "an image's column has a shape"
+    kind = arrow_type(column.dtype)
+    if array.type == kind:
+        return array
+    if plain_type(array.type) != pa.binary():
+        raise UserError(
+            f"column '{column.name}' should hold images of {column.shape}, encoded or as {kind}, and holds {array.type}."
+        )
+    return pixel_array(array.cast(pa.binary()), column.shape)
 
 
 def cast(array: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Array:

@@ -28,7 +28,11 @@ def mix(words: np.ndarray) -> np.ndarray:
 
 def hash_text(text: str) -> int:
     """64 bits of BLAKE2b over the UTF-8 bytes."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return _hash_bytes(text.encode())
+
+
+def _hash_bytes(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 MISSING = np.uint64(hash_text("\0missing"))
@@ -37,8 +41,8 @@ MISSING = np.uint64(hash_text("\0missing"))
 def hash_values(array: pa.Array) -> np.ndarray:
     """uint64 of shape (len(array),): equal values have equal hashes, in any array of any batch.
 
-    Numbers are hashed as doubles, so integers beyond 2^53 that round to the same double agree. TypeError for nested
-    types, binary strings and times of day, which no schema admits.
+    Numbers are hashed as doubles, so integers beyond 2^53 that round to the same double agree; of images, the pixels.
+    TypeError for nested types, binary strings of any length and times of day, which no schema admits.
     """
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -56,6 +60,8 @@ def hash_values(array: pa.Array) -> np.ndarray:
         encoded = array.fill_null("").dictionary_encode()
         words = np.fromiter((hash_text(v) for v in encoded.dictionary.to_pylist()), np.uint64, len(encoded.dictionary))
         hashes = words[encoded.indices.to_numpy()] if len(words) else words
+    elif pa.types.is_fixed_size_binary(kind):
+        hashes = np.fromiter((_hash_bytes(v or b"") for v in array.to_pylist()), np.uint64, len(array))
     else:
         raise TypeError(f"values of type {kind} have no hash")
     return np.where(present, hashes, MISSING)

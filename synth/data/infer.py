@@ -13,6 +13,7 @@ from synth.data.profile import Profile
 from synth.data.reduction import Reduction
 from synth.data.schema import Column, Kind, Schema, is_number, nearest
 from synth.data.source import Piece, Source
+from synth.data.survey import Survey, image_column
 from synth.errors import UserError
 
 MINIMUM_ROWS = 20
@@ -33,10 +34,14 @@ def infer(
     ids: Sequence[str] = (),
     exclude: Sequence[str] = (),
     constraints: Sequence[str] = (),
+    size: int | None = None,
     over: Pass = here,
 ) -> Schema:
     """Find each column's kind, type and precision in one pass, ``over`` which see ``synth.data.passes``; the options
     force kinds and leave columns out.
+
+    A column of bytes holds images, which become squares of ``size`` pixels a side, or keep the size that all have.
+    Another column beside them is their class, and the target.
 
     Booleans are boolean; numbers numerical; timestamps, dates and strings of ISO dates datetime; other strings
     categorical, with as many categories as it takes up to ``MOST_CATEGORIES``. Ids are columns unique in nearly every
@@ -46,7 +51,8 @@ def infer(
 
     Raises UserError, naming column and remedy, for unknown or twice-named columns, free text, nested and binary types,
     infinities, integers too far apart for a double, strings that are not what an option says, too few rows
-    (``MINIMUM_ROWS``), a target that is absent, constant, or an id, and ``constraints`` that cannot be.
+    (``MINIMUM_ROWS``), a target that is absent, constant, or an id, and ``constraints`` that cannot be; for images that
+    ``survey`` refuses, and for more beside them than a class.
     """
     forced = _forced(source, categorical, numerical, datetime, ids)
     _known(source, "--exclude", exclude)
@@ -65,12 +71,18 @@ def infer(
         )
     for field in fields:
         _supported(field)
+    image = image_column(fields, forced, target, constraints)
 
-    profiles = _profile(source, fields, forced, over)
+    profiles, survey = _profile(source, fields, forced, image, over)
     notes = list(source.notes)
     if source.rows() < len(fields):
         notes.append(f"{source.rows()} rows are fewer than {len(fields)} columns: expect little of what is learnt")
     columns, refused = [], []
+    if survey is not None:
+        survey.check(source.location)
+        columns.append(survey.column(source.location, size))
+        notes += survey.notes(columns[0])
+        target = target or survey.target
     for profile in profiles:
         try:
             columns.append(_decide(profile, profile.name == target, notes))
@@ -80,6 +92,7 @@ def infer(
         raise UserError("\n".join(refused))
     if target is not None:
         _check_target(next(p for p in profiles if p.name == target), columns, notes)
+    columns.sort(key=lambda column: source.schema.names.index(column.name))
     if not any(column.kind != "id" for column in columns):
         raise UserError(f"{source.location}: holds ids only ({', '.join(c.name for c in columns)}): nothing to learn.")
     schema = Schema(columns=columns, target=target, excluded=list(exclude), constraints=list(constraints), notes=notes)
@@ -87,17 +100,28 @@ def infer(
     return schema
 
 
-def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind], over: Pass) -> list[Profile]:
-    def look(piece: Piece) -> list[Profile]:
-        profiles = [Profile(f.name, f.type, forced.get(f.name)) for f in fields]
+Looks = tuple[list[Profile], Survey | None]  # of the columns but that of images, and of the images
+
+
+def _profile(source: Source, fields: list[pa.Field], forced: dict[str, Kind], image: str | None, over: Pass) -> Looks:
+    beside = [f for f in fields if f.name != image]
+    label = next((f.name for f in beside if forced.get(f.name) == "categorical"), None)
+
+    def look(piece: Piece) -> Looks:
+        profiles = [Profile(f.name, f.type, forced.get(f.name)) for f in beside]
+        survey = None if image is None else Survey(image, label)
         for first, batch in piece.batches():
             for profile in profiles:
                 profile.update(batch.column(profile.name), first, piece.place(first))
-        return profiles
+            if survey is not None:
+                survey.update(batch, piece.place(first))
+        return profiles, survey
 
-    def merged(so_far: list[Profile], later: list[Profile]) -> list[Profile]:
-        for mine, other in zip(so_far, later, strict=True):
+    def merged(so_far: Looks, later: Looks) -> Looks:
+        for mine, other in zip(so_far[0], later[0], strict=True):
             mine.merge(other)
+        if so_far[1] is not None and later[1] is not None:
+            so_far[1].merge(later[1])
         return so_far
 
     return reduce(merged, over("inferring the schema", look, source.only([f.name for f in fields])))
@@ -125,7 +149,9 @@ def _known(source: Source, option: str, names: Sequence[str]) -> None:
 
 def _supported(field: pa.Field) -> None:
     kind = field.type
-    tests = (pa.types.is_boolean, is_number, pa.types.is_string, pa.types.is_timestamp, pa.types.is_date)
+    tests = (
+        pa.types.is_boolean, is_number, pa.types.is_string, pa.types.is_timestamp, pa.types.is_date, pa.types.is_binary
+    )  # fmt: skip
     if not (pa.types.is_null(kind) or any(test(kind) for test in tests)):
         raise UserError(
             f"column '{field.name}' holds {kind}, which is not learnt from: leave it out with --exclude {field.name}, "

@@ -28,8 +28,11 @@ FORMATS = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
     ".json": "ndjson",
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"), "image"),
+    **dict.fromkeys((".npy", ".npz"), "arrays"),
 }
 COMPRESSED = (".gz", ".bz2", ".zst")
+BESIDE_IMAGES = ("labels.csv", "metadata.csv")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ class Files:
         return self.filesystem.open_input_stream(path, compression="detect" if decompress else None)
 
     def place(self, counts: Sequence[int], row: int) -> str:
-        """``FILE, row R`` for the zero-based ``row`` of all files together, given each file's rows; R counts from 1."""
+        """``FILE, row R`` for the zero-based ``row`` of all files together, given each file's rows; R counts from 1.
+        An image is a file."""
+        if self.format == "image":
+            return self.name(self.paths[row])
         for path, count in zip(self.paths, counts, strict=True):
             if row < count:
                 return f"{self.name(path)}, row {row + 1}"
@@ -123,6 +129,9 @@ def _find_one(location: str) -> Files:
             known = [path] if storage.isfile(path) else sorted(p for p in storage.glob(path) if storage.isfile(p))
     if not known:
         raise UserError(_nothing(storage, path, location, folder, skipped))
+    if folder is not None and any(_format(p) == "image" for p in known):
+        # A table that tells of the images is no table of its own.
+        known = [p for p in known if p not in (f"{folder}/{name}" for name in BESIDE_IMAGES)]
     formats = {_format(p): p for p in reversed(known)}
     if None in formats:
         odd = without_credentials(formats[None])
@@ -134,7 +143,7 @@ def _find_one(location: str) -> Files:
         )
     notes = (f"{location}: left out files of unknown format: {', '.join(skipped)}",) if skipped else ()
     files = Files(tuple(known), _format(known[0]) or "", filesystem, prefix, folder, notes)
-    for one in known:
+    for one in known if files.format != "image" else ():  # an empty image is one that cannot be read
         with reading(files.name(one)):
             if storage.size(one) == 0:
                 raise UserError(f"{files.name(one)}: the file is empty (0 bytes). Write it again or leave it out.")

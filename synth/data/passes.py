@@ -41,7 +41,7 @@ def on_cluster(told: Callable[[str, float], None]) -> Pass:
         from ray import cloudpickle
         from ray.exceptions import RayError
 
-        pieces = source.pieces(max(1, PIECE // len(source.schema)))
+        pieces = source.pieces(max(1, PIECE // source.values))
         told(what, 0.0)
         shared = ray.put((work, pieces))  # once, and not with every task
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -180,14 +181,29 @@ def arrow_type(spelling: str) -> pa.DataType:
     raise UserError(f"no column can have dtype '{spelling}'.{nearest(spelling, known)}")
 
 
+IMAGE_ROWS = 256  # rows of a batch that holds images
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type in which batches carry a column: dictionaries decoded, one type for all widths of string, and no
-    half floats, with which Arrow does not compute."""
+    """The type in which batches carry a column: dictionaries decoded, one type for all widths of string and of bytes, and
+    no half floats, with which Arrow does not compute. Of a struct of an image's bytes and its path, the bytes."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if pa.types.is_float16(kind):
         return pa.float32()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or holds_file(kind):
+        return pa.binary()
     return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+
+
+def holds_file(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is the struct in which tables of images keep a file: its bytes, and the path that it had."""
+    return bool(pa.types.is_struct(kind)) and {f.name for f in kind} == {"bytes", "path"}
+
+
+def file_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without the paths of its files, where it holds such; they are never opened."""
+    return pc.struct_field(column, "bytes") if holds_file(column.type) else column
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -113,7 +113,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, out: str, format
     with _opened(out) as sink:
         writer = FORMATS[format](sink, schema)
         if format == "parquet":  # larger row groups than one block each compress and read better
-            batches = _gathered(batches, 65_536)
+            batches = _gathered(batches, 65_536, 64 << 20)
         for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows
@@ -121,11 +121,12 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, out: str, format
     return rows
 
 
-def _gathered(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+def _gathered(batches: Iterable[pa.RecordBatch], rows: int, size: int) -> Iterator[pa.RecordBatch]:
+    """Batches of so many rows, or so many bytes, or more."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)
-        if sum(b.num_rows for b in held) >= rows:
+        if sum(b.num_rows for b in held) >= rows or sum(b.nbytes for b in held) >= size:
             yield pa.concat_batches(held)
             held = []
     if held:

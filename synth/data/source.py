@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
+import numpy as np
 import pyarrow as pa
 
 from cluster.location import without_credentials
+from synth.data.arrays import ArrayFiles, Arrays, are_images, encoded_objects
 from synth.data.arrow_files import ArrowFiles
 from synth.data.csv_files import CsvFiles
+from synth.data.image_files import IMAGE, ImageFiles
 from synth.data.location import Files, find, reading
 from synth.data.ndjson_files import NdjsonFiles
-from synth.data.schema import check_names, chosen, plain_type
+from synth.data.schema import IMAGE_ROWS, check_names, chosen, file_bytes, plain_type
 from synth.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Location: TypeAlias = "str | Path | Sequence[str | Path] | pa.Table | pd.DataFrame"
+Location: TypeAlias = (
+    "str | Path | Sequence[str | Path] | pa.Table | pd.DataFrame | np.ndarray | Mapping[str, np.ndarray]"
+)
 CHUNK = 1 << 20
+IMAGE_VALUES = 1 << 14  # an encoded image counts as so many where a piece's size is told in values
 
 
 class Reader(Protocol):
@@ -108,6 +115,11 @@ class Source:
             held += count
         return [*found, Piece(self, first, slice(start, None))]
 
+    @property
+    def values(self) -> int:
+        """How many values a row has; an image counts as many."""
+        return sum(IMAGE_VALUES if pa.types.is_binary(f.type) else 1 for f in self.schema)
+
     def rows(self) -> int:
         """The number of rows, known since the source was opened."""
         return sum(self._reader.counts)
@@ -122,18 +134,16 @@ class Source:
 
     def fingerprint(self) -> str:
         """SHA-256 in hex: of the files' bytes one after the other (as ``cat FILES | sha256sum`` gives), or of the
-        Arrow IPC stream of a table in memory."""
+        Arrow IPC stream of a table in memory, or of images, whose folders tell something, too."""
         return self._fingerprint
 
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        if self._files is None:
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, self.schema) as writer:
+        if self._files is None or self._files.format == "image":
+            with pa.PythonFile(_Digested(digest), "w") as sink, pa.ipc.new_stream(sink, self.schema) as writer:
                 for batch in self.batches():
                     writer.write_batch(batch)
-            digest.update(sink.getvalue())
             return digest.hexdigest()
         for path in self._files.paths:
             with reading(self._files.name(path)), self._files.open(path, decompress=False) as stream:
@@ -142,14 +152,30 @@ class Source:
         return digest.hexdigest()
 
 
+class _Digested(io.RawIOBase):
+    """A file that is only hashed."""
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
+
+
 class _Memory:
     """A table that the caller already holds."""
 
     def __init__(self, table: pa.Table, columns: Sequence[str] | None, batch_rows: int) -> None:
         table = table.select(chosen(table.column_names, columns, "the table"))
         self.schema = pa.schema([pa.field(f.name, plain_type(f.type)) for f in table.schema])
-        self._table = table.cast(self.schema).combine_chunks()
-        self._batch_rows = batch_rows
+        plain = pa.table([file_bytes(column) for column in table.columns], table.column_names)
+        self._table = plain.cast(self.schema).combine_chunks()
+        images = any(pa.types.is_binary(f.type) for f in self.schema)
+        self._batch_rows = min(batch_rows, IMAGE_ROWS) if images else batch_rows
         self.counts = [table.num_rows]
         self.notes: list[str] = []
 
@@ -170,7 +196,9 @@ def open_source(
     """Open a table: a file, folder, glob or list of files, or one in memory.
 
     Files are Parquet, CSV / TSV, Arrow IPC / Feather, ORC or NDJSON (text also compressed), on a local path or any URI
-    that PyArrow or fsspec knows; tables in memory are pandas or Arrow. ``columns`` restricts what is read. ``as_text``
+    that PyArrow or fsspec knows; tables in memory are pandas or Arrow. Images are a folder of PNG, JPEG or WebP files (see
+    ``image_files``), a column of encoded ones, NumPy files or arrays (see ``arrays``), or a data frame's column of arrays
+    or Pillow's images; batches carry them encoded, as binary. ``columns`` restricts what is read. ``as_text``
     names CSV columns to be read as strings: those that are forced to be categories (so that 01 stays 01) or will be
     excluded (so that nothing in them can be wrong); names the file does not have are the business of inference.
 
@@ -186,9 +214,18 @@ def open_source(
             reader = CsvFiles(files, columns, batch_rows, as_text)
         elif files.format == "ndjson":
             reader = NdjsonFiles(files, columns, batch_rows)
+        elif files.format == "image":
+            reader = images = ImageFiles(files, columns, batch_rows, as_text)
+            files = images.files  # those that are read, in the order in which they are
+        elif files.format == "arrays":
+            reader = ArrayFiles(files, columns, batch_rows)
         else:
             reader = ArrowFiles(files, columns, batch_rows)
         source = Source(name, reader, files)
+    elif isinstance(location, Mapping | np.ndarray) and are_images(
+        arrays := {IMAGE: location} if isinstance(location, np.ndarray) else location
+    ):
+        source = Source("the arrays", Arrays(arrays, columns, batch_rows, "the arrays"), None)
     else:
         table = location if isinstance(location, pa.Table) else _from_pandas(_frame(location))
         check_names(table.column_names, "the table")
@@ -219,7 +256,8 @@ def _from_pandas(frame: pd.DataFrame) -> pa.Table:
     arrays = []
     for index, name in enumerate(names):
         try:
-            arrays.append(pa.Array.from_pandas(frame.iloc[:, index]))
+            images = encoded_objects(frame.iloc[:, index])
+            arrays.append(pa.Array.from_pandas(frame.iloc[:, index]) if images is None else images)
         except (pa.ArrowException, OverflowError) as error:
             raise UserError(
                 f"the data frame: column '{name}' mixes types or holds what Arrow cannot ({error}). "

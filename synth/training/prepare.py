@@ -25,6 +25,7 @@ from synth.data.reduction import Reduction
 from synth.data.schema import Schema, nearest
 from synth.data.source import Piece, Source, open_source
 from synth.data.split import PARTS, Split
+from synth.data.survey import first_shape, survey_as
 from synth.errors import UserError
 from synth.evaluation.copies import Keys, row_keys
 from synth.generators.layout import Encoded
@@ -32,6 +33,8 @@ from synth.recipe import Recipe
 from synth.training.stored import Stored, Writer
 
 MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
+EVALUATED_BYTES = 512 << 20  # of images, so many bytes at most
+DECODED_BYTES = 64 << 20  # of the images that are decoded at a time
 VALUE = 4  # bytes of an encoded cell or number
 TRAIN, TEST = PARTS.index("train"), PARTS.index("test")
 
@@ -74,8 +77,13 @@ def is_held(source: Source, recipe: Recipe) -> tuple[bool, str]:
     """(whether each worker holds the encoded table, a sentence on it): a matter of the table and the recipe alone, as
     the order in which rows are seen depends on it."""
     columns, limit = len(set(source.schema.names) - set(recipe.exclude)), recipe.training.hold_mib
-    size = source.rows() * columns * VALUE / 2**20
-    table = f"{source.rows():,} rows × {columns} columns, {size:,.0f} MiB when encoded"
+    if shape := first_shape(source, recipe.exclude, recipe.image.size):
+        size = source.rows() * math.prod(shape) / 2**20
+        height, width, channels = shape
+        table = f"{source.rows():,} images of {width} × {height} × {channels}, {size:,.0f} MiB when decoded"
+    else:
+        size = source.rows() * columns * VALUE / 2**20
+        table = f"{source.rows():,} rows × {columns} columns, {size:,.0f} MiB when encoded"
     if size <= limit:
         return True, f"{table}: held by each worker"
     return False, f"{table}, beyond training.hold_mib={limit:,}: streamed from the run's storage"
@@ -86,7 +94,8 @@ def describe(source: Source, test: Any, recipe: Recipe, over: Pass = here) -> tu
     sources = {"train": source}
     schema = infer(
         source, target=recipe.target, categorical=recipe.categorical, numerical=recipe.numerical,
-        datetime=recipe.datetime, ids=recipe.id, exclude=recipe.exclude, constraints=recipe.constraints, over=over,
+        datetime=recipe.datetime, ids=recipe.id, exclude=recipe.exclude, constraints=recipe.constraints,
+        size=recipe.image.size, over=over,
     )  # fmt: skip
     if test is not None:
         # A category that looks like a number or a truth value in the other file is one all the same.
@@ -96,6 +105,7 @@ def describe(source: Source, test: Any, recipe: Recipe, over: Pass = here) -> tu
             if column.name not in (names := sources["test"].schema.names):
                 where = f"{sources['test'].location}: column '{column.name}' of the training rows is missing"
                 raise UserError(f"{where}.{nearest(column.name, names)}")
+        schema.notes.extend(survey_as(schema, sources["test"], over))
     return sources, schema
 
 
@@ -115,7 +125,8 @@ def prepare(
     train = sources["train"].only([name for name in schema.names if name in needed])
     codec, counts, notes = _fit(train, schema, split, recipe, over)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
-    shares = {part: MOST_EVALUATED / max(rows[part], 1) for part in ("train", "test")}
+    most = _rows(schema, MOST_EVALUATED, EVALUATED_BYTES)
+    shares = {part: most / max(rows[part], 1) for part in ("train", "test")}
 
     def encode(piece: Piece) -> _Encoded:
         return _encode(piece, codec, split, seed=seed, shares=shares, store=store)
@@ -124,9 +135,11 @@ def prepare(
     held = [keys for part in parts for keys in part.keys]  # alone, so that the rows beside them can be let go
     tested = [batch for part in parts for batch in part.test]
     if "test" in sources:
-        rows["test"] = sources["test"].rows()
-        draw, share = np.random.default_rng([seed, TEST]), MOST_EVALUATED / max(rows["test"], 1)
-        tested = [_drawn(batch, share, draw) for batch in _conformed(sources["test"].whole(), schema)]
+        draw, share = np.random.default_rng([seed, TEST]), most / max(sources["test"].rows(), 1)
+        rows["test"], tested = 0, []
+        for _, batch in _conformed(sources["test"].whole(), schema):
+            rows["test"] += batch.num_rows
+            tested.append(_drawn(batch, share, draw))
     stored = None
     if store is not None:
         written = {name: count for part in parts for name, count in part.written.items()}
@@ -249,8 +262,7 @@ def _parted(
     """
     learnt, reduction = [c.name for c in schema.learnt], Reduction(schema)
     ids = {name for c in reduction.constraints for name in c.columns if schema[name].kind == "id"}
-    for first, batch in piece.batches():
-        rows = conform(batch, schema, piece.place(first))
+    for batch, rows in _conformed(piece, schema):
         # Ids are let go when rows are conformed; here their own values are tested.
         whole = [batch.column(name) if name in ids else rows.column(name) for name in schema.names]
         found = reduction.broken(pa.record_batch(whole, schema.names))
@@ -261,9 +273,19 @@ def _parted(
         yield split.assign(rows.select(learnt)), rows
 
 
-def _conformed(piece: Piece, schema: Schema) -> Iterator[pa.RecordBatch]:
+def _conformed(piece: Piece, schema: Schema) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """The batches of a piece as they are read and as the schema has them, of images few enough to be decoded at a time."""
+    step = _rows(schema, piece.source.rows(), DECODED_BYTES)
     for first, batch in piece.batches():
-        yield conform(batch, schema, piece.place(first))
+        for start in range(0, batch.num_rows, step):
+            part = batch.slice(start, step)
+            yield part, conform(part, schema, piece.place(first + start))
+
+
+def _rows(schema: Schema, most: int, size: int) -> int:
+    """``most`` rows, or fewer whose images have ``size`` bytes in all."""
+    shape = schema[schema.image].shape if schema.image is not None else None
+    return max(1, min(most, size // math.prod(shape))) if shape else most
 
 
 def _drawn(batch: pa.RecordBatch, share: float, draw: np.random.Generator) -> pa.RecordBatch:

@@ -214,3 +214,26 @@ def test_what_is_no_table_is_named_with_what_is(table: object) -> None:
 def test_unknown_column_is_named_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"no column 'incme'\. Did you mean 'income'"):
         open_source(adult(), columns=["incme"])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *[(n, k) for n in (None, "t.parquet", "t.feather") for k in (pa.binary(), pa.large_binary(), pa.binary_view())],
+        ("t.orc", pa.binary()),
+    ],
+)
+def test_bytes_arrive_as_bytes_and_those_of_files_without_their_paths(
+    name: str | None, kind: pa.DataType, tmp_path: Path
+) -> None:
+    plain = pa.array([b"a", None, b"c"] * 200, pa.binary()).cast(kind)
+    files = pa.StructArray.from_arrays([plain, pa.array(["/etc/passwd"] * 600)], ["bytes", "path"])
+    table = pa.table({"file": files, "plain": plain, "n": range(600)})
+    if name is not None:
+        WRITERS[name](table, tmp_path / name)
+    source = open_source(table if name is None else tmp_path / name)
+    assert source.schema == pa.schema([("file", pa.binary()), ("plain", pa.binary()), ("n", pa.int64())])
+    found = source.table().to_pydict()
+    assert found["file"] == found["plain"] == [b"a", None, b"c"] * 200
+    assert max(batch.num_rows for batch in source.batches()) <= 256
+    assert source.only(["file"]).table().column_names == ["file"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from synth.data.images import png
 from synth.errors import UserError
 from synth.evaluation.certificate import evaluate
 from synth.recipe import Recipe
 from synth.training import prepare
+from synth.training.stored import Reader, Stored
 
 
 def test_more_workers_than_rows_are_refused() -> None:
@@ -31,6 +34,60 @@ def test_the_choice_between_holding_and_streaming_is_by_size(hold: int) -> None:
     assert held is (hold == 1024)  # 1.5 MiB
     assert told.startswith("200,000 rows × 2 columns, 2 MiB when encoded") and ("held" in told) is held
     assert held or f"training.hold_mib={hold}" in told
+
+
+def images(folder: Path, rows: int = 300) -> Path:
+    """Digits in three folders, and one file that is none."""
+    draw = np.random.default_rng(0)
+    for k in range(rows):
+        (folder / str(k % 3)).mkdir(exist_ok=True, parents=True)
+        (folder / str(k % 3) / f"{k:03}.png").write_bytes(png(draw.integers(0, 256, (4, 5, 1), dtype=np.uint8)))
+    (folder / "0" / "torn.png").write_bytes(b"")
+    return folder
+
+
+def test_images_go_all_the_way_to_encoded_pixels(tmp_path: Path) -> None:
+    recipe = Recipe.read(None, {}).resolved(test_apart=True)
+    fresh = images(tmp_path / "test", 120)
+    sources, schema = prepare.open_sources(images(tmp_path / "train"), fresh, recipe)
+    found = prepare.prepare(sources, schema, recipe)
+    assert isinstance(found.encoded, list) and found.codec.layout.image == (1, 4, 5) and schema.target == "label"
+    values = np.concatenate([part.values for part in found.encoded])
+    assert values.dtype == np.uint8 and len(values) == found.rows["train"] == found.real.num_rows == found.keys.rows
+    assert sum(found.rows[part] for part in ("train", "select", "confirm")) == 300 and found.test.num_rows == 120
+    assert found.real["image"].to_pylist() == [row.tobytes() for row in values]
+    assert [note.split(":")[0] for note in found.notes] == [
+        "1 of 301 images cannot be read and were left out", str(fresh)
+    ]  # fmt: skip
+    back = [found.codec.decode(part) for part in found.encoded]
+    assert pa.Table.from_batches(back).equals(found.real)
+
+
+def test_images_that_are_stored_are_those_that_are_held(tmp_path: Path) -> None:
+    recipe = Recipe.read(None, {}).resolved(test_apart=False)
+    sources, schema = prepare.open_sources(images(tmp_path / "train"), None, recipe)
+    held = prepare.prepare(sources, schema, recipe)
+    stored = prepare.prepare(sources, schema, recipe, store=str(tmp_path / "encoded"))
+    assert isinstance(held.encoded, list) and isinstance(stored.encoded, Stored)
+    records = Reader(stored.encoded).read(0, stored.encoded.rows)
+    assert records["values"].dtype == np.uint8
+    assert np.array_equal(records["values"], np.concatenate([part.values for part in held.encoded]))
+    assert np.array_equal(records["cells"], np.concatenate([part.cells for part in held.encoded]))
+
+
+def test_images_are_held_by_the_size_of_their_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = prepare.open_train(images(tmp_path), None, Recipe(split=(0.7, 0.1, 0.1, 0.1)))
+    for size, mib in ((None, 0), (256, 19)):
+        told = "4 × 1" if size is None else "256 × 1"
+        for hold in (0, 1024):
+            recipe = Recipe.read(None, {"training.hold_mib": hold, "image.size": size})
+            held, sentence = prepare.is_held(source, recipe)
+            assert held is (hold == 1024) and f"{told}, {mib} MiB when decoded" in sentence
+    monkeypatch.setattr(prepare, "EVALUATED_BYTES", 20 * 50)
+    recipe = Recipe.read(None, {}).resolved(test_apart=False)
+    sources, schema = prepare.open_sources(tmp_path, None, recipe)
+    found = prepare.prepare(sources, schema, recipe)
+    assert found.real.num_rows < 90 < found.rows["train"] and f"on {found.real.num_rows} of the" in found.notes[1]
 
 
 def test_encoded_rows_that_are_given_away_are_let_go() -> None:

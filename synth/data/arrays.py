@@ -1,0 +1,150 @@
+"""NumPy arrays as a table: one of three or four dimensions holds images, those of one dimension are columns.
+
+Images are handed on as encoded ones are, so that there is one path for both: as portable pixmaps, a header and the
+pixels as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from synth.data.image_files import IMAGE
+from synth.data.location import Files, reading
+from synth.data.schema import IMAGE_ROWS, check_names, chosen, plain_type
+from synth.errors import UserError
+
+
+class Arrays:
+    """A table of arrays of equal length in memory, by name of the column.
+
+    Images are uint8 of (n, height, width), or with channels, (n, height, width, 1 or 3). UserError for others.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], columns: Sequence[str] | None, batch_rows: int, where: str) -> None:
+        found = {str(name): _column(np.asarray(array), f"{where}: {name}") for name, array in arrays.items()}
+        check_names(list(found), where)
+        lengths = {name: len(array) for name, array in found.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} has {count:,}" for name, count in lengths.items())
+            raise UserError(f"{where}: its arrays differ in length: {told}. Give those that belong together alone.")
+        self._arrays = {name: found[name] for name in chosen(list(found), columns, where)}
+        fields = [(name, plain_type(_encoded(array[:1]).type)) for name, array in self._arrays.items()]
+        self.schema = pa.schema(fields)
+        self.counts = [next(iter(lengths.values()))]
+        self.notes: list[str] = []
+        self._rows = min(batch_rows, IMAGE_ROWS)
+
+    def units(self) -> list[int]:
+        return self.counts
+
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
+        for start in range(0, self.counts[0] if self.counts[units] else 0, self._rows):
+            rows = [_encoded(self._arrays[name][start : start + self._rows]) for name in self.schema.names]
+            yield pa.record_batch([a.cast(f.type) for a, f in zip(rows, self.schema, strict=True)], schema=self.schema)
+
+
+class ArrayFiles:
+    """A table in NumPy files: .npy with images, or .npz with images and what belongs to them."""
+
+    def __init__(self, files: Files, columns: Sequence[str] | None, batch_rows: int) -> None:
+        self.files, self._columns, self._batch_rows = files, columns, batch_rows
+        opened = [self._open(path) for path in files.paths]
+        self.schema = opened[0].schema
+        for path, one in zip(files.paths, opened, strict=True):
+            if one.schema != self.schema:
+                raise UserError(f"{files.name(path)}: holds other arrays than {files.name(files.paths[0])}.")
+        self.counts = [one.counts[0] for one in opened]
+        self.notes: list[str] = []
+
+    def units(self) -> list[int]:
+        return self.counts
+
+    def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
+        for path in self.files.paths[units]:
+            yield from (batch.select(self.schema.names) for batch in self._open(path).batches())
+
+    def _open(self, path: str) -> Arrays:
+        """A file's arrays: left on the disk where NumPy can, and never unpickled."""
+        name = self.files.name(path)
+        try:
+            with reading(name):
+                if path.endswith(".npy") and isinstance(self.files.filesystem, pafs.LocalFileSystem):
+                    found = np.load(path, mmap_mode="r", allow_pickle=False)
+                else:
+                    with self.files.open(path, decompress=False) as stream:
+                        found = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+                arrays = {IMAGE: found} if isinstance(found, np.ndarray) else dict(found.items())
+        except ValueError as e:
+            raise UserError(
+                f"{name}: is no NumPy file of plain numbers or text ({e}). Write it with numpy.savez."
+            ) from e
+        if not arrays:
+            raise UserError(f"{name}: holds no arrays.")
+        return Arrays(arrays, self._columns, self._batch_rows, name)
+
+
+def are_images(arrays: Mapping[Any, Any]) -> bool:
+    """Whether one of these is an array of images."""
+    return any(isinstance(array, np.ndarray) and array.ndim >= 3 for array in arrays.values())
+
+
+def encoded_objects(values: pd.Series) -> pa.Array | None:
+    """A column of a data frame whose values are arrays or Pillow's images, as encoded ones; None if they are not."""
+    present = values.dropna()
+    first = present.iloc[0] if len(present) else None
+    if isinstance(first, np.ndarray) and first.ndim >= 2:
+        name = f"column '{values.name}'"
+        one = [None if v is None else _pixmaps(_column(np.asarray(v)[None], name))[0] for v in values]
+        return pa.array(one, pa.binary())
+    if type(first).__module__.split(".")[0] == "PIL":
+        return pa.array([None if v is None else _file(v) for v in values], pa.binary())
+    return None
+
+
+def _file(image: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _column(array: np.ndarray, what: str) -> np.ndarray:
+    """One column's array: (n,), or (n, height, width, channels) of images."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1:
+        return array
+    remedies = {
+        2: "For classes give one number an image, such as y.argmax(1), and for images three dimensions.",
+        3: "Give uint8, such as (x * 255).round().astype('uint8') of numbers from 0 to 1.",
+    }
+    if array.ndim not in (3, 4):
+        raise UserError(f"{what}: has shape {array.shape}. {remedies[2]}")
+    if array.dtype != np.uint8:
+        raise UserError(f"{what}: images of {array.dtype}. {remedies[3]}")
+    array = array[..., None] if array.ndim == 3 else array
+    if array.shape[-1] not in (1, 3) or 0 in array.shape[1:]:
+        raise UserError(
+            f"{what}: images of shape {array.shape[1:]}. Give (n, height, width) or (n, height, width, channels) with 1 or "
+            "3 channels; x.transpose(0, 2, 3, 1) puts the channels last."
+        )
+    return array
+
+
+def _encoded(array: np.ndarray) -> pa.Array:
+    return pa.array(array) if array.ndim == 1 else _pixmaps(array)
+
+
+def _pixmaps(images: np.ndarray) -> pa.Array:
+    """Images (n, height, width, 1 or 3) as portable pixmaps, all at once."""
+    n, height, width, channels = images.shape
+    header = np.frombuffer(f"P{5 if channels == 1 else 6} {width} {height} 255\n".encode(), np.uint8)
+    files = np.concatenate([np.tile(header, (n, 1)), images.reshape(n, height * width * channels)], axis=1)
+    ends = np.arange(n + 1, dtype=np.int32) * files.shape[1]
+    return pa.BinaryArray.from_buffers(pa.binary(), n, [None, pa.py_buffer(ends), pa.py_buffer(files)])
