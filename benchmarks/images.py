@@ -27,9 +27,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +208,106 @@ def save(path: Path, images: Images, side: int) -> None:
     sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST).save(path)
 
 
+def seconds_of(step: Callable[[], object], device: torch.device) -> float:
+    """Median time of a step, over two seconds or more, after three that are not counted."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    times = [once() for _ in range(3)][3:]
+    while len(times) < 5 or sum(times) < 2:
+        times.append(once())
+    return statistics.median(times)
+
+
+def multiplied_per_s(device: torch.device, bf16: bool) -> float:
+    """FLOP/s of a product of large square matrices, in the precision of the steps."""
+    side = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16 if bf16 else torch.float32) for _ in "ab")
+    return 2 * side**3 / seconds_of(lambda: a @ b, device)
+
+
+def throughput() -> Iterator[dict[str, Any]]:
+    """Training steps of both backbones, and of diffusers' example, on one device; a row each."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    accelerated, bf16 = device.type == "cuda", computes_in_bf16("auto", device)
+    image, batch = ((3, 64, 64), 256) if accelerated else ((1, 28, 28), 16)
+    rate = multiplied_per_s(device, bf16)
+    draw = Draw("throughput", device=device)
+    pixels = (draw.uniform(batch, math.prod(image)) * 256).to(torch.uint8)
+    cells = (draw.uniform(batch, 1) * 10).long()
+    layout = Layout(cells=(Cell(shares=(0.1,) * 10),), values=pixels.shape[1], target=0, image=image)
+    sizes: list[dict[str, Any]] = [{"backbone": "unet"}, {"backbone": "dit"}]
+    if accelerated:
+        sizes += [{"backbone": "unet", "width": 128}, {"backbone": "dit", "width": 768, "depth": 12}]
+    contenders: dict[str, tuple[nn.Module, Callable[[], Tensor]]] = {}
+    for size in sizes:
+        model = build(Recipe.check({"image": {"diffusion": size}}), layout).to(device)
+        name = " ".join(map(str, size.values()))
+        contenders[f"artesian {name}"] = model, partial(own_loss, model, Encoded(cells, pixels))
+    contenders["diffusers example"] = example(image, pixels, small=not accelerated)
+    for name, (model, loss) in contenders.items():
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+        def step(loss: Callable[[], Tensor] = loss, optimizer: torch.optim.Optimizer = optimizer) -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                value = loss()
+            value.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        with FlopCounterMode(display=False) as counter:
+            step()
+        seconds = seconds_of(step, device)
+        yield {
+            "network": name, "image": image, "batch": batch, "parameters": sum(p.numel() for p in model.parameters()),
+            "images_per_s": round(batch / seconds, 1), "gflop_an_image": round(counter.get_total_flops() / batch / 1e9, 2),
+            "share_of_matmul": round(counter.get_total_flops() / seconds / rate, 3),
+            "matmul_tflop_per_s": round(rate / 1e12, 2), "precision": "bf16" if bf16 else "fp32",
+            "noise_s": round(seconds_of(lambda: draw.normal(batch, math.prod(image)), device), 4),
+            "step_s": round(seconds, 4), "device": torch.cuda.get_device_name() if accelerated else "cpu",
+        }  # fmt: skip
+        del optimizer
+        model.cpu()
+
+
+def own_loss(model: Generator, batch: Encoded) -> Tensor:
+    draw = Draw("throughput", "step", device=batch.values.device)
+    return next(model.losses(model.players, batch, draw, 0))[1]
+
+
+def example(image: tuple[int, int, int], pixels: Tensor, *, small: bool) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """The network and the loss of diffusers' training example for unconditional images, without its data loading: noise is
+    added by DDPM's schedule and predicted. With the example's widths, or narrower ones for a ``small`` machine."""
+    from diffusers.models.unets.unet_2d import UNet2DModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    channels, side, _ = image
+    widths = (32, 64, 64) if small else (128, 128, 256, 256, 512, 512)
+    down = ["DownBlock2D"] * len(widths)
+    down[-2] = "AttnDownBlock2D"
+    model = UNet2DModel(
+        sample_size=side, in_channels=channels, out_channels=channels,
+        layers_per_block=2, block_out_channels=widths, down_block_types=tuple(down),
+        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(down)),
+    ).to(pixels.device)  # fmt: skip
+    scheduler = DDPMScheduler(num_train_timesteps=1000)
+    clean = (pixels.float() / 127.5 - 1).view(-1, *image)
+
+    def loss() -> Tensor:
+        noise = torch.randn_like(clean)
+        times = torch.randint(0, 1000, (len(clean),), device=clean.device)
+        return F.mse_loss(model(scheduler.add_noise(clean, noise, times), times).sample.float(), noise)
+
+    return model, loss
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", default="diffusion")
@@ -216,6 +319,10 @@ def main() -> None:
     parser.add_argument("--throughput", action="store_true")
     options = parser.parse_args()
     RESULTS.parent.mkdir(exist_ok=True)
+    if options.throughput:
+        for row in throughput():
+            report({"what": "throughput", **row})
+        return
     budget = None if options.steps else 60 * (options.minutes or 10.0)
     overrides = {"family": options.family, "training.steps": options.steps, "training.budget_s": budget}
     for name in options.data:
