@@ -58,10 +58,9 @@ class UNet(nn.Module):
         )
         # What it is told comes as one vector; its own embedding of a time would add a constant.
         self.network.time_proj, self.network.time_embedding = nn.Unflatten(0, (-1, 1)), nn.Identity()
+        # Each residual block starts as the identity, the output at 0.
         for name, module in self.network.named_modules():
-            if (
-                name.endswith("conv2") or name == "conv_out"
-            ):  # each residual block starts as the identity, the output at 0
+            if name.endswith("conv2") or name == "conv_out":
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
 
@@ -69,7 +68,7 @@ class UNet(nn.Module):
         """(rows, channels, height, width), told ``condition`` (rows, self.condition)."""
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
-        x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
+        x = F.pixel_unshuffle(x, self.patch)
         x = self.network(x, x.new_zeros(len(x)), condition, return_dict=False)[0]
         return F.pixel_shuffle(x, self.patch)[:, :, :height, :width]
 

@@ -110,7 +110,9 @@ class ImageDiffusion(Generator):
         label = cells[:, 0] if self.classes else cells.new_zeros(rows)
         if self.classes and self.label_dropout:
             label = label.where(draw.kept(rows, 1, self.label_dropout)[:, 0], self.classes)
-        sigma = noise.training_sigma(draw.normal(rows, 1), self.sigma_mean, self.sigma_deviation)[:, :, None, None]
+        # Levels that fill their distribution evenly leave less to chance (Kingma et al. 2021, arXiv 2107.00630, appendix I).
+        normal = torch.special.ndtri(draw.stratified(rows, 1))
+        sigma = noise.training_sigma(normal, self.sigma_mean, self.sigma_deviation)[:, :, None, None]
         noisy = clean + sigma * draw.normal(rows, values).view(clean.shape)
         raw = call["denoiser"](noisy, sigma, label, augmented)
         error = F.mse_loss(raw, noise.target(clean, noisy, sigma), reduction="sum") / values

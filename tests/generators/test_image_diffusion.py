@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from synth.errors import UserError
 from synth.family import ImageDiffusionRecipe
 from synth.generators import noise
 from synth.generators.augment import PARAMETERS
@@ -202,6 +203,41 @@ def test_noise_grows_with_the_side_beyond_32() -> None:
     next(large.losses(call, black, Draw(1), 0))
     next(tiny.losses(call, Encoded(black.cells, black.values[:, :1024]), Draw(1), 0))
     torch.testing.assert_close(levels[0], 4 * levels[1])
+
+
+def test_noise_levels_fill_their_distribution_evenly() -> None:
+    levels: list[torch.Tensor] = []
+    call = {"denoiser": lambda noisy, sigma, *_: levels.append(sigma) or torch.zeros_like(noisy)}
+    next(small(layout()).losses(call, batch(layout(), 100), Draw(1), 0))
+    shares = torch.special.ndtr((levels[0].flatten().log() + 0.5) / 1.2)
+    assert torch.equal((shares * 100).long().sort().values, torch.arange(100))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("side", [8, 28, 32, 64, 256])
+def test_a_network_of_the_usual_size_suits_the_images(backbone: str, side: int) -> None:
+    with torch.device("meta"):
+        model = small(layout((3, side, side)), backbone, moved=False, width=None, depth=None)
+        one = torch.ones(1, 1, 1, 1)
+        raw = model.denoiser(torch.ones(1, 3, side, side), one, torch.ones(1).long(), torch.ones(1, PARAMETERS))
+        assert raw.shape == (1, 3, side, side)
+        assert 5e5 < sum(p.numel() for p in model.parameters()) < 6e7
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_products_in_bfloat16_hardly_change_the_loss(backbone: str) -> None:
+    model = small(layout(), backbone)
+    losses = []
+    for bf16 in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses.append(next(model.losses(model.players, batch(layout(), 16), Draw(1), 0))[1])
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.01, atol=0)
+
+
+def test_guidance_is_refused_where_labels_are_always_told() -> None:
+    with pytest.raises(UserError, match=r"image.diffusion.*guidance=2.*label_dropout=0\.1"):
+        Recipe.check({"image": {"diffusion": {"guidance": 2, "label_dropout": 0}}})
 
 
 def test_a_model_comes_back_from_its_state() -> None:
