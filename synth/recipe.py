@@ -178,8 +178,9 @@ class Recipe(Part):
 
     def settings(self, *, images: bool) -> FamilyRecipe:
         """The part of the recipe that is the family's own."""
-        assert not images
-        return {"diffusion": self.diffusion}[self.family]
+        of_tables: dict[str, FamilyRecipe] = {"diffusion": self.diffusion}
+        of_images: dict[str, FamilyRecipe] = {"diffusion": self.image.diffusion}
+        return (of_images if images else of_tables)[self.family]
 
     def yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
