@@ -37,3 +37,51 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+
+
+class ImageGanRecipe(FamilyRecipe):
+    """The image GAN: its two networks, what they play for, and what keeps the game fair."""
+
+    # The penalties want an optimizer that remembers little, and none of AdamW's forgetting.
+    TRAINING = {
+        "batch": 64, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "memory": 1e9, "ema": 0.998, "decay": 0.4,
+    }  # fmt: skip
+
+    latent: int = Field(64, ge=1, le=4096, description="numbers of noise an image is made from")
+    width: int = Field(32, ge=16, le=2048, multiple_of=16, description="channels of the finest level, 4 times at most")
+    depth: int = Field(1, ge=1, le=16, description="residual blocks a level")
+    objective: Objective = "relativistic"
+    gamma: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the gradient penalty: one-centred with wasserstein, else zero-centred; 0: none",
+    )
+    spectral: bool = Field(False, description="divide the critic's matrices by their greatest singular value")
+    augment: tuple[Literal["flip", "translate", "scale", "rotate"], ...] = Field(
+        ("translate", "scale", "rotate"), description="what is done to real and generated images alike; []: nothing"
+    )
+    overfit: float = Field(
+        0.6, gt=0, lt=1, description="E[sign(D(real) - D(generated))] above which more images are augmented"
+    )
+
+
+class ImageVaeRecipe(FamilyRecipe):
+    """The image VAE: its ladder, and the weight of what the latent maps say."""
+
+    TRAINING = {"batch": 128, "learning_rate": 2e-3, "memory": 1e9, "ema": 0.998}
+
+    width: int = Field(32, ge=16, le=2048, multiple_of=16, description="channels of the finest level, 4 times at most")
+    depth: int = Field(1, ge=1, le=16, description="residual blocks a level of the encoder")
+    rungs: int = Field(2, ge=1, le=16, description="rungs a level of the ladder")
+    maps: int = Field(4, ge=1, le=256, description="latent maps a rung")
+    beta: float = Field(1.0, gt=0, le=100, description="weight of the divergence; 1: the evidence lower bound")
+    free_bits: float = Field(0.0, ge=0, description="nats of a latent map of an image that are free")
+    period: int = Field(500, ge=1, description="steps in which the weight of the divergence rises and stays, a cycle")
+    cycles: int = Field(1, ge=0, description="cycles, after which the weight stays; 0: it is there from the start")
+
+
+class ImageRecipe(Part):
+    """What the families need for images."""
+
+    gan: ImageGanRecipe = ImageGanRecipe()
+    vae: ImageVaeRecipe = ImageVaeRecipe()
