@@ -1,6 +1,6 @@
 """How many of 1,000 modes an image GAN finds, with what keeps it from collapsing and without.
 
-    python benchmarks/stacked_digits.py [--steps 2500] [--variants cures plain] [--seeds 0]
+    python benchmarks/stacked_digits.py [--budget 240 | --steps 2500] [--variants cures plain] [--seeds 0]
 
 An image is three of scikit-learn's 1,797 handwritten digits, one in each channel, so that there are 1,000 modes of about
 equal weight (Metz et al. 2017, "Unrolled Generative Adversarial Networks", arXiv 1611.02163, section 3.3.1, with smaller
@@ -42,16 +42,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def train(recipe: Recipe, digits: torch.Tensor) -> Generator:
-    """A generator with averaged weights; ``digits`` (n, 64) uint8 are stacked at random."""
+def train(recipe: Recipe, digits: torch.Tensor) -> tuple[Generator, int]:
+    """A generator with averaged weights, and its steps; ``digits`` (n, 64) uint8 are stacked at random."""
     torch.manual_seed(recipe.seed)
     generator, training = build(recipe, LAYOUT), recipe.training
     players, schedule = generator.players, Schedule.of(training)
     optimizers = {name: make_optimizer(player, training, len(digits)) for name, player in players.items()}
     weights = [p for player in players.values() for p in player.parameters()]
     average = Average([p.detach() for p in weights], training.ema)
-    assert training.steps is not None
-    for step in range(training.steps):
+    step, began = 0, time.monotonic()
+    while not schedule.finished(step):
         draw = Draw(recipe.seed, "train", step)
         chosen = (Draw(recipe.seed, "stack", step).uniform(training.batch, 3) * len(digits)).long()
         rows = Encoded(torch.zeros(training.batch, 0, dtype=torch.long), digits[chosen].flatten(1))
@@ -63,10 +63,12 @@ def train(recipe: Recipe, digits: torch.Tensor) -> Generator:
                 group["lr"] = schedule.rate(step)
             optimizers[name].step()
         average.update()
+        step += 1
+        schedule.observe(step, time.monotonic() - began)
     with torch.no_grad():
         for weight, mean in zip(weights, average.shards, strict=True):
             weight.copy_(mean)
-    return generator
+    return generator, step
 
 
 def modes(generator: Generator, classifier: MLPClassifier) -> dict[str, float]:
@@ -85,7 +87,9 @@ def modes(generator: Generator, classifier: MLPClassifier) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2500)
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--budget", type=float, default=240, help="seconds of training")
+    either.add_argument("--steps", type=int)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     options = parser.parse_args()
@@ -95,12 +99,13 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     for seed in options.seeds:
         for variant in options.variants:
-            document = {"family": "gan", "seed": seed, "training": {"steps": options.steps}}
+            length = {"budget_s": options.budget} if options.steps is None else {"steps": options.steps}
+            document = {"family": "gan", "seed": seed, "training": length}
             recipe = Recipe.check(document | {"image": {"gan": VARIANTS[variant]}}).suited(images=True)
             began = time.monotonic()
-            generator = train(recipe, torch.from_numpy(pixels))
+            generator, steps = train(recipe, torch.from_numpy(pixels))
             row = {
-                "variant": variant, "seed": seed, "steps": options.steps, "seconds": round(time.monotonic() - began, 1),
+                "variant": variant, "seed": seed, "steps": steps, "seconds": round(time.monotonic() - began, 1),
                 **modes(generator, classifier), "samples": SAMPLES, "recipe": recipe.image.gan.model_dump(),
                 **circumstances(),
             }  # fmt: skip
