@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Objective = Literal["relativistic", "non-saturating", "wasserstein"]  # of two players; synth.generators.adversarial
 
 
 class Part(BaseModel):
