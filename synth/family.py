@@ -20,6 +20,11 @@ class FamilyRecipe(Part):
 
     TRAINING: ClassVar[dict[str, Any]] = {}
 
+    @property
+    def unsharded(self) -> str | None:
+        """Why each worker must have all weights, so that ZeRO goes to stage 2 at most; None where it need not."""
+        return None
+
 
 class DiffusionRecipe(FamilyRecipe):
     """The table diffusion model: its size, its training noise, its sampler."""
@@ -37,3 +42,32 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+
+
+class GanRecipe(FamilyRecipe):
+    """The table GAN: its size, its objective, and what keeps it from collapsing."""
+
+    TRAINING: ClassVar[dict[str, Any]] = {
+        "batch": 256, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "clip": 100.0,
+    }  # fmt: skip
+
+    width: int = Field(128, ge=16, le=8192)
+    blocks: int = Field(2, ge=1, le=64)
+    expansion: int = Field(2, ge=1, le=8)
+    noise: int = Field(64, ge=1, le=4096, description="dimensions of the noise")
+    objective: Objective = Field("relativistic", description="relativistic, non-saturating or wasserstein")
+    gamma: float = Field(
+        0.1, ge=0, description="weight of the gradient penalty, one-centred for wasserstein (try 10); 0: none"
+    )
+    spectral: bool = Field(False, description="divide the critic's matrices by their greatest singular value")
+    pac: int = Field(1, ge=1, le=64, description="rows that the critic judges together")
+    temperature: float = Field(0.3, gt=0, le=10, description="of Gumbel-softmax in training")
+    emphasis: float = Field(
+        0.25, ge=0, le=1, description="share of conditions that count by the logarithm of their frequency"
+    )
+
+    @property
+    def unsharded(self) -> str | None:
+        if not self.gamma:
+            return None
+        return f"gan.gamma={self.gamma:g} penalises the critic's gradients (gan.objective={self.objective})"

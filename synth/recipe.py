@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synth.errors import UserError
-from synth.family import DiffusionRecipe, FamilyRecipe, Part
+from synth.family import DiffusionRecipe, FamilyRecipe, GanRecipe, Part
 
 
 class CodecRecipe(Part):
@@ -95,7 +95,7 @@ class TrainingRecipe(Part):
 class Recipe(Part):
     """Everything a run needs besides the data."""
 
-    family: Literal["diffusion"] = "diffusion"
+    family: Literal["diffusion", "gan"] = "diffusion"
     seed: int = Field(0, ge=0)
     target: str | None = None
     split: list[float] | None = Field(None, description="shares of train, select, confirm and, without --test, test")
@@ -106,6 +106,7 @@ class Recipe(Part):
     exclude: list[str] = Field(default_factory=list)
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
+    gan: GanRecipe = GanRecipe()
     training: TrainingRecipe = TrainingRecipe()
 
     @field_validator("split")
@@ -166,15 +167,22 @@ class Recipe(Part):
         return self.model_copy(update={"training": training, "split": split})
 
     def suited(self, *, images: bool) -> Recipe:
-        """With what the family trains best with, for tables or images, in place of defaults that nobody has set."""
-        training = self.training
-        suits = {k: v for k, v in self.settings(images=images).TRAINING.items() if k not in training.model_fields_set}
+        """With what the family trains best with, for tables or images, in place of defaults that nobody has set.
+
+        Raises UserError for a ZeRO stage that the family cannot be trained at.
+        """
+        training, settings = self.training, self.settings(images=images)
+        if training.zero == 3 and settings.unsharded:
+            raise UserError(
+                f"training.zero=3: {settings.unsharded}, which needs all weights on each worker: set training.zero=2"
+            )
+        suits = {k: v for k, v in settings.TRAINING.items() if k not in training.model_fields_set}
         return self.model_copy(update={"training": TrainingRecipe(**(training.model_dump() | suits))})
 
     def settings(self, *, images: bool) -> FamilyRecipe:
         """The part of the recipe that is the family's own."""
         assert not images
-        return {"diffusion": self.diffusion}[self.family]
+        return {"diffusion": self.diffusion, "gan": self.gan}[self.family]
 
     def yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)

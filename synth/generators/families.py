@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from synth.family import DiffusionRecipe, FamilyRecipe
+from synth.family import DiffusionRecipe, FamilyRecipe, GanRecipe
 from synth.generators.base import Generator
 from synth.generators.layout import Layout
 from synth.generators.table_diffusion import TableDiffusion
+from synth.generators.table_gan import TableGan
 from synth.recipe import Recipe
 
-FAMILIES: dict[type[FamilyRecipe], Callable[..., Generator]] = {DiffusionRecipe: TableDiffusion}
+FAMILIES: dict[type[FamilyRecipe], Callable[..., Generator]] = {DiffusionRecipe: TableDiffusion, GanRecipe: TableGan}
 
 
 def build(recipe: Recipe, layout: Layout) -> Generator:
