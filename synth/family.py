@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Objective = Literal["relativistic", "non-saturating", "wasserstein"]  # of two players; synth.generators.adversarial
 
@@ -42,6 +42,53 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+
+
+class ImageDiffusionRecipe(FamilyRecipe):
+    """The image diffusion model: its network, its training noise, its sampler."""
+
+    TRAINING = {"batch": 128, "learning_rate": 1e-3, "memory": 1e9, "ema": 0.999, "warmup": 100}
+
+    backbone: Literal["unet", "dit"] = "unet"
+    width: int | None = Field(
+        None,
+        ge=16,
+        le=4096,
+        multiple_of=16,
+        description="channels; null: by size, 32 to 128 of a unet, 128 to 384 of a dit",
+    )
+    depth: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="blocks, of a unet at each resolution; null: by size, 1 or 2 of a unet, 6 to 12 of a dit",
+    )
+    patch: Literal[1, 2, 4, 8, 16] | None = Field(
+        None, description="pixels along a side of what the network sees as one; null: by the images' size, 1 to 8"
+    )
+    sigma_mean: float = Field(-0.5, description="mean of ln sigma in training, for 32 × 32 and smaller")
+    sigma_deviation: float = Field(1.2, gt=0)
+    augment: list[Literal["flip", "translate", "scale", "rotate"]] = Field(
+        ["translate", "scale", "rotate"],
+        description="how training images are changed; the network is told, samples are not",
+    )
+    augment_chance: float = Field(0.12, ge=0, le=1, description="how often each of these is done")
+    label_dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of images of which the class is not told, for guidance"
+    )
+    guidance: float = Field(
+        1.0, ge=0, le=20, description="over 1, samples are more typical of their class, and less diverse"
+    )
+    steps: int = Field(18, ge=2, le=1000, description="Heun steps a sample")
+
+    @model_validator(mode="after")
+    def _guidable(self) -> ImageDiffusionRecipe:
+        if self.guidance != 1 and not self.label_dropout:
+            raise ValueError(
+                f"guidance={self.guidance:g} needs samples without a class, which label_dropout=0 leaves unlearnt: "
+                "give guidance=1, or label_dropout=0.1"
+            )
+        return self
 
 
 class GanRecipe(FamilyRecipe):
@@ -121,7 +168,8 @@ class ImageVaeRecipe(FamilyRecipe):
 
 
 class ImageRecipe(Part):
-    """What the families need for images."""
+    """Images: the families' parts."""
 
+    diffusion: ImageDiffusionRecipe = ImageDiffusionRecipe()
     gan: ImageGanRecipe = ImageGanRecipe()
     vae: ImageVaeRecipe = ImageVaeRecipe()

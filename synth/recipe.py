@@ -183,7 +183,11 @@ class Recipe(Part):
     def settings(self, *, images: bool) -> FamilyRecipe:
         """The part of the recipe that is the family's own."""
         of_tables: dict[str, FamilyRecipe] = {"diffusion": self.diffusion, "gan": self.gan}
-        of_images: dict[str, FamilyRecipe] = {"gan": self.image.gan, "vae": self.image.vae}
+        of_images: dict[str, FamilyRecipe] = {
+            "diffusion": self.image.diffusion,
+            "gan": self.image.gan,
+            "vae": self.image.vae,
+        }
         return (of_images if images else of_tables)[self.family]
 
     def yaml(self) -> str:

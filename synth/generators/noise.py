@@ -1,7 +1,7 @@
 """Noise levels, preconditioning and the deterministic sampler of EDM.
 
 Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models" (arXiv 2206.00364), written for
-data of unit variance (sigma_data = 1): the codec standardises.
+data of unit variance (sigma_data = 1): the codec standardises tables, and pixels are scaled.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ def denoised(raw: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
     return noisy / (sigma**2 + 1) + raw * sigma / (sigma**2 + 1).sqrt()
 
 
-def schedule(steps: int) -> list[float]:
-    """``steps`` + 1 noise levels from SIGMA_MAX to 0 (Eq. 5)."""
-    top, bottom = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
+def schedule(steps: int, largest: float = SIGMA_MAX) -> list[float]:
+    """``steps`` + 1 noise levels from ``largest`` to 0 (Eq. 5)."""
+    top, bottom = largest ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
     return [(top + i / max(steps - 1, 1) * (bottom - top)) ** RHO for i in range(steps)] + [0.0]
 
 
-def heun(denoise: Callable[[Tensor, float], Tensor], start: Tensor, steps: int) -> Tensor:
-    """Integrate the probability flow from ``start`` ~ N(0, SIGMA_MAX²) to clean rows (Algorithm 1, without churn).
+def heun(denoise: Callable[[Tensor, float], Tensor], start: Tensor, steps: int, largest: float = SIGMA_MAX) -> Tensor:
+    """Integrate the probability flow from ``start`` ~ N(0, largest²) to clean rows (Algorithm 1, without churn).
 
     ``denoise(x, sigma)`` is D; it is called 2 · steps − 1 times.
     """
-    x, sigmas = start, schedule(steps)
+    x, sigmas = start, schedule(steps, largest)
     for now, following in itertools.pairwise(sigmas):
         slope = (x - denoise(x, now)) / now
         euler = x + (following - now) * slope

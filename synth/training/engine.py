@@ -84,13 +84,14 @@ def share_weights(optimizer: Any) -> None:
             stepped.data = gathered.data  # all in fp32, whatever the names say
 
 
-def recompute(player: nn.Module) -> None:
-    """Let the blocks of each list in ``player`` keep their inputs alone, and compute the rest again for the gradients
-    (Chen et al. 2016, arXiv 1604.06174)."""
-    for module in player.modules():
-        if isinstance(module, nn.ModuleList):
-            for block in module:
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+def recompute(module: nn.Module) -> None:
+    """Let the blocks of each list in ``module`` keep their inputs alone, and compute the rest again for the gradients
+    (Chen et al. 2016, arXiv 1604.06174). Lists inside a block are left alone: they would be computed a third time."""
+    for child in module.children():
+        if isinstance(module, nn.ModuleList) and not isinstance(child, nn.ModuleList):
+            child.forward = partial(checkpoint, child.forward, use_reentrant=False)
+        else:
+            recompute(child)
 
 
 def limit_waits(seconds: float) -> None:
