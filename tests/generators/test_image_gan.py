@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from synth.family import ImageGanRecipe, Objective
 from synth.generators.base import Draw
+from synth.generators.families import build
 from synth.generators.image_gan import MOST, ImageGAN
 from synth.generators.layout import Cell, Encoded, Layout
+from synth.recipe import Recipe
 
 GREY = Layout(cells=(Cell(shares=(0.25, 0.75)),), values=64, target=0, image=(1, 8, 8))
 COLOUR = Layout(cells=(), values=3 * 28 * 28, image=(3, 28, 28))
@@ -193,3 +195,20 @@ def test_it_learns_two_images_by_their_classes() -> None:
     drawn = model.sample(64, Draw("sample"))
     error = (drawn.values.float() - shown.flatten(1)[drawn.cells[:, 0]].float()).abs().mean() / 255
     assert float(error) < 0.2  # 0.5 at first
+
+
+def test_the_recipe_builds_it_and_has_it_trained_as_suits_it() -> None:
+    recipe = Recipe.check({"family": "gan", "image": {"gan": {"width": 16, "gamma": 0.5}}, "training": {"batch": 48}})
+    model = build(recipe, GREY)
+    assert isinstance(model, ImageGAN) and model.critic.gamma == 0.5
+    training = recipe.suited(images=True).training
+    assert training.beta1 == 0.0 and training.memory > 1e6 and training.batch == 48
+    assert recipe.image.gan.unsharded is not None and ImageGanRecipe(gamma=0.0).unsharded is None
+
+
+def test_it_says_how_often_images_are_augmented() -> None:
+    model = small(GREY)
+    model.critic.chance.data.fill_(0.9)  # type: ignore[union-attr]
+    (said,) = model.remarks(batch(GREY))
+    assert "0.80" in said and "translate, scale, rotate" in said
+    assert small(GREY, augment=()).remarks(batch(GREY)) == []
