@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Objective = Literal["relativistic", "non-saturating", "wasserstein"]  # of two players; synth.generators.adversarial
+
 
 class Part(BaseModel):
     """A part of the recipe; keys that it does not know are refused."""
@@ -17,6 +19,11 @@ class FamilyRecipe(Part):
     """The part of a family. ``TRAINING`` holds the keys of ``training`` in which its defaults are others."""
 
     TRAINING: ClassVar[dict[str, Any]] = {}
+
+    @property
+    def unsharded(self) -> str | None:
+        """Why each worker must have all weights, so that ZeRO goes to stage 2 at most; None where it need not."""
+        return None
 
 
 class ImageRecipe(Part):
@@ -95,7 +102,85 @@ class ImageDiffusionRecipe(FamilyRecipe):
         return self
 
 
+class GanRecipe(FamilyRecipe):
+    """The table GAN: its size, its objective, and what keeps it from collapsing."""
+
+    TRAINING: ClassVar[dict[str, Any]] = {
+        "batch": 256, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "clip": 100.0,
+    }  # fmt: skip
+
+    width: int = Field(128, ge=16, le=8192)
+    blocks: int = Field(2, ge=1, le=64)
+    expansion: int = Field(2, ge=1, le=8)
+    noise: int = Field(64, ge=1, le=4096, description="dimensions of the noise")
+    objective: Objective = Field("relativistic", description="relativistic, non-saturating or wasserstein")
+    gamma: float = Field(
+        0.1, ge=0, description="weight of the gradient penalty, one-centred for wasserstein (try 10); 0: none"
+    )
+    spectral: bool = Field(False, description="divide the critic's matrices by their greatest singular value")
+    pac: int = Field(1, ge=1, le=64, description="rows that the critic judges together")
+    temperature: float = Field(0.3, gt=0, le=10, description="of Gumbel-softmax in training")
+    emphasis: float = Field(
+        0.25, ge=0, le=1, description="share of conditions that count by the logarithm of their frequency"
+    )
+
+    @property
+    def unsharded(self) -> str | None:
+        if not self.gamma:
+            return None
+        return f"gan.gamma={self.gamma:g} penalises the critic's gradients (gan.objective={self.objective})"
+
+
+class ImageGanRecipe(FamilyRecipe):
+    """The image GAN: its two networks, what they play for, and what keeps the game fair."""
+
+    # The penalties want an optimizer that remembers little, and none of AdamW's forgetting.
+    TRAINING: ClassVar[dict[str, Any]] = {
+        "batch": 64, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "memory": 1e9, "ema": 0.998, "decay": 0.4,
+    }  # fmt: skip
+
+    latent: int = Field(64, ge=1, le=4096, description="numbers of noise an image is made from")
+    width: int = Field(32, ge=16, le=2048, multiple_of=16, description="channels of the finest level, 4 times at most")
+    depth: int = Field(1, ge=1, le=16, description="residual blocks a level")
+    objective: Objective = "relativistic"
+    gamma: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the gradient penalty: one-centred with wasserstein, else zero-centred; 0: none",
+    )
+    spectral: bool = Field(False, description="divide the critic's matrices by their greatest singular value")
+    augment: tuple[Literal["flip", "translate", "scale", "rotate"], ...] = Field(
+        ("translate", "scale", "rotate"), description="what is done to real and generated images alike; []: nothing"
+    )
+    overfit: float = Field(
+        0.6, gt=0, lt=1, description="E[sign(D(real) - D(generated))] above which more images are augmented"
+    )
+
+    @property
+    def unsharded(self) -> str | None:
+        if not self.gamma:
+            return None
+        return f"image.gan.gamma={self.gamma:g} penalises the critic's gradients (image.gan.objective={self.objective})"
+
+
+class ImageVaeRecipe(FamilyRecipe):
+    """The image VAE: its ladder, and the weight of what the latent maps say."""
+
+    TRAINING: ClassVar[dict[str, Any]] = {"batch": 128, "learning_rate": 2e-3, "memory": 1e9, "ema": 0.998}
+
+    width: int = Field(32, ge=16, le=2048, multiple_of=16, description="channels of the finest level, 4 times at most")
+    depth: int = Field(1, ge=1, le=16, description="residual blocks a level of the encoder")
+    rungs: int = Field(2, ge=1, le=16, description="rungs a level of the ladder")
+    maps: int = Field(4, ge=1, le=256, description="latent maps a rung")
+    beta: float = Field(1.0, gt=0, le=100, description="weight of the divergence; 1: the evidence lower bound")
+    free_bits: float = Field(0.0, ge=0, description="nats of a latent map of an image that are free")
+    period: int = Field(500, ge=1, description="steps in which the weight of the divergence rises and stays, a cycle")
+    cycles: int = Field(1, ge=0, description="cycles, after which the weight stays; 0: it is there from the start")
+
+
 class ImageRecipe(Part):
     """Images: the families' parts."""
 
     diffusion: ImageDiffusionRecipe = ImageDiffusionRecipe()
+    gan: ImageGanRecipe = ImageGanRecipe()
+    vae: ImageVaeRecipe = ImageVaeRecipe()

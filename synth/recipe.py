@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synth.errors import UserError
-from synth.family import DiffusionRecipe, FamilyRecipe, ImageRecipe, Part
+from synth.family import DiffusionRecipe, FamilyRecipe, GanRecipe, ImageRecipe, Part
 
 
 class CodecRecipe(Part):
@@ -95,7 +95,7 @@ class TrainingRecipe(Part):
 class Recipe(Part):
     """Everything a run needs besides the data."""
 
-    family: Literal["diffusion"] = "diffusion"
+    family: Literal["diffusion", "gan", "vae"] = "diffusion"
     seed: int = Field(0, ge=0)
     target: str | None = None
     split: list[float] | None = Field(None, description="shares of train, select, confirm and, without --test, test")
@@ -110,6 +110,7 @@ class Recipe(Part):
     )
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
+    gan: GanRecipe = GanRecipe()
     image: ImageRecipe = ImageRecipe()
     training: TrainingRecipe = TrainingRecipe()
 
@@ -171,15 +172,26 @@ class Recipe(Part):
         return self.model_copy(update={"training": training, "split": split})
 
     def suited(self, *, images: bool) -> Recipe:
-        """With what the family trains best with, for tables or images, in place of defaults that nobody has set."""
-        training = self.training
-        suits = {k: v for k, v in self.settings(images=images).TRAINING.items() if k not in training.model_fields_set}
+        """With what the family trains best with, for tables or images, in place of defaults that nobody has set.
+
+        Raises UserError for a ZeRO stage that the family cannot be trained at.
+        """
+        training, settings = self.training, self.settings(images=images)
+        if training.zero == 3 and settings.unsharded:
+            raise UserError(
+                f"training.zero=3: {settings.unsharded}, which needs all weights on each worker: set training.zero=2"
+            )
+        suits = {k: v for k, v in settings.TRAINING.items() if k not in training.model_fields_set}
         return self.model_copy(update={"training": TrainingRecipe(**(training.model_dump() | suits))})
 
     def settings(self, *, images: bool) -> FamilyRecipe:
         """The part of the recipe that is the family's own."""
-        of_tables: dict[str, FamilyRecipe] = {"diffusion": self.diffusion}
-        of_images: dict[str, FamilyRecipe] = {"diffusion": self.image.diffusion}
+        of_tables: dict[str, FamilyRecipe] = {"diffusion": self.diffusion, "gan": self.gan}
+        of_images: dict[str, FamilyRecipe] = {
+            "diffusion": self.image.diffusion,
+            "gan": self.image.gan,
+            "vae": self.image.vae,
+        }
         return (of_images if images else of_tables)[self.family]
 
     def yaml(self) -> str:

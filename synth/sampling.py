@@ -40,7 +40,9 @@ class Sampler:
     def of(cls, recipe: Recipe, codec: Codec, weights: Mapping[str, torch.Tensor]) -> Sampler:
         """A sampler from the parts that a release consists of, on the accelerator if there is one."""
         generator = build(recipe, codec.layout)
-        generator.load_state_dict(dict(weights))
+        for judge in generator.judges:
+            delattr(generator, judge)
+        generator.load_state_dict({n: t for n, t in weights.items() if n.partition(".")[0] not in generator.judges})
         return cls(generator, codec, "cuda" if torch.cuda.is_available() else "cpu")
 
     @classmethod

@@ -22,7 +22,7 @@ PARAMETERS = 5
 MOVE, ZOOM, TURN = 0.07, 0.12, 0.15
 
 
-def augment(images: Tensor, draw: Draw, kinds: Collection[str], chance: float) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, draw: Draw, kinds: Collection[str], chance: float | Tensor) -> tuple[Tensor, Tensor]:
     """Images (rows, channels, height, width), each changed in every one of ``kinds`` with probability ``chance``, and
     what was done (rows, PARAMETERS) float32: mirrored or not, then right, down, larger and clockwise in standard deviations.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,10 @@ class Generator(nn.Module):
     Training asks for losses one at a time and steps the player that owns each before asking for the next, so one loop
     trains diffusion models, GANs and VAEs; engines, precision, sharding and accumulation belong to the loop.
     """
+
+    judges: ClassVar[tuple[str, ...]] = ()
+    """The players that only judge the others. Nothing is sampled from them, so a release is without them, and what they
+    say against the others moves with them: where there are any, a lower loss is no better model."""
 
     @property
     def players(self) -> Mapping[str, nn.Module]:

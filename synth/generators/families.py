@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from synth.family import DiffusionRecipe, FamilyRecipe, ImageDiffusionRecipe
+from synth.family import DiffusionRecipe, FamilyRecipe, GanRecipe, ImageDiffusionRecipe, ImageGanRecipe, ImageVaeRecipe
 from synth.generators.base import Generator
 from synth.generators.image_diffusion import ImageDiffusion
+from synth.generators.image_gan import ImageGAN
+from synth.generators.image_vae import ImageVAE
 from synth.generators.layout import Layout
 from synth.generators.table_diffusion import TableDiffusion
+from synth.generators.table_gan import TableGan
 from synth.recipe import Recipe
 
 FAMILIES: dict[type[FamilyRecipe], Callable[..., Generator]] = {
     DiffusionRecipe: TableDiffusion,
+    GanRecipe: TableGan,
     ImageDiffusionRecipe: ImageDiffusion,
+    ImageGanRecipe: ImageGAN,
+    ImageVaeRecipe: ImageVAE,
 }
 
 

@@ -128,6 +128,48 @@ class Shown(nn.Module):
         return F.embedding_bag(index, torch.cat(tables), mode="sum")
 
 
+class Segments(nn.Module):
+    """The states of all cells side by side (S = sum of sizes), and what is done to each cell's without a loop over cells.
+
+    ``first`` (C) is where each cell's states begin, ``cell`` (S) whose each state is.
+    """
+
+    first: Tensor
+    cell: Tensor
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        sizes = torch.tensor(layout.sizes, dtype=torch.long)
+        self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
+        self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+
+    def hot(self, cells: Tensor) -> Tensor:
+        """(rows, C) states → (rows, S) float32: 1 for each cell's state, 0 for its others."""
+        return torch.zeros(len(cells), len(self.cell), device=cells.device).scatter_(1, cells + self.first, 1.0)
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """(rows, S) → (rows, S): probabilities that sum to 1 in each cell."""
+        rows, index = len(logits), self.cell.expand(len(logits), -1)
+        top = logits.new_zeros(rows, len(self.first)).scatter_reduce(
+            1, index, logits.detach(), "amax", include_self=False
+        )
+        powers = (logits - top.gather(1, index)).exp()
+        return powers / powers.new_zeros(top.shape).index_add(1, self.cell, powers).index_select(1, self.cell)
+
+    def drawn(self, probabilities: Tensor, uniform: Tensor) -> Tensor:
+        """(rows, C) a state of each cell by inverse transform of ``uniform`` (rows, C), from ``probabilities`` (rows, S)."""
+        sums = probabilities.double().cumsum(1)  # from one cell's states to the next by 1
+        before = F.pad(sums, (1, 0)).gather(1, self.first.expand(len(sums), -1))
+        after = sums.gather(1, (self.first + self.sizes - 1).expand(len(sums), -1))
+        found = torch.searchsorted(sums, before + uniform.double() * (after - before), right=True)
+        return (found - self.first).clamp(min=0).minimum(self.sizes - 1)
+
+    @property
+    def sizes(self) -> Tensor:
+        """(C) number of states of each cell."""
+        return torch.bincount(self.cell, minlength=len(self.first))
+
+
 class Logits(nn.Module):
     """Logits of every cell's states, side by side; they start at the marginals, so rare states need no unlearning."""
 

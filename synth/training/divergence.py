@@ -20,13 +20,14 @@ class Divergence:
     first: float | None = None
     returns: int = 0
 
-    def seen(self, loss: float) -> bool:
-        """Whether ``loss``, a mean over some steps, is no longer that of a run which learns."""
+    def seen(self, loss: float, *, relative: bool = False) -> bool:
+        """Whether ``loss``, a mean over some steps, is no longer that of a run which learns. One that is ``relative`` to
+        other networks may be of any size."""
         if not math.isfinite(loss):
             return True
         if self.first is None:
             self.first = abs(loss)
-        return loss > EXPLODED * self.first
+        return not relative and loss > EXPLODED * self.first
 
     def describe(self, step: int, loss: float) -> str:
         before = "" if self.first is None else f", {self.first:.4g} at first,"

@@ -92,12 +92,14 @@ class Worker:
         if device.type == "cpu":
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         torch.manual_seed(self.recipe.seed)  # initial weights; every later draw has an address
-        self.generator = build(self.recipe, Layout.model_validate(job["layout"])).to(device)
+        layout = Layout.model_validate(job["layout"])
+        self.generator = build(self.recipe, layout).to(device)
         share = Share(self.recipe.seed, training.batch, training.accumulate, rank, world, device)
         self.feed = Stream(rows, share) if isinstance(rows, Stored) else Feed(rows, share)
         self.bf16 = computes_in_bf16(training.precision, device)
         parameters = sum(p.numel() for player in self.generator.players.values() for p in player.parameters())
-        self.zero, self.sharding = decide(training, parameters, device)
+        whole = self.recipe.settings(images=layout.image is not None).unsharded
+        self.zero, self.sharding = decide(training, parameters, device, most=2 if whole else 3)
         self.engines = {
             name: make_engine(player, training, self.feed.rows, device, zero=self.zero, bf16=self.bf16)
             for name, player in self.generator.players.items()
@@ -139,7 +141,8 @@ class Worker:
             now = time.monotonic()
             due = now - saved_at >= self.recipe.training.checkpoint_s
             asked = self.rank == 0 and beacon.stop_asked(self.run)
-            diverged = self.divergence.seen(self.loss) or not _finite(self.owned)
+            relative = bool(self.generator.judges)
+            diverged = self.divergence.seen(self.loss, relative=relative) or not _finite(self.owned)
             self.elapsed, due, self.stop, diverged, leaving = _agree(
                 self.world, self.device, before + now - started, due, asked, diverged, nodes_leaving()
             )
@@ -203,7 +206,7 @@ class Worker:
             dist.all_reduce(self.lately)
         lately = float(self.lately[0] / self.lately[1])  # not a number before the first step, and then no best one
         self.lately.zero_()
-        best = lately < self.best
+        best = lately < self.best and not self.generator.judges
         if best:
             self.best = lately
         progress = {

@@ -282,7 +282,7 @@ def _publish(
     with storage.staged_directory(out, overwrite=overwrite) as folder:
         manifest = release.save(
             folder,
-            tensors=weights,
+            tensors=sampler.generator.state_dict(),
             codec=table.codec.model_dump(mode="json"),
             schema=table.schema,
             recipe=recipe.model_dump(),

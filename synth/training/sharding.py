@@ -20,10 +20,15 @@ STATE = {0: (20, 0), 1: (8, 16), 2: (4, 20), 3: (0, 20)}
 SHARE = 0.5  # of a worker's memory; the rest is for activations and rows
 
 
-def choose(parameters: int, workers: int, memory: int) -> tuple[int, str]:
-    """(stage, why): the lowest whose state fits into a share of ``memory`` (bytes a worker), the leanest if none does."""
-    needed = {stage: round(parameters * (whole + spread / workers)) for stage, (whole, spread) in STATE.items()}
-    stages = [stage for stage in STATE if needed[stage] <= SHARE * memory]
+def choose(parameters: int, workers: int, memory: int, most: int = 3) -> tuple[int, str]:
+    """(stage, why): the lowest, up to ``most``, whose state fits into a share of ``memory`` (bytes a worker), the leanest
+    if none does."""
+    needed = {
+        stage: round(parameters * (whole + spread / workers))
+        for stage, (whole, spread) in STATE.items()
+        if stage <= most
+    }
+    stages = [stage for stage in needed if needed[stage] <= SHARE * memory]
     stage = stages[0] if stages else min(needed, key=lambda stage: needed[stage])
     fits = "fits" if stages else "does not fit, so expect to run out of memory,"
     return stage, (
@@ -32,13 +37,13 @@ def choose(parameters: int, workers: int, memory: int) -> tuple[int, str]:
     )
 
 
-def decide(recipe: TrainingRecipe, parameters: int, device: torch.device) -> tuple[int, str]:
-    """(stage, why), the same on all ranks; a collective where the recipe leaves it open."""
+def decide(recipe: TrainingRecipe, parameters: int, device: torch.device, *, most: int = 3) -> tuple[int, str]:
+    """(stage, why), the same on all ranks; a collective where the recipe leaves it open, up to stage ``most``."""
     if recipe.zero != "auto":
         return recipe.zero, f"ZeRO {recipe.zero}, as the recipe has it"
     memory = torch.tensor(_memory(device), dtype=torch.int64, device=device)
     dist.all_reduce(memory, op=dist.ReduceOp.MIN)
-    return choose(parameters, dist.get_world_size(), int(memory))
+    return choose(parameters, dist.get_world_size(), int(memory), most)
 
 
 def _memory(device: torch.device) -> int:

@@ -1,0 +1,185 @@
+"""A generative adversarial network for tables.
+
+The generator turns noise, and the state of one cell that is given, into a row; the critic tells rows of the table from
+its own. What keeps it from collapsing is in the objective (relativistic pairing, with zero-centred gradient penalties on
+real and on generated rows: ``synth.generators.adversarial``) and in what tables ask for:
+
+- Cells are drawn by Gumbel-softmax (Jang et al. 2017, arXiv 1611.01144; Maddison et al. 2017, arXiv 1611.00712), so that
+  the critic's gradients reach the logits of all states.
+- Rows are asked for by the state of one of their cells (Xu et al. 2019, "Modeling Tabular Data using Conditional GAN",
+  arXiv 1907.00503, section 4.3). In training it is a state of the real row that the generated one is compared with, and
+  the pair counts by how rare it is; when sampling, states are asked for in the table's own shares.
+- A target class is drawn last, by a classifier in the generator that learns from real rows alone. The auxiliary classifier
+  of CTAB-GAN (Zhao et al. 2021, arXiv 2102.08369, section 4.1) corrects a generator's classes by a loss; where they are
+  the classifier's own, there is nothing to correct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synth.family import Objective
+from synth.generators.adversarial import between, critic_loss, generator_loss, one_centred, zero_centred
+from synth.generators.base import Call, Draw, Generator
+from synth.generators.layout import Encoded, Layout
+from synth.generators.states import Segments
+from synth.generators.table_networks import Critic, Synthesis
+
+DROPPED = 0.15  # share of the classifier's hidden units, in training
+TINY = 2**-24
+
+
+class TableGan(Generator):
+    """A generator and a critic over an encoded table.
+
+    ``width``, ``blocks``, ``expansion`` are the size of either, ``noise`` the dimensions of the noise. ``gamma`` is the weight
+    of the gradient penalty: zero-centred on real and on generated rows, or one-centred between them where the
+    ``objective`` is "wasserstein"; 0 for none. ``spectral`` normalises the critic's matrices, ``pac`` is how many rows it
+    sees together: the others of a pack are of the same worker, so that beyond 1 the loss depends on their number a
+    little. ``temperature`` is that of Gumbel-softmax; ``emphasis`` is explained at ``importance``.
+    """
+
+    judges = ("critic",)
+    asked: Tensor
+    shares: Tensor
+    weights: Tensor
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        width: int,
+        blocks: int,
+        expansion: int,
+        noise: int,
+        objective: Objective,
+        gamma: float,
+        spectral: bool,
+        pac: int,
+        temperature: float,
+        emphasis: float,
+    ) -> None:
+        super().__init__()
+        self.layout, self.objective, self.gamma = layout, objective, gamma
+        self.noise, self.temperature = noise, temperature
+        cells = len(layout.cells)
+        target = layout.target if cells > 1 or layout.values else None  # alone, there is nothing to predict it from
+        asked = [cell for cell in range(cells) if cell != target]
+        size = {"width": width, "blocks": blocks, "expansion": expansion}
+        self.generator = Synthesis(layout, target, bool(asked), noise=noise, **size)
+        self.critic = Critic(layout, bool(asked), pac=pac, spectral=spectral, **size)
+        self.segments = Segments(layout)
+        shares = torch.tensor([share for cell in layout.cells for share in cell.shares])
+        self.register_buffer("asked", torch.tensor(asked, dtype=torch.long), persistent=False)
+        self.register_buffer("shares", shares, persistent=False)
+        self.register_buffer("weights", importance(shares, self.segments, emphasis), persistent=False)
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]:
+        return {"critic": self.critic, "generator": self.generator}
+
+    def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
+        """The critic's loss with its gradient penalties, then the generator's with its classifier's cross-entropy.
+
+        Each worker divides its sums by the whole batch's rows, so that the mean over workers is the batch's loss.
+        """
+        cells, values = batch
+        rows = len(cells)
+        share = draw.parts / draw.whole(rows)
+        states = self.segments.hot(cells)
+        real = self.critic.packed(torch.cat([states, values], 1))
+        given = asked = None
+        weight = values.new_ones(rows)
+        if len(self.asked):
+            cell = self.asked[(draw.uniform(rows, 1) * len(self.asked)).long()]
+            given = (cells + self.segments.first).gather(1, cell)
+            asked = self.critic.packed(cell[:, 0])
+            weight = self.weights[given[:, 0]]
+
+        with torch.no_grad():
+            fake, _ = self._made(call["generator"], draw, rows, given)
+        shown = [real, self.critic.packed(fake)]
+        if self.gamma and self.objective == "wasserstein":
+            shown.append(between(shown[0], shown[1], draw.uniform(rows, 1)))
+        every = asked.repeat(len(shown), 1) if asked is not None else None
+        scores, slopes = call["critic"](torch.cat(shown), every, bool(self.gamma))
+        loss = critic_loss(self.objective, scores[:rows], scores[rows : 2 * rows])
+        if self.gamma and self.objective == "wasserstein":
+            loss = loss + one_centred(slopes[2 * rows :], self.gamma)
+        elif self.gamma:
+            loss = loss + zero_centred(slopes[:rows] + slopes[rows:], self.gamma)
+        yield "critic", share * (weight * loss).sum()
+
+        # Frozen, and called itself: the generator's step leaves no gradients in it.
+        self.critic.requires_grad_(False)
+        classifier, rest = self.generator.classifier, None
+        if classifier is not None:
+            rest = (states, values, draw.kept(rows, classifier.block.widen.out_features, DROPPED) / (1 - DROPPED))
+        fake, classes = self._made(call["generator"], draw, rows, given, rest)
+        of_fake, _ = self.critic(self.critic.packed(fake), asked)
+        with torch.no_grad():
+            of_real, _ = self.critic(real, asked)
+        loss = share * (weight * generator_loss(self.objective, of_real, of_fake)).sum()
+        if classes is not None:
+            loss = loss + share * F.cross_entropy(classes, cells[:, self.layout.target], reduction="sum")
+        self.critic.requires_grad_(True)
+        yield "generator", loss
+
+    def _made(
+        self,
+        synthesis: Callable[..., tuple[Tensor, Tensor, Tensor | None]],
+        draw: Draw,
+        rows: int,
+        given: Tensor | None,
+        rest: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(rows, S + V) generated rows, in which states are all but one-hot, and what the classifier says of ``rest``."""
+        logits, values, classes = synthesis(draw.normal(rows, self.noise), given, rest)
+        chance = draw.uniform(rows, logits.shape[1]).clamp(TINY, 1 - TINY)
+        states = self.segments.softmax((logits - (-chance.log()).log()) / self.temperature)
+        states = self._with(states, given)
+        if self.generator.classifier is not None:
+            states = self.generator.classifier.draw(states, values, draw.uniform(rows, 1))
+        return torch.cat([states, values], 1), classes
+
+    def _with(self, states: Tensor, given: Tensor | None) -> Tensor:
+        """``states`` (rows, S), but those of the ``given`` one's cell as it says."""
+        if given is None:
+            return states
+        own = self.segments.cell == self.segments.cell[given]
+        return torch.where(own, torch.zeros_like(states).scatter_(1, given, 1.0), states)
+
+    @torch.no_grad()
+    def sample(self, rows: int, draw: Draw) -> Encoded:
+        cells, given = len(self.layout.cells), None
+        if len(self.asked):
+            cell = self.asked[(draw.stratified(rows, 1) * len(self.asked)).long()]
+            marginal = self.segments.drawn(self.shares.expand(rows, -1), draw.stratified(rows, cells))
+            given = (marginal + self.segments.first).gather(1, cell)
+        noise = torch.special.ndtri(draw.stratified(rows, self.noise))
+        logits, values, _ = self.generator(noise, given)
+        if not cells:
+            return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values)
+        states = self._with(self.segments.softmax(logits), given)
+        states = self.segments.hot(self.segments.drawn(states, draw.stratified(rows, cells)))
+        if self.generator.classifier is not None:
+            states = self.generator.classifier.draw(states, values, draw.stratified(rows, 1))
+        return Encoded(states.nonzero()[:, 1].view(rows, cells) - self.segments.first, values)
+
+
+def importance(shares: Tensor, segments: Segments, emphasis: float) -> Tensor:
+    """(S) how much a row counts that is asked for by a state: its share of conditions over its share of rows.
+
+    Conditions are a mixture of the states' frequencies and, to the share ``emphasis``, of the logarithms of their
+    frequencies, log(1 + n) with n in units of the cell's rarest. A generated row is compared with one that has the same
+    state, so that whatever the mixture, the same is learnt; it only says where most is made of it.
+    """
+    cell, present = segments.cell, shares > 0
+    rarest = shares.new_ones(len(segments.first)).scatter_reduce(0, cell[present], shares[present], "amin")
+    logs = (shares / rarest[cell]).log1p()
+    sums = logs.new_zeros(len(rarest)).index_add(0, cell, logs)
+    return 1 - emphasis + emphasis * (logs / sums[cell] / shares).nan_to_num()
