@@ -48,7 +48,7 @@ def train_command(
     categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
     recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
-    family: Annotated[str | None, typer.Option(help="diffusion")] = None,
+    family: Annotated[str | None, typer.Option(help="diffusion, vae")] = None,
     budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps, instead of --budget")] = None,
     workers: Annotated[str | None, typer.Option(metavar="N|LEAST,MOST", help="with two, as many as there is room for")] = None,

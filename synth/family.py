@@ -35,3 +35,23 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+
+
+class VaeRecipe(FamilyRecipe):
+    """The table VAE: its size, its latent units, and how their divergence is weighed."""
+
+    TRAINING: ClassVar[dict[str, Any]] = {}
+
+    width: int = Field(160, ge=16, le=8192)
+    blocks: int = Field(2, ge=1, le=64, description="residual blocks of the encoder, the decoder and the classifier")
+    expansion: int = Field(2, ge=1, le=8)
+    rungs: int = Field(6, ge=1, le=64, description="steps in which the decoder takes its latent units")
+    units: int = Field(8, ge=1, le=1024, description="latent units of a rung")
+    components: int = Field(6, ge=1, le=64, description="Gaussians in the mixture that a value is")
+    beta: float = Field(1.0, ge=0, description="weight of the divergence of the latent units once it has risen")
+    free_bits: float = Field(0.0, ge=0, description="nats of each latent unit that cost nothing")
+    period: int = Field(
+        200, ge=1, description="steps of a cycle, over the first half of which the divergence's weight rises"
+    )
+    cycles: int = Field(1, ge=0, description="cycles; 1: plain annealing, 0: none")
+    dropout: float = Field(0.3, ge=0, le=0.9, description="share of the target's classifier's hidden units dropped")

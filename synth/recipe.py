@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synth.errors import UserError
-from synth.family import DiffusionRecipe, FamilyRecipe, Part
+from synth.family import DiffusionRecipe, FamilyRecipe, Part, VaeRecipe
 
 
 class CodecRecipe(Part):
@@ -95,7 +95,7 @@ class TrainingRecipe(Part):
 class Recipe(Part):
     """Everything a run needs besides the data."""
 
-    family: Literal["diffusion"] = "diffusion"
+    family: Literal["diffusion", "vae"] = "diffusion"
     seed: int = Field(0, ge=0)
     target: str | None = None
     split: list[float] | None = Field(None, description="shares of train, select, confirm and, without --test, test")
@@ -106,6 +106,7 @@ class Recipe(Part):
     exclude: list[str] = Field(default_factory=list)
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
+    vae: VaeRecipe = VaeRecipe()
     training: TrainingRecipe = TrainingRecipe()
 
     @field_validator("split")
@@ -174,7 +175,8 @@ class Recipe(Part):
     def settings(self, *, images: bool) -> FamilyRecipe:
         """The part of the recipe that is the family's own."""
         assert not images
-        return {"diffusion": self.diffusion}[self.family]
+        settings: dict[str, FamilyRecipe] = {"diffusion": self.diffusion, "vae": self.vae}
+        return settings[self.family]
 
     def yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,281 @@
+"""A variational autoencoder for tables, whose latent units stand on the rungs of a ladder.
+
+A row's other variables are p(z) p(cells | z) p(values | cells, z), and a target class is p(target | cells, values): drawn
+last, by a classifier in the model, since that is what downstream models look for. All of it is one evidence lower bound
+(Kingma and Welling 2014, arXiv 1312.6114): the divergence of z, the cross-entropy of cells, the density of values, which
+are mixtures of Gaussians with learnt scales.
+
+The classic fault of VAEs is that the posteriors of all rows together are no standard normal, so that samples of that prior
+decode to rows between the real ones. Here each rung adds a few units to the decoder's state, and its posterior sees the
+state that the rungs before it have made, q(z_l | x, z_<l) (ladder VAEs: Sønderby et al. 2016, arXiv 1602.02282; with many
+rungs, Child 2021, arXiv 2011.10650). The units are innovations: standard normal under the prior whatever came before, and
+shaped by the decoder. So learnt priors p(u_l | u_<l) of any shape are held in one decoder, divergences stay closed forms,
+and a sample is one pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synth.generators import latent
+from synth.generators.base import Call, Draw, Generator
+from synth.generators.layout import Encoded, Layout
+from synth.generators.likelihood import Categorical, draw_values, log_density
+from synth.generators.states import Logits, Smooth, States
+
+
+class Block(nn.Module):
+    """Pre-norm residual block."""
+
+    def __init__(self, width: int, expansion: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, width * expansion)
+        self.narrow = nn.Linear(width * expansion, width)
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        hidden = F.silu(self.widen(self.norm(x)))
+        if gain is not None:
+            hidden = hidden * gain.to(hidden.dtype)
+        return x + self.narrow(hidden)
+
+
+class Row(nn.Module):
+    """A row as one vector: the sum of the vectors of its cells' states and a linear map of its values (rows, width)."""
+
+    offsets: Tensor
+
+    def __init__(self, layout: Layout, width: int, states: type[States] | type[Smooth] = States) -> None:
+        super().__init__()
+        sizes = torch.tensor(layout.sizes, dtype=torch.long)
+        self.states = states(layout, width, 0.5 / math.sqrt(len(sizes))) if layout.cells else None
+        self.values = nn.Linear(layout.values, width) if layout.values else None
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+
+    def forward(self, cells: Tensor, values: Tensor | None) -> Tensor:
+        x = cells.new_zeros((), dtype=torch.float32)
+        if self.states is not None:
+            x = x + F.embedding_bag(cells + self.offsets, self.states(), mode="sum")
+        if self.values is not None and values is not None:
+            x = x + self.values(values)
+        return x
+
+
+class Rung(nn.Module):
+    """A few latent units: what their posterior is, seen from the decoder's state, and what they do to it."""
+
+    def __init__(self, width: int, expansion: int, units: int) -> None:
+        super().__init__()
+        self.state = nn.Linear(width, width)
+        self.posterior = nn.Linear(width, 2 * units)
+        self.enter = nn.Linear(units, width)
+        self.block = Block(width, expansion)
+        nn.init.zeros_(self.posterior.weight)
+        nn.init.zeros_(self.posterior.bias)
+
+    def infer(self, h: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (rows, units) of q(z_l | x, z_<l); ``h`` and ``row`` (rows, width)."""
+        mean, log_variance = self.posterior(F.silu(self.state(h) + row)).float().chunk(2, 1)
+        return mean, 8 * torch.tanh(log_variance / 8)  # beyond e^±8 nothing is gained, and much can overflow
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        return self.block(h + self.enter(z))
+
+
+class Parts(NamedTuple):
+    """What the network says of rows: ``logits`` (rows, states of all cells but the target), ``mixture`` (rows, V, 3,
+    components), ``target`` logits (rows, its states or 0), posterior ``mean`` and ``log_variance`` (rows, units)."""
+
+    logits: Tensor
+    mixture: Tensor
+    target: Tensor
+    mean: Tensor
+    log_variance: Tensor
+
+
+class Autoencoder(nn.Module):
+    """Encoder, ladder, decoder and classifier. ``others`` is the layout without the target, ``target`` that of the target."""
+
+    def __init__(
+        self,
+        others: Layout,
+        target: Layout,
+        *,
+        width: int,
+        blocks: int,
+        expansion: int,
+        rungs: int,
+        units: int,
+        components: int,
+    ) -> None:
+        super().__init__()
+        self.units, self.values_count, self.components = units, others.values, components
+        self.row = Row(others, width)
+        self.encoder = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
+        self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, rungs * width))  # of all rungs at once
+        self.start = nn.Parameter(torch.zeros(width))
+        self.ladder = nn.ModuleList(Rung(width, expansion, units) for _ in range(rungs))
+        self.decoder = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.logits = Logits(others, width) if others.cells else None
+        if others.values:
+            self.known = Row(others.model_copy(update={"values": 0}), width) if others.cells else None
+            self.between = Block(width, expansion)
+            self.mixture = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, others.values * 3 * components))
+            with torch.no_grad():  # spread components, so that none begins as another's copy
+                head = self.mixture[1]
+                head.weight.mul_(0.1)
+                bias = head.bias.view(others.values, 3, components)
+                bias[:, 0] = 0.0
+                bias[:, 1] = torch.linspace(-1.5, 1.5, components) if components > 1 else 0.0
+                bias[:, 2] = 0.0
+        if target.cells:
+            self.seen = Row(others, width, Smooth)
+            self.classifier = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
+            self.target = nn.Sequential(nn.LayerNorm(width), Logits(target, width))
+        self.classifies = bool(target.cells)
+
+    def forward(self, cells: Tensor, values: Tensor, noise: Tensor, gain: Tensor | None) -> Parts:
+        """``cells`` (rows, C − 1 or C) without the target, ``values`` (rows, V), ``noise`` (rows, units) standard normal,
+        ``gain`` (rows, hidden) the classifier's dropout."""
+        h, mean, log_variance = self.infer(cells, values, noise)
+        return Parts(
+            self.of_cells(h), self.of_values(h, cells), self.of_target(cells, values, gain), mean, log_variance
+        )
+
+    def infer(self, cells: Tensor, values: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The decoder's state (rows, width) at z drawn with ``noise`` from q(z | x), and q's mean and log-variance."""
+        x = self.row(cells, values)
+        for block in self.encoder:
+            x = block(x)
+        rows = self.project(x).chunk(len(self.ladder), 1)
+        h, said = self.start.expand(len(cells), -1), []
+        for rung, row, normal in zip(self.ladder, rows, noise.split(self.units, 1), strict=True):
+            mean, log_variance = rung.infer(h, row)
+            said.append((mean, log_variance))
+            h = rung(h, latent.posterior(mean, log_variance, normal))
+        mean, log_variance = (torch.cat(parts, 1) for parts in zip(*said, strict=True))
+        return self._top(h), mean, log_variance
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The decoder's state (rows, width) at ``z`` (rows, units)."""
+        h = self.start.expand(len(z), -1)
+        for rung, units in zip(self.ladder, z.split(self.units, 1), strict=True):
+            h = rung(h, units)
+        return self._top(h)
+
+    def _top(self, h: Tensor) -> Tensor:
+        for block in self.decoder:
+            h = block(h)
+        return h
+
+    def of_cells(self, h: Tensor) -> Tensor:
+        return self.logits(self.norm(h)).float() if self.logits is not None else h[:, :0].float()
+
+    def of_values(self, h: Tensor, cells: Tensor) -> Tensor:
+        if not self.values_count:
+            return h.new_zeros(len(h), 0, 3, 1)
+        if self.known is not None:
+            h = h + self.known(cells, None)
+        return self.mixture(self.between(h)).float().view(len(h), self.values_count, 3, self.components)
+
+    def of_target(self, cells: Tensor, values: Tensor, gain: Tensor | None = None) -> Tensor:
+        if not self.classifies:
+            return values.new_zeros(len(values), 0)
+        x = self.seen(cells, values)
+        for block in self.classifier:
+            x = block(x, gain)
+        return self.target(x).float()
+
+
+class TableVAE(Generator):
+    """The VAE over an encoded table.
+
+    ``rungs`` × ``units`` latent units; ``components`` Gaussians a value; ``beta`` weighs the divergence at the end of
+    ``cycles`` ramps, each ``period`` steps long; ``free_bits`` nats of each unit are free; ``dropout`` is the
+    classifier's.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        width: int,
+        blocks: int,
+        expansion: int,
+        rungs: int,
+        units: int,
+        components: int,
+        beta: float,
+        free_bits: float,
+        period: int,
+        cycles: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.layout, self.units, self.hidden = layout, rungs * units, width * expansion
+        self.beta, self.free, self.period, self.cycles, self.dropout = beta, free_bits, period, cycles, dropout
+        # A target alone is drawn as any lone cell: there is nothing to predict it from.
+        chosen = [] if layout.target is None or len(layout.cells) + layout.values == 1 else [layout.target]
+        left = [cell for cell in range(len(layout.cells)) if cell not in chosen]
+        others = Layout(cells=tuple(layout.cells[cell] for cell in left), values=layout.values)
+        target = Layout(cells=tuple(layout.cells[cell] for cell in chosen), values=0)
+        self.vae = Autoencoder(
+            others, target, width=width, blocks=blocks, expansion=expansion,
+            rungs=rungs, units=units, components=components,
+        )  # fmt: skip
+        self.cells, self.classes = Categorical(others), Categorical(target)
+        self.register_buffer("left", torch.tensor(left, dtype=torch.long), persistent=False)
+        self.register_buffer("chosen", torch.tensor(chosen, dtype=torch.long), persistent=False)
+
+    left: Tensor
+    chosen: Tensor
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]:
+        return {"vae": self.vae}
+
+    def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
+        """One loss: the negative evidence lower bound in nats a variable, as a mean over the whole batch."""
+        cells, values = batch
+        rows, variables = len(cells), cells.shape[1] + values.shape[1]
+        others = cells[:, self.left]
+        noise = draw.normal(rows, self.units)
+        gain = draw.kept(rows, self.hidden, self.dropout) / (1 - self.dropout) if self.dropout else None
+        parts = call["vae"](others, values, noise, gain)
+        weight = self.beta * latent.cyclical(step, self.period, self.cycles, 0.5)
+        nats = weight * latent.free_bits(latent.divergence(parts.mean, parts.log_variance), self.free)
+        nats = nats + self.cells.entropy(parts.logits, others).sum(1) - log_density(parts.mixture, values).sum(1)
+        nats = nats + self.classes.entropy(parts.target, cells[:, self.chosen]).sum(1)
+        yield "vae", nats.sum() * draw.parts / draw.whole(rows) / variables
+
+    @torch.no_grad()
+    def sample(self, rows: int, draw: Draw) -> Encoded:
+        h = self.vae.decode(self.prior(rows, draw))
+        cells = self.left.new_empty(rows, len(self.layout.cells))
+        others = self.cells.draw(self.vae.of_cells(h), draw.stratified(rows, len(self.left)))
+        choice, normal = draw.stratified(rows, self.layout.values), draw.stratified(rows, self.layout.values)
+        values = draw_values(self.vae.of_values(h, others), choice, torch.special.ndtri(normal))
+        cells[:, self.left] = others
+        cells[:, self.chosen] = self.classes.draw(
+            self.vae.of_target(others, values), draw.stratified(rows, len(self.chosen))
+        )
+        return Encoded(cells, values)
+
+    def prior(self, rows: int, draw: Draw) -> Tensor:
+        """(rows, units) latent units, standard normal."""
+        return torch.special.ndtri(draw.stratified(rows, self.units))
+
+    @torch.no_grad()
+    def remarks(self, batch: Encoded) -> list[str]:
+        others = batch.cells[:, self.left].long()
+        mean = self.vae.infer(others, batch.values, batch.values.new_zeros(len(others), self.units))[1]
+        return latent.collapse(latent.active(mean))
