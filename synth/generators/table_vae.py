@@ -124,8 +124,7 @@ class Autoencoder(nn.Module):
         self.start = nn.Parameter(torch.zeros(width))
         self.ladder = nn.ModuleList(Rung(width, expansion, units) for _ in range(rungs))
         self.decoder = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
-        self.logits = Logits(others, width) if others.cells else None
+        self.logits = nn.Sequential(nn.LayerNorm(width), Logits(others, width)) if others.cells else None
         if others.values:
             self.known = Row(others.model_copy(update={"values": 0}), width) if others.cells else None
             self.between = Block(width, expansion)
@@ -178,7 +177,7 @@ class Autoencoder(nn.Module):
         return h
 
     def of_cells(self, h: Tensor) -> Tensor:
-        return self.logits(self.norm(h)).float() if self.logits is not None else h[:, :0].float()
+        return self.logits(h).float() if self.logits is not None else h[:, :0].float()
 
     def of_values(self, h: Tensor, cells: Tensor) -> Tensor:
         if not self.values_count:
