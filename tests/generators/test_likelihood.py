@@ -65,7 +65,9 @@ def test_density_is_torchs_and_integrates_to_one() -> None:
 def test_values_are_drawn_from_their_density() -> None:
     mixture = torch.randn(1, 1, 3, 3)
     n = 100_000
-    drawn = draw_values(mixture.expand(n, -1, -1, -1), Draw(1).stratified(n, 1), Draw(2).normal(n, 1))[:, 0].sort().values
+    drawn = (
+        draw_values(mixture.expand(n, -1, -1, -1), Draw(1).stratified(n, 1), Draw(2).normal(n, 1))[:, 0].sort().values
+    )
     grid = torch.linspace(-30, 30, 60_001)
     density = log_density(mixture.expand(len(grid), -1, -1, -1), grid[:, None])[:, 0].exp()
     cumulated = torch.cumulative_trapezoid(density, grid)

@@ -93,7 +93,9 @@ def test_the_loss_is_the_evidence_lower_bound_by_numerical_integration() -> None
     z = torch.linspace(-8, 8, 16_001)[:, None]
     with torch.no_grad():
         said = model.vae.of_values(model.vae.decode(z), torch.zeros(len(z), 0, dtype=torch.long))
-        joint = log_density(said, x.expand(len(z), -1)).sum(1) - z[:, 0] ** 2 / 2 - 0.5 * torch.tensor(2 * torch.pi).log()
+        joint = (
+            log_density(said, x.expand(len(z), -1)).sum(1) - z[:, 0] ** 2 / 2 - 0.5 * torch.tensor(2 * torch.pi).log()
+        )
         evidence = torch.trapezoid(joint.exp(), z[:, 0]).log()
         _, mean, log_variance = model.vae.infer(torch.zeros(1, 0, dtype=torch.long), x, torch.zeros(1, 1))
         q = torch.distributions.Normal(mean[0], (log_variance[0] / 2).exp()).log_prob(z)[:, 0]
@@ -111,8 +113,8 @@ def test_free_bits_and_the_schedule_enter_the_loss() -> None:
     def loss(step: int, **options: object) -> float:
         model = small(MIXED, **options)
         with torch.no_grad():
-            for rung in model.vae.ladder:
-                rung.posterior.bias[:2] = 1.0  # KL of each unit: 1/2
+            for posterior in model.vae.posteriors:
+                posterior.head.bias[:2] = 1.0  # KL of each unit: 1/2
             return float(next(model.losses(model.players, rows, Draw(1), step))[1]) * 5
 
     units, free = 6, loss(0, cycles=1)
