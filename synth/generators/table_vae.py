@@ -80,8 +80,8 @@ class Posterior(nn.Module):
         super().__init__()
         self.state = nn.Linear(width, width)
         self.head = nn.Linear(width, 2 * units)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        # Narrow at first, so that units tell of the row before the decoder has learnt to leave them aside.
+        nn.init.constant_(self.head.bias[units:], math.log(0.1))
 
     def forward(self, h: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.head(F.silu(self.state(h) + row)).float().chunk(2, 1)
@@ -292,20 +292,22 @@ class TableVAE(Generator):
 
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw) -> Encoded:
-        h = self.vae.decode(self.prior(rows, draw))
-        cells = self.left.new_empty(rows, len(self.layout.cells))
-        others = self.cells.draw(self.vae.of_cells(h), draw.stratified(rows, len(self.left)))
-        choice, normal = draw.stratified(rows, self.layout.values), draw.stratified(rows, self.layout.values)
-        values = draw_values(self.vae.of_values(h, others), choice, torch.special.ndtri(normal))
-        cells[:, self.left] = others
-        cells[:, self.chosen] = self.classes.draw(
-            self.vae.of_target(others, values), draw.stratified(rows, len(self.chosen))
-        )
-        return Encoded(cells, values)
+        return self.decoded(self.prior(rows, draw), draw)
 
     def prior(self, rows: int, draw: Draw) -> Tensor:
         """(rows, units) latent units, standard normal."""
         return torch.special.ndtri(draw.stratified(rows, self.units))
+
+    def decoded(self, z: Tensor, draw: Draw) -> Encoded:
+        """Rows drawn from p(x | z), ``z`` (rows, units)."""
+        rows, h = len(z), self.vae.decode(z)
+        others = self.cells.draw(self.vae.of_cells(h), draw.stratified(rows, len(self.left)))
+        component, place = draw.stratified(rows, 2 * self.layout.values).chunk(2, 1)
+        values = draw_values(self.vae.of_values(h, others), component, torch.special.ndtri(place))
+        chosen = self.classes.draw(self.vae.of_target(others, values), draw.stratified(rows, len(self.chosen)))
+        cells = others.new_empty(rows, len(self.layout.cells))
+        cells[:, self.left], cells[:, self.chosen] = others, chosen
+        return Encoded(cells, values)
 
     @torch.no_grad()
     def remarks(self, batch: Encoded) -> list[str]:
