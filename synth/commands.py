@@ -49,7 +49,7 @@ def train_command(
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
     constraint: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="holds in every row: 'start <= end'")] = None,
     recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
-    family: Annotated[str | None, typer.Option(help="diffusion or gan")] = None,
+    family: Annotated[str | None, typer.Option(help="diffusion, gan or vae")] = None,
     budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps, instead of --budget")] = None,
     workers: Annotated[str | None, typer.Option(metavar="N|LEAST,MOST", help="with two, as many as there is room for")] = None,

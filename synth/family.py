@@ -26,17 +26,6 @@ class FamilyRecipe(Part):
         return None
 
 
-class ImageRecipe(Part):
-    """What is said of sources of images alone."""
-
-    size: int | None = Field(
-        None,
-        ge=4,
-        le=1024,
-        description="pixels a side that images are cut and resized to; null: the size that all have",
-    )
-
-
 class DiffusionRecipe(FamilyRecipe):
     """The table diffusion model: its size, its training noise, its sampler."""
 
@@ -53,6 +42,55 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+
+
+class GanRecipe(FamilyRecipe):
+    """The table GAN: its size, its objective, and what keeps it from collapsing."""
+
+    TRAINING: ClassVar[dict[str, Any]] = {
+        "batch": 256, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "clip": 100.0,
+    }  # fmt: skip
+
+    width: int = Field(128, ge=16, le=8192)
+    blocks: int = Field(2, ge=1, le=64)
+    expansion: int = Field(2, ge=1, le=8)
+    noise: int = Field(64, ge=1, le=4096, description="dimensions of the noise")
+    objective: Objective = Field("relativistic", description="relativistic, non-saturating or wasserstein")
+    gamma: float = Field(
+        0.1, ge=0, description="weight of the gradient penalty, one-centred for wasserstein (try 10); 0: none"
+    )
+    spectral: bool = Field(False, description="divide the critic's matrices by their greatest singular value")
+    pac: int = Field(1, ge=1, le=64, description="rows that the critic judges together")
+    temperature: float = Field(0.3, gt=0, le=10, description="of Gumbel-softmax in training")
+    emphasis: float = Field(
+        0.25, ge=0, le=1, description="share of conditions that count by the logarithm of their frequency"
+    )
+
+    @property
+    def unsharded(self) -> str | None:
+        if not self.gamma:
+            return None
+        return f"gan.gamma={self.gamma:g} penalises the critic's gradients (gan.objective={self.objective})"
+
+
+class VaeRecipe(FamilyRecipe):
+    """The table VAE: its size, its latent units, and how their divergence is weighed."""
+
+    TRAINING: ClassVar[dict[str, Any]] = {}
+
+    width: int = Field(160, ge=16, le=8192)
+    blocks: int = Field(2, ge=1, le=64, description="residual blocks of the encoder, the decoder and the classifier")
+    expansion: int = Field(2, ge=1, le=8)
+    rungs: int = Field(6, ge=1, le=64, description="steps in which the decoder takes its latent units")
+    units: int = Field(8, ge=1, le=1024, description="latent units of a rung")
+    components: int = Field(6, ge=1, le=64, description="Gaussians in the mixture that a value is")
+    beta: float = Field(1.0, ge=0, description="weight of the divergence of the latent units once it has risen")
+    free_bits: float = Field(0.0, ge=0, description="nats of each latent unit that cost nothing")
+    period: int = Field(
+        200, ge=1, description="steps of a cycle, over the first half of which the divergence's weight rises"
+    )
+    cycles: int = Field(1, ge=0, description="cycles; 1: plain annealing, 0: none")
+    dropout: float = Field(0.3, ge=0, le=0.9, description="share of the target's classifier's hidden units dropped")
 
 
 class ImageDiffusionRecipe(FamilyRecipe):
@@ -100,35 +138,6 @@ class ImageDiffusionRecipe(FamilyRecipe):
                 "give guidance=1, or label_dropout=0.1"
             )
         return self
-
-
-class GanRecipe(FamilyRecipe):
-    """The table GAN: its size, its objective, and what keeps it from collapsing."""
-
-    TRAINING: ClassVar[dict[str, Any]] = {
-        "batch": 256, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "clip": 100.0,
-    }  # fmt: skip
-
-    width: int = Field(128, ge=16, le=8192)
-    blocks: int = Field(2, ge=1, le=64)
-    expansion: int = Field(2, ge=1, le=8)
-    noise: int = Field(64, ge=1, le=4096, description="dimensions of the noise")
-    objective: Objective = Field("relativistic", description="relativistic, non-saturating or wasserstein")
-    gamma: float = Field(
-        0.1, ge=0, description="weight of the gradient penalty, one-centred for wasserstein (try 10); 0: none"
-    )
-    spectral: bool = Field(False, description="divide the critic's matrices by their greatest singular value")
-    pac: int = Field(1, ge=1, le=64, description="rows that the critic judges together")
-    temperature: float = Field(0.3, gt=0, le=10, description="of Gumbel-softmax in training")
-    emphasis: float = Field(
-        0.25, ge=0, le=1, description="share of conditions that count by the logarithm of their frequency"
-    )
-
-    @property
-    def unsharded(self) -> str | None:
-        if not self.gamma:
-            return None
-        return f"gan.gamma={self.gamma:g} penalises the critic's gradients (gan.objective={self.objective})"
 
 
 class ImageGanRecipe(FamilyRecipe):
@@ -179,8 +188,14 @@ class ImageVaeRecipe(FamilyRecipe):
 
 
 class ImageRecipe(Part):
-    """Images: the families' parts."""
+    """Images: what becomes of those of a source, and the families' parts."""
 
+    size: int | None = Field(
+        None,
+        ge=4,
+        le=1024,
+        description="pixels a side that images are cut and resized to; null: the size that all have",
+    )
     diffusion: ImageDiffusionRecipe = ImageDiffusionRecipe()
     gan: ImageGanRecipe = ImageGanRecipe()
     vae: ImageVaeRecipe = ImageVaeRecipe()

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synth.errors import UserError
-from synth.family import DiffusionRecipe, FamilyRecipe, GanRecipe, ImageRecipe, Part
+from synth.family import DiffusionRecipe, FamilyRecipe, GanRecipe, ImageRecipe, Part, VaeRecipe
 
 
 class CodecRecipe(Part):
@@ -111,6 +111,7 @@ class Recipe(Part):
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     gan: GanRecipe = GanRecipe()
+    vae: VaeRecipe = VaeRecipe()
     image: ImageRecipe = ImageRecipe()
     training: TrainingRecipe = TrainingRecipe()
 
@@ -186,13 +187,9 @@ class Recipe(Part):
 
     def settings(self, *, images: bool) -> FamilyRecipe:
         """The part of the recipe that is the family's own."""
-        of_tables: dict[str, FamilyRecipe] = {"diffusion": self.diffusion, "gan": self.gan}
-        of_images: dict[str, FamilyRecipe] = {
-            "diffusion": self.image.diffusion,
-            "gan": self.image.gan,
-            "vae": self.image.vae,
-        }
-        return (of_images if images else of_tables)[self.family]
+        part = self.image if images else self
+        found: dict[str, FamilyRecipe] = {"diffusion": part.diffusion, "gan": part.gan, "vae": part.vae}
+        return found[self.family]
 
     def yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)

@@ -113,6 +113,11 @@ class Generator(nn.Module):
         (from 0) is the optimizer step, for what changes on the way."""
         raise TypeError(f"{type(self).__name__} defines no losses")
 
+    def remarks(self, batch: Encoded) -> list[str]:
+        """Sentences on the model's state as these encoded rows show it, for the notes of a run: the same for the same
+        weights and rows. None unless a family has something to say."""
+        return []
+
     def sample(self, rows: int, draw: Draw) -> Encoded:
         """Draw ``rows`` encoded rows: cells (rows, C) int64 and values (rows, V) of the layout's dtype. ``draw`` is the
         only noise."""

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from synth.family import DiffusionRecipe, FamilyRecipe, GanRecipe, ImageDiffusionRecipe, ImageGanRecipe, ImageVaeRecipe
+from synth.family import (
+    DiffusionRecipe,
+    FamilyRecipe,
+    GanRecipe,
+    ImageDiffusionRecipe,
+    ImageGanRecipe,
+    ImageVaeRecipe,
+    VaeRecipe,
+)
 from synth.generators.base import Generator
 from synth.generators.image_diffusion import ImageDiffusion
 from synth.generators.image_gan import ImageGAN
@@ -12,6 +20,7 @@ from synth.generators.image_vae import ImageVAE
 from synth.generators.layout import Layout
 from synth.generators.table_diffusion import TableDiffusion
 from synth.generators.table_gan import TableGan
+from synth.generators.table_vae import TableVAE
 from synth.recipe import Recipe
 
 FAMILIES: dict[type[FamilyRecipe], Callable[..., Generator]] = {
@@ -20,6 +29,7 @@ FAMILIES: dict[type[FamilyRecipe], Callable[..., Generator]] = {
     ImageDiffusionRecipe: ImageDiffusion,
     ImageGanRecipe: ImageGAN,
     ImageVaeRecipe: ImageVAE,
+    VaeRecipe: TableVAE,
 }
 
 

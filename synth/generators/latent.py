@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 ACTIVE = 0.01  # variance over rows of a unit's posterior mean above which it is active (Burda et al. 2016)
+FEW = (
+    0.05  # share of active units up to which a posterior has collapsed; a simple table needs few, and that is no fault
+)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -43,9 +46,9 @@ def active(means: Tensor) -> Tensor:
 
 
 def collapse(used: Tensor) -> list[str]:
-    """How many of the units (units,) are active; where less than an eighth are, a sentence that calls it by its name."""
+    """How many of the units (units,) are active; where hardly one is, a sentence that calls it by its name."""
     count, units = int(used.sum()), len(used)
     said = f"{count} of {units} latent units are active (Var E[z|x] > {ACTIVE})"
-    if count >= max(1, units / 8):
+    if count > FEW * units:
         return [said]
-    return [f"posterior collapse: {said}; samples hardly depend on z. Raise free_bits or lower beta"]
+    return [f"posterior collapse: {said}; samples hardly depend on z. Raise free_bits or period, or lower beta"]
