@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtri
 
 from synth.data.columns import Categories, Coder, Numbers, as_text
+from synth.data.conditions import Conditions, Wanted
 from synth.data.conform import without_nan
 from synth.data.numbers import Lattice, LatticeFit, ticks
 from synth.data.schema import Column, Schema, arrow_type
@@ -57,17 +58,37 @@ class Codec(BaseModel):
         cells = np.concatenate([empty.astype(np.int32), *(p[0] for p in parts)], axis=1)
         return Encoded(cells, np.concatenate([empty, *(p[1] for p in parts)], axis=1))
 
-    def decode(self, rows: Encoded, first: int = 0) -> pa.RecordBatch:
-        """A batch in the schema's types. ``first`` is the number of the first row, from which ids are made."""
+    def decode(self, rows: Encoded, first: int = 0, wanted: Conditions | None = None) -> pa.RecordBatch:
+        """A batch in the schema's types. ``first`` is the number of the first row, from which ids are made. Rows that were
+        drawn as ``asked`` for what is ``wanted`` come out exactly so."""
         arrays, cell, value = {}, 0, 0
         for c in self.columns:
             cells, values = len(c.cells), int(isinstance(c, Numbers))
-            arrays[c.name] = c.decode(rows.cells[:, cell : cell + cells], rows.values[:, value : value + values])
+            arrays[c.name] = c.decode(
+                rows.cells[:, cell : cell + cells], rows.values[:, value : value + values], (wanted or {}).get(c.name)
+            )
             cell, value = cell + cells, value + values
         for column in self.table.columns:
             if column.name not in arrays:
                 arrays[column.name] = _fresh_ids(column, first, len(rows.cells))
         return pa.RecordBatch.from_arrays([arrays[n] for n in self.table.names], schema=self.table.arrow())
+
+    def asked(self, wanted: Conditions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is asked of a row, as in ``Given``: states (S), low and high (V), float32. UserError where no training row
+        can be so."""
+        parts = [c.asked(wanted.get(c.name, Wanted())) for c in self.columns]
+        bounds = [(p.low, p.high) for c, p in zip(self.columns, parts, strict=True) if isinstance(c, Numbers)]
+        low, high = np.asarray(bounds, np.float32).reshape(-1, 2).T
+        return np.concatenate([np.empty(0, np.float32), *(p.states for p in parts)]), low, high
+
+    def decodes(self, wanted: Conditions) -> Conditions:
+        """What of it decoding must know; cells say the rest."""
+        return {c.name: wanted[c.name] for c in self.columns if c.name in wanted and (isinstance(c, Numbers) or c.base)}
+
+    def meets(self, batch: pa.RecordBatch, wanted: Conditions) -> np.ndarray:
+        """(rows) boolean: which rows of a decoded batch are as wanted."""
+        met = [c.meets(batch.column(c.name), wanted[c.name]) for c in self.columns if c.name in wanted]
+        return np.logical_and.reduce(met) if met else np.ones(batch.num_rows, bool)
 
 
 class Fit:

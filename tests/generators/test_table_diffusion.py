@@ -28,6 +28,8 @@ def small(layout: Layout, **options: object) -> TableDiffusion:
         "expansion": 2,
         "cell_share": 0.5,
         "target_share": 0.25,
+        "target_shown": 0.25,
+        "evidence": 0.25,
         "sigma_mean": -0.8,
         "sigma_deviation": 1.4,
         "dropout": 0.0,
