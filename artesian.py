@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from synth.asking import Balance
+    from synth.data.conditions import Where
     from synth.evaluation.certificate import Certificate
     from synth.release import Release
 
@@ -40,29 +42,55 @@ class Model:
         self.release = release
         self._sampler = Sampler.from_release(release)
 
-    def sample(self, rows: int, *, seed: int = 0) -> pd.DataFrame:
+    def sample(
+        self, rows: int, *, seed: int = 0, where: Where | None = None, balance: Balance | None = None,
+        rare: Where | None = None, boost: float = 1.0,
+    ) -> pd.DataFrame:  # fmt: skip
         """``rows`` synthetic rows as a pandas frame; the same seed gives the same rows.
 
-        Whole numbers with missing values come as pandas' nullable ones, which floats would round beyond 2^53. Images
-        come as NumPy arrays, uint8 of (height, width) or (height, width, 3), as ``train`` takes them.
+        Every row meets ``where``: a clause such as ``"age>=65"``, several, or a mapping (``{"income": ">50K"}``). With
+        ``balance``, a column or ``{"income": {"<=50K": 0.5, ">50K": 0.5}}``, its classes come in equal or given shares; with
+        ``rare``, an event comes ``boost`` times as often as the model has it. Both add the column ``_weight``: how many of
+        the model's rows a row stands for. UserError for what is unknown, impossible or too rare.
+
+        Whole numbers with missing values come as pandas' nullable ones, which floats would round beyond 2^53.
+        Images come as NumPy arrays, uint8 of (height, width) or (height, width, 3), as ``train`` takes them.
         """
-        import pandas as pd
-        import pyarrow as pa
-
-        from synth.data.images import array_of
-
-        table, schema = self.table(rows, seed=seed), self._sampler.schema
-        gaps = {c.type for c in table.columns if pa.types.is_integer(c.type) and c.null_count}
-        nullable = {kind: pd.array([], dtype=str(kind).replace("i", "I").replace("u", "U")).dtype for kind in gaps}
-        frame = table.to_pandas(types_mapper=nullable.get)
+        table, schema = (
+            self.table(rows, seed=seed, where=where, balance=balance, rare=rare, boost=boost),
+            self._sampler.schema,
+        )
+        frame = _frame(table)
         if schema.image is not None and (shape := schema[schema.image].shape) is not None:
+            from synth.data.images import array_of
+
             images = [image for chunk in table[schema.image].chunks for image in array_of(chunk, shape)]
             frame[schema.image] = [image[..., 0] for image in images] if shape[-1] == 1 else images
         return frame
 
-    def table(self, rows: int, *, seed: int = 0) -> pa.Table:
-        """``rows`` synthetic rows as an Arrow table; images as their pixels, row by row, in the shape of the schema."""
-        return self._sampler.table(rows, seed=seed)
+    def table(
+        self, rows: int, *, seed: int = 0, where: Where | None = None, balance: Balance | None = None,
+        rare: Where | None = None, boost: float = 1.0,
+    ) -> pa.Table:  # fmt: skip
+        """The same as an Arrow table; images as their pixels, row by row, in the shape of the schema."""
+        request = self._sampler.ask(where=where, balance=balance, rare=rare, boost=boost)
+        return self._sampler.table(rows, seed=seed, request=request)
+
+    def fill(self, data: Any, *, seed: int = 0) -> pd.DataFrame:
+        """A table (a pandas frame, an Arrow table or a path) with its missing cells drawn given what is known, and with the
+        columns that it lacks. Known values, and columns that the release has not learnt, stay as they are.
+
+        ``frame.attrs["notes"]`` say how many cells were filled, and which values the release had never seen.
+        """
+        import pyarrow as pa
+
+        from synth.data.source import open_source
+        from synth.filling import Filling
+
+        filling = Filling(self._sampler, open_source(data, as_text=self._sampler.schema.text_columns), seed)
+        frame = _frame(pa.Table.from_batches(filling.batches(), filling.schema))
+        frame.attrs["notes"] = filling.notes
+        return frame
 
     @property
     def certificate(self) -> Certificate:
@@ -76,6 +104,15 @@ class Model:
             return Certificate.model_validate(self.release.certificate)
         except ValueError as e:
             raise ReleaseError(f"{name}: is of another version or shape: {e}") from e
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    gaps = {c.type for c in table.columns if pa.types.is_integer(c.type) and c.null_count}
+    nullable = {kind: pd.array([], dtype=str(kind).replace("i", "I").replace("u", "U")).dtype for kind in gaps}
+    return table.to_pandas(types_mapper=nullable.get)
 
 
 def train(

@@ -1,4 +1,4 @@
-"""The ``artesian`` command's words for this room: train, sample, evaluate, verify, doctor and demo.
+"""The ``artesian`` command's words for this room; those that draw, sample and fill, have their own file.
 
 Each imports what it needs when it is called: ``artesian --help`` must not wait for torch and Ray.
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from synth.errors import UserError
+from synth.sample_commands import Seed, fill_command, sample_command
 
 app = typer.Typer()
 Columns = Annotated[
@@ -24,18 +25,6 @@ ZeroStage = typer.Option(
 )
 SplitShares = typer.Option(metavar="0.7,0.1,0.1,0.1", help="train, select, confirm, test; 1,0,0 with --test")
 DEMO = "demo-release"
-Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same result")]
-
-
-def _count(text: str) -> int:
-    """``5000``, ``5_000`` or ``1e9``."""
-    try:
-        rows = float(text)
-    except ValueError:
-        rows = -1.0
-    if not (rows >= 0 and rows.is_integer()):
-        raise typer.BadParameter(f"{text!r} is no number of rows: write 5000 or 1e9")
-    return int(rows)
 
 
 @app.command("train", epilog="Example: artesian train adult.parquet --target income --budget 4m --out adult-release")
@@ -92,86 +81,10 @@ def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
     display.console.print(f"release {trained.manifest.id[:12]} at {place}\nreport  {report}", soft_wrap=True)
 
 
-@app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --seed 1 --out rows.parquet")
-def sample_command(
-    release: Annotated[str, typer.Argument(help="folder or URI of a release")],
-    rows: Annotated[int, typer.Option("-n", "--rows", metavar="N", parser=_count, help="number of rows, such as 5000 or 1e9")],
-    out: Annotated[str, typer.Option(metavar="FILE|FOLDER/|-", help="file, folder or URI; - is standard output")],
-    seed: Seed = 0,
-    format: Annotated[
-        str | None, typer.Option(help="parquet, csv, ndjson or arrow, and png for images [default: by the name]")
-    ] = None,
-    address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to draw on; into a folder")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is at --out")] = False,
-) -> None:  # fmt: skip
-    """Draw rows from a release; memory does not grow with their number.
-
-    Into a folder (--out ends with /) they are drawn by all cores, or a cluster's, as Parquet parts; the same command goes
-    on where it was stopped. Images are PNG files: in a column of Parquet or Arrow or, with --format png, in a folder, each
-    class in one of its own.
-    """
-    if format == "png":
-        if address is not None or out == "-":
-            raise UserError("--format png: draws here, into a folder; for a cluster or standard output write parquet")
-        _sample_pngs(release, rows, out, seed, overwrite)
-    elif out.endswith("/"):
-        _sample_parts(release, rows, out, seed, format, address, overwrite)
-    elif address is not None:
-        raise UserError(f"--address: a cluster draws into a folder; write --out {out}/")
-    else:
-        _sample_file(release, rows, out, seed, format, overwrite)
-
-
-def _sample_file(release: str, rows: int, out: str, seed: int, format: str | None, overwrite: bool) -> None:
-    from cluster import storage
-    from synth import release as releases
-    from synth.data import image_sink, sink
-    from synth.progress import Display, counted
-    from synth.sampling import Sampler
-
-    chosen = sink.format_of(out, format)
-    place = "standard output" if out == "-" else storage.without_credentials(out)
-    if out != "-" and not overwrite and storage.is_file(out):  # perhaps the real table
-        raise UserError(f"{place}: exists; choose another --out, or replace it with --overwrite")
-    sampler = Sampler.from_release(releases.load(release))
-    image_sink.check(sampler.schema, chosen)
-    with Display() as display:
-        batches = image_sink.encoded(counted(sampler.batches(rows, seed=seed), rows, display), sampler.schema)
-        written = sink.write(batches, image_sink.arrow_schema(sampler.schema), out, chosen)
-    display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
-
-
-def _sample_pngs(release: str, rows: int, out: str, seed: int, overwrite: bool) -> None:
-    from cluster import storage
-    from synth import release as releases
-    from synth.data import image_sink
-    from synth.progress import Display, counted
-    from synth.sampling import Sampler
-
-    sampler = Sampler.from_release(releases.load(release))
-    image_sink.check(sampler.schema, "png")
-    with Display() as display, storage.staged_directory(out, overwrite=overwrite) as folder:
-        image_sink.write_folder(counted(sampler.batches(rows, seed=seed), rows, display), sampler.schema, folder)
-    display.console.print(f"{rows:,} images are in {storage.without_credentials(out)}", soft_wrap=True)
-
-
-def _sample_parts(
-    release: str, rows: int, out: str, seed: int, format: str | None, address: str | None, overwrite: bool
-) -> None:
-    from cluster.location import without_credentials
-    from synth import parts
-    from synth import release as releases
-    from synth.progress import Display
-
-    if format not in (None, "parquet"):
-        raise UserError(f"--format {format}: a folder gets Parquet parts; give a file for other formats")
-    with Display() as display:
-        drawn = parts.sample(
-            releases.load(release), rows, out, seed=seed, address=address, overwrite=overwrite,
-            progress=lambda done: display("sampling", done / max(rows, 1), {}),
-        )  # fmt: skip
-    place = without_credentials(out)
-    display.console.print(f"{rows:,} rows are in {place}: {drawn} parts drawn, the others were there", soft_wrap=True)
+app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --where 'age>=65' --out rows.parquet")(
+    sample_command
+)
+app.command("fill", epilog="Example: artesian fill gaps.csv --release adult-release --out whole.csv")(fill_command)
 
 
 @app.command(

@@ -22,6 +22,7 @@ from synth.errors import JobError, UserError
 from synth.sampling import BLOCK, Sampler
 
 if TYPE_CHECKING:
+    from synth.asking import Request
     from synth.data.schema import Schema
     from synth.release import Release
 
@@ -31,10 +32,11 @@ MARKER = "_artesian.json"  # readers of folders pass over names that begin with 
 
 
 def sample(
-    release: Release, rows: int, out: str, *, seed: int, address: str | None = None, overwrite: bool = False,
-    progress: Callable[[int], None] = lambda rows: None,
+    release: Release, rows: int, out: str, *, seed: int, request: Request | None = None, address: str | None = None,
+    overwrite: bool = False, progress: Callable[[int], None] = lambda rows: None,
 ) -> int:  # fmt: skip
-    """Draw ``rows`` rows into the folder ``out``; whole parts of the same request that are there are kept.
+    """Draw ``rows`` rows, as ``request`` asks, into the folder ``out``; whole parts of the same request that are there are
+    kept.
 
     ``progress`` is told how many rows are there. Returns the number of parts drawn now. Raises UserError where ``out``
     holds something else, and for what cannot be written; JobError where workers failed.
@@ -43,7 +45,8 @@ def sample(
     part = _part(release.schema)
     firsts = range(0, max(rows, 1), part)  # of no rows, a part all the same: it has the columns
     parts = {f"part-{k:06}.parquet": (first, min(part, rows - first)) for k, first in enumerate(firsts)}
-    _claim(out, {"release": release.manifest.id, "seed": seed, "rows": rows, "part": part}, overwrite=overwrite)
+    claim = {"release": release.manifest.id, "seed": seed, "rows": rows, "part": part}
+    _claim(out, claim | ({} if request is None else {"asked": request.key}), overwrite=overwrite)
     there = storage.list_files(out)
     missing = {name: part for name, part in parts.items() if name not in there or _rows(out, name) != part[1]}
     done = rows - sum(count for _, count in missing.values())
@@ -56,7 +59,9 @@ def sample(
         gpus = ray.cluster_resources().get("GPU", 0)
         draw = ray.remote(num_cpus=1, num_gpus=int(gpus > 0), max_retries=3)(_draw)
         held = ray.put(release)
-        pending = {draw.remote(held, seed, *part, storage.join(out, name)): name for name, part in missing.items()}
+        pending = {
+            draw.remote(held, seed, request, *part, storage.join(out, name)): name for name, part in missing.items()
+        }
         while pending:
             [ready], _ = ray.wait(list(pending))
             name = pending.pop(ready)
@@ -77,14 +82,15 @@ def sample(
     return len(missing)
 
 
-def _draw(release: Release, seed: int, first: int, rows: int, out: str) -> int:
+def _draw(release: Release, seed: int, request: Request | None, first: int, rows: int, out: str) -> int:
     import torch
 
     impatient()
     torch.set_num_threads(1)  # everywhere: another number of threads may round otherwise
     sampler = Sampler.from_release(release)
-    batches = image_sink.encoded(sampler.batches(rows, seed=seed, first=first), sampler.schema, first)
-    return sink.write(batches, image_sink.arrow_schema(sampler.schema), out, "parquet")
+    batches = sampler.batches(rows, seed=seed, first=first, request=request)
+    arrow = image_sink.file_schema(sampler.arrow(request), sampler.schema)
+    return sink.write(image_sink.encoded(batches, sampler.schema, first), arrow, out, "parquet")
 
 
 def _part(schema: Schema) -> int:
@@ -113,7 +119,8 @@ def _claim(out: str, request: dict[str, Any], *, overwrite: bool) -> None:
             found = {}
         if found == request:
             return
-        other = ", ".join(f"{key} {found.get(key)}" for key in request if found.get(key) != request[key])
+        keys = dict.fromkeys([*request, *found])
+        other = ", ".join(f"{key} {found.get(key)}" for key in keys if found.get(key) != request.get(key))
         if not overwrite:
             raise UserError(
                 f"{place}: holds parts of another request ({other}); choose another --out, or replace them with --overwrite"

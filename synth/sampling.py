@@ -8,17 +8,22 @@ computed whole, even for one of its rows, because a product may round differentl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import torch
 
+from synth import asking
+from synth.asking import Balance, Chance, Request
 from synth.data.codec import Codec
+from synth.data.conditions import Conditions, Where
 from synth.data.schema import Schema
 from synth.errors import ReleaseError, UserError
 from synth.generators.base import Draw, Generator
 from synth.generators.families import build
+from synth.generators.given import Given
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
 
@@ -62,33 +67,59 @@ class Sampler:
     def schema(self) -> Schema:
         return self.codec.table
 
-    def batches(self, rows: int, *, seed: int = 0, first: int = 0) -> Iterator[pa.RecordBatch]:
-        """Rows ``first`` … ``first + rows − 1`` of the endless table of ``seed``, at most BLOCK to a batch."""
+    def ask(
+        self,
+        *,
+        where: Where | None = None,
+        balance: Balance | None = None,
+        rare: Where | None = None,
+        boost: float = 1.0,
+    ) -> Request | None:
+        """What is asked for, understood and found possible; None where nothing is. See ``synth.asking.ask``."""
+        return asking.ask(self.codec, self._chance, where=where, balance=balance, rare=rare, boost=boost)
+
+    def arrow(self, request: Request | None = None) -> pa.Schema:
+        """The Arrow schema of the batches."""
+        return self.schema.arrow() if request is None else request.schema(self.codec)
+
+    def batches(
+        self, rows: int, *, seed: int = 0, first: int = 0, request: Request | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows ``first`` … ``first + rows − 1`` of the endless table of ``seed``, at most BLOCK to a batch; of the endless
+        table of ``seed`` and ``request``, where something is asked for."""
         if rows < 0 or first < 0:
             raise UserError(f"the number of rows ({rows}) and the first row ({first}) must not be negative")
         last = first + rows
         for block in range(first // BLOCK, -(-last // BLOCK)):
             start = block * BLOCK
-            batch = self._block(seed, block)
+            batch = self._block(seed, block, request)
             low, high = max(first, start) - start, min(last, start + BLOCK) - start
             yield batch.slice(low, high - low)
 
-    def table(self, rows: int, *, seed: int = 0) -> pa.Table:
-        return pa.Table.from_batches(self.batches(rows, seed=seed), schema=self.schema.arrow())
+    def table(self, rows: int, *, seed: int = 0, request: Request | None = None) -> pa.Table:
+        return pa.Table.from_batches(self.batches(rows, seed=seed, request=request), schema=self.arrow(request))
 
-    def _block(self, seed: int, block: int) -> pa.RecordBatch:
+    def draw(self, rows: int, draw: Draw, asked: Sequence[np.ndarray] | None = None) -> Encoded:
+        """Encoded rows as NumPy arrays; ``asked`` are the arrays of a ``Given``, a row each."""
+        given = None if asked is None else self._given(asked)
+        encoded = self.generator.sample(rows, draw, given)
+        return Encoded(encoded.cells.cpu().numpy(), encoded.values.cpu().numpy())
+
+    def _block(self, seed: int, block: int, request: Request | None) -> pa.RecordBatch:
         """The rows of a block, those that break a constraint drawn anew in their places; UserError if that does not end."""
-        rows = self._encoded(seed, block)
-        batch = self.codec.decode(rows, block * BLOCK)
+        asked, decode = (None, self.codec.decode) if request is None else self._asked(seed, block, request)
+        address = ("sample", seed, block, *(() if request is None else (request.key,)))
+        rows = self.draw(BLOCK, Draw(*address, device=self.device), asked)
+        batch = decode(rows, block * BLOCK)
         for again in range(1, AGAIN + 1):
             broken = ~self.codec.reduction.whole(batch)
             if not broken.any():
-                return batch
+                return batch if request is None else request.weigh(batch, self.codec)
             self.redrawn += int(broken.sum())
-            fresh = self._encoded(seed, block, again)
+            fresh = self.draw(BLOCK, Draw(*address, "again", again, device=self.device), asked)
             for part, other in zip(rows, fresh, strict=True):
                 part[broken] = other[broken]
-            batch = self.codec.decode(rows, block * BLOCK)
+            batch = decode(rows, block * BLOCK)
         found = {text: int(marks.sum()) for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
         raise UserError(
             f"of {BLOCK:,} rows drawn {AGAIN} times each, "
@@ -96,7 +127,35 @@ class Sampler:
             + ": the generator has not learnt what the constraint asks for; train it longer, or state it otherwise"
         )
 
-    def _encoded(self, seed: int, block: int, again: int = 0) -> Encoded:
-        address = ("sample", seed, block, *(("again", again) if again else ()))
-        rows = self.generator.sample(BLOCK, Draw(*address, device=self.device))
-        return Encoded(rows.cells.cpu().numpy(), rows.values.cpu().numpy())
+    def _asked(
+        self, seed: int, block: int, request: Request
+    ) -> tuple[Sequence[np.ndarray], Callable[[Encoded, int], pa.RecordBatch]]:
+        """What is asked of the rows of a block, and how they are decoded."""
+        kind = request.drawn(BLOCK, Draw("kind", seed, block, request.key))
+        asked = [np.stack(arrays)[kind] for arrays in zip(*map(self.codec.asked, request.kinds), strict=True)]
+        # Each distinct way to decode, and of each row that of its kind: classes differ in their cells alone.
+        ways: list[Conditions] = []
+        way = np.zeros(len(request.kinds), np.int64)
+        for j, conditions in enumerate(request.kinds):
+            needed = self.codec.decodes(conditions)
+            if needed not in ways:
+                ways.append(needed)
+            way[j] = ways.index(needed)
+
+        def decode(rows: Encoded, first: int) -> pa.RecordBatch:
+            decoded = pa.Table.from_batches([self.codec.decode(rows, first, one) for one in ways])
+            found = decoded.take(way[kind] * BLOCK + np.arange(BLOCK)) if len(ways) > 1 else decoded
+            return found.combine_chunks().to_batches()[0]
+
+        return asked, decode
+
+    def _chance(self, conditions: Conditions, rows: int) -> Chance:
+        """Of ``rows`` independent estimates, the mean and its standard error."""
+        asked = self.codec.asked(conditions)
+        given = self._given(tuple(np.repeat(a[None], rows, 0) for a in asked))
+        key = asking.describe(conditions)
+        chances = self.generator.log_chances(Draw("chance", key, device=self.device), given).double().exp()
+        return Chance(float(chances.mean()), float(chances.std()) / rows**0.5)
+
+    def _given(self, asked: Sequence[np.ndarray]) -> Given:
+        return Given(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(self.device) for a in asked))

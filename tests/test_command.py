@@ -273,8 +273,10 @@ def test_a_release_without_a_certificate_that_can_be_read_is_named(
 def test_whole_numbers_with_gaps_stay_exact_in_pandas() -> None:
     table = pa.table({"big": [2**60 + 1, None], "tiny": pa.array([255, None], pa.uint8()), "full": [1, 2]})
     model = artesian.Model.__new__(artesian.Model)
-    schema = Schema(columns=[])
-    model._sampler = SimpleNamespace(table=lambda rows, seed: table, schema=schema)  # type: ignore[assignment]
+    sampler = SimpleNamespace(
+        ask=lambda **options: None, table=lambda rows, seed, request: table, schema=Schema(columns=[])
+    )
+    model._sampler = sampler  # type: ignore[assignment]
     frame = model.sample(2)
     assert frame["big"][0] == 2**60 + 1 and frame["big"].isna()[1]
     assert str(frame["tiny"].dtype) == "UInt8" and frame["full"].tolist() == [1, 2]
@@ -330,7 +332,7 @@ def test_help_answers_without_loading_the_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("train", "sample", "evaluate", "verify", "doctor", "demo", "submit", "jobs"):
+    for command in ("train", "sample", "fill", "evaluate", "verify", "doctor", "demo", "submit", "jobs"):
         assert command in done.stdout
 
 
@@ -341,6 +343,7 @@ def test_help_answers_without_loading_the_heavy_packages() -> None:
         (["-n", "2.5", "--out", "x.csv"], "'2.5' is no number of rows"),
         (["-n", "5", "--out", "x/", "--format", "csv"], "a folder gets Parquet parts"),
         (["-n", "5", "--out", "x.csv", "--address", "auto"], "a cluster draws into a folder; write --out x.csv/"),
+        (["-n", "5", "--out", "x.csv", "--boost", "20"], "--rare and --boost belong together"),
     ],
 )
 def test_samples_that_cannot_be_had_are_explained(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtri
 
 from synth.data.columns import Categories, Coder, Numbers, as_text
+from synth.data.conditions import Conditions, Wanted
 from synth.data.conform import without_nan
 from synth.data.constraints import Pattern
 from synth.data.ids import fresh_ids
@@ -22,6 +23,7 @@ from synth.data.pixels import Pixels
 from synth.data.reduction import Reduction
 from synth.data.schema import Column, Schema, arrow_type
 from synth.data.sketch import Counter, QuantileSketch
+from synth.errors import UserError
 from synth.generators.layout import Encoded, Layout
 
 SUPPORT = 4096  # distinct numbers up to which samples repeat observed ones instead of any number on the lattice
@@ -70,12 +72,14 @@ class Codec(BaseModel):
             return Encoded(cells, next(p[1] for c, p in zip(self.columns, parts, strict=True) if isinstance(c, Pixels)))
         return Encoded(cells, np.concatenate([empty, *(p[1] for p in parts)], axis=1))
 
-    def decode(self, rows: Encoded, first: int = 0) -> pa.RecordBatch:
-        """A batch in the schema's types. ``first`` is the number of the first row, from which ids are made."""
+    def decode(self, rows: Encoded, first: int = 0, wanted: Conditions | None = None) -> pa.RecordBatch:
+        """A batch in the schema's types. ``first`` is the number of the first row, from which ids are made. Rows that were
+        drawn as ``asked`` for what is ``wanted`` come out exactly so."""
         arrays, cell, value = {}, 0, 0
         for c in self.columns:
             cells, values = len(c.cells), c.width
-            arrays[c.name] = c.decode(rows.cells[:, cell : cell + cells], rows.values[:, value : value + values])
+            own = rows.cells[:, cell : cell + cells], rows.values[:, value : value + values]
+            arrays[c.name] = c.decode(*own) if isinstance(c, Pixels) else c.decode(*own, (wanted or {}).get(c.name))
             cell, value = cell + cells, value + values
         arrays = self.reduction.restore(arrays)
         patterns = {c.columns[0]: c.pattern for c in self.reduction.constraints if isinstance(c, Pattern)}
@@ -83,6 +87,33 @@ class Codec(BaseModel):
             if column.name not in arrays:
                 arrays[column.name] = fresh_ids(column, patterns.get(column.name), first, len(rows.cells))
         return pa.RecordBatch.from_arrays([arrays[n] for n in self.table.names], schema=self.table.arrow())
+
+    def asked(self, wanted: Conditions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is asked of a row, as in ``Given``: states (S), low and high (V), float32. UserError where no training row
+        can be so."""
+        columns = [c for c in self.columns if not isinstance(c, Pixels)]
+        if made := wanted.keys() - {c.name for c in columns}:
+            name = min(made)
+            texts = [c.text for c in self.reduction.constraints if name in c.columns]
+            raise UserError(
+                f"{wanted[name]}: '{name}' follows from other columns, by the constraint {' and '.join(map(repr, texts))}; "
+                "put conditions on those"
+            )
+        parts = [c.asked(wanted.get(c.name, Wanted())) for c in columns]
+        bounds = [(p.low, p.high) for c, p in zip(columns, parts, strict=True) if isinstance(c, Numbers)]
+        low, high = np.asarray(bounds, np.float32).reshape(-1, 2).T
+        return np.concatenate([np.empty(0, np.float32), *(p.states for p in parts)]), low, high
+
+    def decodes(self, wanted: Conditions) -> Conditions:
+        """What of it decoding must know; cells say the rest."""
+        known = [c for c in self.columns if c.name in wanted and not isinstance(c, Pixels)]
+        return {c.name: wanted[c.name] for c in known if isinstance(c, Numbers) or c.base}
+
+    def meets(self, batch: pa.RecordBatch, wanted: Conditions) -> np.ndarray:
+        """(rows) boolean: which rows of a decoded batch are as wanted."""
+        known = [c for c in self.columns if c.name in wanted and not isinstance(c, Pixels)]
+        met = [c.meets(batch.column(c.name), wanted[c.name]) for c in known]
+        return np.logical_and.reduce(met) if met else np.ones(batch.num_rows, bool)
 
 
 class Fit:

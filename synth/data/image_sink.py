@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from synth.data.images import array_of, png
-from synth.data.schema import Schema, arrow_type
+from synth.data.schema import Schema
 from synth.errors import UserError
 
 FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as data sets of images have them in Parquet
@@ -32,22 +32,22 @@ def check(schema: Schema, format: str) -> None:
         raise UserError("--format png: this release draws rows of a table, not images; write parquet")
 
 
-def arrow_schema(schema: Schema) -> pa.Schema:
-    """The Arrow schema of what ``encoded`` gives."""
-    kinds = [FILE if c.kind == "image" else arrow_type(c.dtype) for c in schema.columns]
-    return pa.schema(list(zip(schema.names, kinds, strict=True)))
+def file_schema(drawn: pa.Schema, schema: Schema) -> pa.Schema:
+    """The Arrow schema of what ``encoded`` makes of batches that have ``drawn``, the schema's columns and perhaps others."""
+    return pa.schema([pa.field(f.name, FILE) if f.name == schema.image else f for f in drawn])
 
 
 def encoded(batches: Iterable[pa.RecordBatch], schema: Schema, first: int = 0) -> Iterator[pa.RecordBatch]:
     """The batches with their images as PNG files, named by their rows from ``first`` on; those of tables as they are."""
+    shape = schema[schema.image].shape if schema.image is not None else None
     for batch in batches:
         arrays = list(batch.columns)
-        for index, column in enumerate(schema.columns):
-            if column.shape is not None:
-                files = map(png, array_of(arrays[index], column.shape))
-                rows = [{"bytes": data, "path": _name(first + row)} for row, data in enumerate(files)]
-                arrays[index] = pa.array(rows, FILE)
-        yield pa.record_batch(arrays, schema=arrow_schema(schema))
+        if shape is not None:
+            index = batch.schema.names.index(schema.image)
+            files = map(png, array_of(arrays[index], shape))
+            rows = [{"bytes": data, "path": _name(first + row)} for row, data in enumerate(files)]
+            arrays[index] = pa.array(rows, FILE)
+        yield pa.record_batch(arrays, schema=file_schema(batch.schema, schema))
         first += batch.num_rows
 
 

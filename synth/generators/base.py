@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from synth.generators.given import Given
 from synth.generators.layout import Encoded
 
 Call = Mapping[str, Callable[..., Any]]
@@ -118,7 +119,12 @@ class Generator(nn.Module):
         weights and rows. None unless a family has something to say."""
         return []
 
-    def sample(self, rows: int, draw: Draw) -> Encoded:
+    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
         """Draw ``rows`` encoded rows: cells (rows, C) int64 and values (rows, V) of the layout's dtype. ``draw`` is the
-        only noise."""
+        only noise. Each row is as ``given`` asks, whose tensors lie on the generator's device."""
         raise TypeError(f"{type(self).__name__} cannot sample")
+
+    def log_chances(self, draw: Draw, given: Given) -> Tensor:
+        """(rows of ``given``) logs of independent positive numbers, each of which is on average the probability that a
+        row turns out as its row of ``given`` asks."""
+        raise TypeError(f"{type(self).__name__} cannot say how rare a condition is")

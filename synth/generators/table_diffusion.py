@@ -16,8 +16,8 @@ the number of network evaluations is C + 2 · steps − 1 and no such error is m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,85 +25,12 @@ from torch import Tensor, nn
 
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
+from synth.generators.denoiser import Denoiser
+from synth.generators.given import Given, choose, draw_state, draw_states, log_mass_between, normal_between
 from synth.generators.layout import Encoded, Layout
-from synth.generators.states import SMALLEST, Logits, Shown
+from synth.generators.states import SMALLEST
 
-
-class Block(nn.Module):
-    """Pre-norm residual block; ``level`` (rows, width) embeds the noise level.
-
-    ``gain`` (first rows, units) multiplies the hidden units of those rows: dropout's 0 or 1/(1 − rate) (Srivastava et
-    al. 2014). The other rows keep theirs.
-    """
-
-    def __init__(self, width: int, expansion: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.widen = nn.Linear(width, width * expansion)
-        self.narrow = nn.Linear(width * expansion, width)
-        nn.init.zeros_(self.narrow.weight)
-        nn.init.zeros_(self.narrow.bias)
-
-    def forward(self, x: Tensor, level: Tensor, gain: Tensor | None = None) -> Tensor:
-        units = F.silu(self.widen(self.norm(x) + level))
-        if gain is not None:
-            units = torch.cat([units[: len(gain)] * gain.to(units.dtype), units[len(gain) :]])
-        return x + self.narrow(units)
-
-
-class Denoiser(nn.Module):
-    """Residual MLP over partly masked cells and noisy values.
-
-    The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values; they return logits of
-    all states (masked rows, sum of sizes). The others see all cells and noisy ``values`` (rest, V) at noise level
-    ``sigma`` (rest, 1), and return EDM's raw output F (rest, V). ``gain`` (masked rows, units) is the dropout of the
-    masked rows, in training alone; all blocks share it, since their units have nothing in common. The first ``smooth``
-    rows see the smooth vectors of their cells.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, layout: Layout, width: int, blocks: int, expansion: int) -> None:
-        super().__init__()
-        self.cells = Shown(layout, width) if layout.cells else None
-        self.values = nn.Linear(layout.values, width) if layout.values else None
-        self.level = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
-        self.absent = nn.Parameter(torch.zeros(width))
-        self.blocks = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
-        self.logits = Logits(layout, width) if layout.cells else None
-        self.raw = nn.Linear(width, layout.values) if layout.values else None
-        if self.raw is not None:
-            nn.init.zeros_(self.raw.weight)
-            nn.init.zeros_(self.raw.bias)
-        self.register_buffer("frequencies", torch.logspace(math.log10(0.3), math.log10(20), 16), persistent=False)
-
-    def trunk(
-        self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None, smooth: int = 0
-    ) -> Tensor:
-        """(rows, width) hidden state; shapes as above, ``cells`` (rows, C) whatever is hidden."""
-        masked, rest = len(hidden), len(values)
-        phase = (sigma.log() / 4) * self.frequencies
-        level = self.level(torch.cat([phase.sin(), phase.cos()], 1))
-        level = torch.cat([self.absent.to(level.dtype).expand(masked, -1), level])
-        x = torch.zeros_like(level)
-        if self.cells is not None:
-            x = x + self.cells(cells, F.pad(hidden, (0, 0, 0, rest)), smooth)
-        if self.values is not None:
-            # In full precision: bfloat16 has 8 bits, and noise levels below 1/256 would vanish in rounding.
-            with torch.autocast(x.device.type, enabled=False):
-                x = x + F.pad(self.values(noise.scaled_input(values, sigma)), (0, 0, masked, 0))
-        for block in self.blocks:
-            x = block(x, level, gain)
-        return self.norm(x)
-
-    def forward(
-        self, cells: Tensor, hidden: Tensor, values: Tensor, sigma: Tensor, gain: Tensor | None = None, smooth: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        x = self.trunk(cells, hidden, values, sigma, gain, smooth)
-        masked, rest = x[: len(hidden)], x[len(hidden) :]
-        logits = self.logits(masked) if self.logits is not None else masked[:, :0]
-        return logits.float(), (self.raw(rest) if self.raw is not None else rest[:, :0]).float()
+CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other
 
 
 def balance(layout: Layout) -> float:
@@ -120,8 +47,9 @@ class TableDiffusion(Generator):
     """Masked and continuous diffusion over an encoded table.
 
     ``cell_share`` is the share of each batch that learns cells (the rest learns values; None: ``balance``), ``target_share``
-    the share of those rows that learn the target; ``sigma_mean`` and ``sigma_deviation`` are EDM's training distribution
-    of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
+    the share of those rows that learn the target alone, ``target_shown`` the share of the others to which it is a cell
+    like any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
+    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
     on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
     values, which still gain when the cells have long begun to overfit.
     """
@@ -137,6 +65,8 @@ class TableDiffusion(Generator):
         sigma_mean: float,
         sigma_deviation: float,
         target_share: float,
+        target_shown: float,
+        evidence: float,
         dropout: float,
         steps: int,
     ) -> None:
@@ -148,7 +78,7 @@ class TableDiffusion(Generator):
         self.cell_share = balance(layout) if cell_share is None else cell_share
         # Alone, the target is drawn from its shares, as any lone cell: there is nothing to predict it from.
         self.target = layout.target if len(layout.cells) > 1 else None
-        self.target_share = target_share
+        self.target_share, self.target_shown, self.evidence = target_share, target_shown, evidence
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
         self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
         self.register_buffer("cell_of_state", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
@@ -171,44 +101,60 @@ class TableDiffusion(Generator):
         whole = draw.whole(rows)
         # With both kinds of variable, each has at least a row; with one, it has all.
         of_cells = min(max(round(self.cell_share * whole), 1), whole - 1) if c and v else whole if c else 0
-        # Of a small batch too, a row learns the target, which the others never do.
+        # Of a small batch too, a row learns the target, which most others never do.
         of_target = min(max(round(self.target_share * of_cells), 1), of_cells - 1) if self.target is not None else 0
         masked, aims = draw.among_first(of_cells), draw.among_first(of_target)
-        hidden = self._hide(draw, rows, c)[:masked]
-        if self.target is not None:
-            hidden[:aims] = False
-            hidden[:, self.target] = True
+        chance, visible = draw.uniform(rows, c), draw.uniform(rows, 1)
         sigma = noise.training_sigma(draw.normal(rows, 1)[masked:], self.sigma_mean, self.sigma_deviation)
         clean = values[masked:]
         noisy = clean + sigma * draw.normal(rows, v)[masked:]
         gain = draw.kept(rows, self.units, self.dropout)[:masked] / (1 - self.dropout) if self.dropout else None
-        logits, raw = call["denoiser"](cells, hidden, noisy, sigma, gain, aims)
+        hidden, learnt = self._hide(chance[:masked], visible[:masked], draw.uniform(rows, 1)[:masked], aims)
+        shown = self._show(draw.uniform(rows, 1), draw.uniform(rows, v), masked)
+        evidence = torch.cat([values * shown, shown], 1)
+        logits, raw = call["denoiser"](cells, hidden, noisy, sigma, gain, aims, evidence)
 
         loss = logits.new_zeros(())
         if of_cells:
-            learnt = hidden.clone()
-            if self.target is not None:
-                learnt[aims:, self.target] = False
             entropy = self._cross_entropy(logits, cells[:masked]) * learnt
             loss = loss + c / (c + v) * draw.parts / of_cells * (entropy.sum(1) / learnt.sum(1)).sum()
         if of_cells < whole:
-            error = F.mse_loss(raw, noise.target(clean, noisy, sigma), reduction="sum") / v
+            error = ((raw - noise.target(clean, noisy, sigma)) ** 2 * ~shown[masked:]).sum() / v
             loss = loss + v / (c + v) * draw.parts / (whole - of_cells) * error
         yield "denoiser", loss
 
-    def _hide(self, draw: Draw, rows: int, cells: int) -> Tensor:
-        """(rows, C) boolean: a uniformly random number, at least one, of cells other than the target, uniformly chosen,
-        is hidden in each row.
+    def _hide(self, chance: Tensor, visible: Tensor, ordinary: Tensor, aims: int) -> tuple[Tensor, Tensor]:
+        """(masked rows, C) booleans, which cells are hidden and which of them are learnt, from uniform numbers: a
+        uniformly random number of the cells, at least one, uniformly chosen.
 
         Averaging each row's cross-entropy over its hidden cells then gives −log p(cells) / C in expectation over the
         orders (arXiv 2110.02037, Eq. 4), without the 1/t weights of the continuous-time form and their variance.
+
+        The target, which is drawn last where nothing is known of it, is hidden from most rows and not learnt by them. To
+        some it is a cell like any other, so that the others can be drawn when it is known; the first ``aims`` rows see
+        all others, and learn it alone.
         """
-        chance = draw.uniform(rows, cells)
-        if self.target is not None:
-            chance[:, self.target] = -1.0  # the first in the ranking, where nothing is hidden
-        fixed = int(self.target is not None)
-        visible = fixed + (draw.uniform(rows, 1) * (cells - fixed)).long()
-        return chance.argsort(1).argsort(1) >= visible
+        cells = chance.shape[1]
+        if self.target is None:
+            hidden = chance.argsort(1).argsort(1) >= (visible * cells).long()
+            return hidden, hidden
+        apart = ordinary >= self.target_shown
+        apart[:aims] = True
+        at = F.one_hot(torch.tensor(self.target, device=chance.device), cells).bool()
+        # Apart, it is the first in the ranking, where nothing is hidden.
+        ranks = torch.where(at & apart, -1.0, chance).argsort(1).argsort(1)
+        others = ranks >= apart + (visible * (cells - apart.long())).long()
+        others[:aims] = at
+        return others | (at & apart), others
+
+    def _show(self, chance: Tensor, order: Tensor, masked: int) -> Tensor:
+        """(rows, V) boolean, which values each row is shown: none, or to a share ``evidence`` of the rows a uniformly
+        random number, uniformly chosen. A row that learns values is not shown them all."""
+        rows, values = order.shape
+        most = torch.full((rows, 1), values, device=order.device)
+        most[masked:] -= 1
+        number = torch.where(chance < self.evidence, chance / max(self.evidence, SMALLEST) * (most + 1), 0.0).long()
+        return order.argsort(1).argsort(1) < torch.minimum(number, most)
 
     def _cross_entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
         """(rows, C) −log p of the true state of each cell, without a loop over cells of unequal size."""
@@ -217,35 +163,152 @@ class TableDiffusion(Generator):
         return sums.clamp_min(SMALLEST).log() + top - logits.gather(1, cells + self.first)
 
     @torch.no_grad()
-    def sample(self, rows: int, draw: Draw) -> Encoded:
-        cells = self._unmask(rows, draw)
-        hidden = cells.new_zeros(0, cells.shape[1], dtype=torch.bool)
+    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
+        """Known cells are visible from the start, and known values shown. What is restricted is drawn first, and then the
+        rest as always. Values within ranges are drawn from their marginal distributions, as if independent of each
+        other; which of the candidates is kept depends on the cells."""
+        partial = Partial.blank(self.layout, rows, self.first.device)
+        if given is not None:
+            self._grant(partial, draw, given, candidates=CANDIDATES, everything=False)
+        self._unmask(partial, draw)
+        cells, values, shown = partial.cells, partial.values, partial.shown
+        hidden = partial.hidden[:0]
         start = noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
-        if not self.layout.values:
-            return Encoded(cells, start)
+        if not self.layout.values or bool(shown.all()):
+            return Encoded(cells, values)
+        evidence = partial.evidence()
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             level = x.new_full((rows, 1), sigma)
-            return noise.denoised(self.denoiser(cells, hidden, x, level)[1], x, level)
+            raw = self.denoiser(cells, hidden, x, level, evidence=evidence)[1]
+            return torch.where(shown, values, noise.denoised(raw, x, level))
 
-        return Encoded(cells, noise.heun(denoise, start, self.steps))
+        return Encoded(cells, torch.where(shown, values, noise.heun(denoise, start, self.steps)))
 
-    def _unmask(self, rows: int, draw: Draw) -> Tensor:
-        """(rows, C) states, one cell at a time in a random order that the rows of one draw share, the target last."""
-        net, sizes = self.denoiser, self.layout.sizes
-        if net.logits is None:
-            return torch.zeros(rows, 0, dtype=torch.long, device=self.first.device)
-        uniform = draw.stratified(rows, len(sizes))  # one number a drawn state, however many states there are
-        cells = uniform.new_zeros(uniform.shape, dtype=torch.long)
-        hidden = torch.ones_like(cells, dtype=torch.bool)
-        values, sigma = uniform.new_zeros(0, self.layout.values), uniform.new_ones(0, 1)
-        table = net.logits.states()
-        order = [cell for cell in draw.permutation(len(sizes)).tolist() if cell != self.target]
+    @torch.no_grad()
+    def log_chances(self, draw: Draw, given: Given) -> Tensor:
+        partial = Partial.blank(self.layout, len(given.low), self.first.device)
+        return self._grant(partial, draw, given, candidates=1, everything=True)
+
+    def _unmask(self, partial: Partial, draw: Draw) -> None:
+        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last."""
+        if self.denoiser.logits is None:
+            return
+        uniform = draw.stratified(*partial.cells.shape)  # one number a drawn state, however many states there are
+        table = self.denoiser.logits.states()
+        order = [cell for cell in draw.permutation(uniform.shape[1]).tolist() if cell != self.target]
         for cell in order if self.target is None else [*order, self.target]:
-            x = net.trunk(cells, hidden, values, sigma, smooth=rows if cell == self.target else 0)
-            span = slice(int(self.first[cell]), int(self.first[cell]) + sizes[cell])
-            cumulated = F.linear(x, table[span], net.logits.bias[span]).float().softmax(1).cumsum(1)
-            point = uniform[:, cell, None] * cumulated[:, -1:]  # inverse transform sampling
-            cells[:, cell] = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(sizes[cell] - 1)
-            hidden[:, cell] = False
-        return cells
+            rows = partial.hidden[:, cell].nonzero()[:, 0]
+            if not len(rows):
+                continue
+            part = partial if len(rows) == len(uniform) else partial.take(rows)
+            cumulated = self._logits(part, cell, table, smooth=cell == self.target).softmax(1).cumsum(1)
+            point = uniform[rows, cell, None] * cumulated[:, -1:]  # inverse transform sampling
+            state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+            partial.cells[rows, cell] = state
+            partial.hidden[rows, cell] = False
+
+    def _logits(self, partial: Partial, cell: int, table: Tensor, *, smooth: bool = False) -> Tensor:
+        """(rows, states of the cell) float32; ``table`` are the vectors of all states."""
+        net, layout = self.denoiser, self.layout
+        assert net.logits is not None
+        none, rows = table.new_zeros(0, layout.values), len(partial.cells)
+        x = net.trunk(
+            partial.cells, partial.hidden, none, table.new_ones(0, 1),
+            smooth=rows if smooth else 0, evidence=partial.evidence(),
+        )  # fmt: skip
+        span = slice(int(self.first[cell]), int(self.first[cell]) + layout.sizes[cell])
+        return F.linear(x, table[span], net.logits.bias[span]).float()
+
+    def _grant(self, partial: Partial, draw: Draw, given: Given, *, candidates: int, everything: bool) -> Tensor:
+        """Draw what is restricted and take what is known; (rows) logs of the masses that were allowed.
+
+        Values first, then cells one after the other, each from its restricted probabilities given those before. What is
+        known counts as restricted to one state where it depends on values that were drawn before it, or if
+        ``everything`` does; otherwise it is taken as it is. Of ``candidates`` for each row one is kept, by these masses.
+        """
+        rows, layout = len(given.low), self.layout
+        known, bounded = given.known_cells(self.cell_of_state, len(layout.cells)), given.bounded_values
+        asked = ~given.free_cells(self.cell_of_state, len(layout.cells))
+        restricted = asked & (~known | bounded.any(1, keepdim=True) | everything)
+        # The only state of those that are known, the first allowed one of the others.
+        states = draw_states(
+            given.states.new_zeros(given.states.shape), given.states, draw.uniform(*known.shape) * 0, self.cell_of_state
+        )
+        taken = known & asked & ~restricted
+        partial.cells[taken], partial.hidden[taken] = states[taken], False
+        partial.values[given.known_values] = given.low[given.known_values]
+        partial.shown |= given.known_values
+        weights = given.low.new_zeros(rows)
+        steps = restricted.sum(1) + bounded.any(1)
+        index = steps.nonzero()[:, 0]
+        if not len(index):
+            return weights
+        times = candidates if int(steps.max()) > 1 else 1
+        part, given, restricted = partial.take(index), given.take(index), restricted[index]
+        weight, each = weights[index], 1
+
+        def uniform(columns: int) -> Tensor:
+            return draw.uniform(rows, columns * each)[index].view(len(index) * each, columns)
+
+        def spread() -> None:
+            nonlocal part, given, restricted, weight, each
+            copies = torch.arange(len(index), device=index.device).repeat_interleave(times)
+            part, given = part.take(copies), given.take(copies)
+            restricted, weight, each = restricted[copies], weight[copies], times
+
+        if bool(bounded.any()):
+            spread()
+            bounded = given.bounded_values
+            part.values = torch.where(
+                bounded, normal_between(given.low, given.high, uniform(layout.values)).float(), part.values
+            )
+            part.shown |= bounded
+            weight = weight + (log_mass_between(given.low, given.high) * bounded).sum(1)
+        table = self.denoiser.logits.states() if self.denoiser.logits is not None else given.states
+        for cell in draw.permutation(len(layout.cells)).tolist():
+            at = restricted[:, cell].nonzero()[:, 0]
+            if not len(at):
+                continue
+            logits = self._logits(part.take(at), cell, table)
+            if each < times:  # the first is drawn from the same probabilities for all candidates of a row
+                logits = logits.repeat_interleave(times, 0)
+                spread()
+                at = restricted[:, cell].nonzero()[:, 0]
+            span = slice(int(self.first[cell]), int(self.first[cell]) + layout.sizes[cell])
+            state, mass = draw_state(logits, given.states[at, span], uniform(1)[at, 0])
+            part.cells[at, cell], part.hidden[at, cell] = state, False
+            weight = weight.index_add(0, at, mass)
+        kept = torch.arange(len(index), device=index.device) * each
+        if each > 1:
+            kept = kept + choose(weight.view(-1, each), draw.uniform(rows, 1)[index, 0])
+        partial.put(index, part.take(kept))
+        return weights.index_copy(0, index, weight[kept])
+
+
+@dataclass
+class Partial:
+    """Rows on the way: their ``cells`` (rows, C), which of them are ``hidden`` still; their ``values`` (rows, V), and
+    which of them are known and ``shown``."""
+
+    cells: Tensor
+    hidden: Tensor
+    values: Tensor
+    shown: Tensor
+
+    @classmethod
+    def blank(cls, layout: Layout, rows: int, device: torch.device) -> Partial:
+        cells = torch.zeros(rows, len(layout.cells), dtype=torch.long, device=device)
+        values = torch.zeros(rows, layout.values, device=device)
+        return cls(cells, torch.ones_like(cells, dtype=torch.bool), values, torch.zeros_like(values, dtype=torch.bool))
+
+    def take(self, rows: Tensor) -> Partial:
+        return Partial(self.cells[rows], self.hidden[rows], self.values[rows], self.shown[rows])
+
+    def put(self, rows: Tensor, other: Partial) -> None:
+        for name in ("cells", "hidden", "values", "shown"):
+            getattr(self, name)[rows] = getattr(other, name)
+
+    def evidence(self) -> Tensor | None:
+        """What the network is shown of the values, None where it is nothing."""
+        return torch.cat([self.values * self.shown, self.shown], 1) if bool(self.shown.any()) else None

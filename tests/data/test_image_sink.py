@@ -38,7 +38,9 @@ def test_a_column_of_files(tmp_path: Path, channels: int, format: str) -> None:
     batch, schema = drawn(channels, LABELS)
     out = tmp_path / f"t.{format}"
     halves = [batch.slice(0, 10), batch.slice(10)]
-    sink.write(image_sink.encoded(halves, schema, first=70), image_sink.arrow_schema(schema), str(out), format)
+    sink.write(
+        image_sink.encoded(halves, schema, first=70), image_sink.file_schema(schema.arrow(), schema), str(out), format
+    )
     source = open_source(out)
     assert infer(source) == schema
     assert pa.concat_batches([conform(b, schema) for b in source.batches()]) == batch
@@ -86,4 +88,7 @@ def test_tables_pass_as_they_are() -> None:
     table = pa.table({"x": np.arange(30) / 7, "c": ["a", "b"] * 15})
     schema = infer(open_source(table))
     [batch] = table.to_batches()
-    assert list(image_sink.encoded([batch], schema)) == [batch] and image_sink.arrow_schema(schema) == schema.arrow()
+    assert (
+        list(image_sink.encoded([batch], schema)) == [batch]
+        and image_sink.file_schema(schema.arrow(), schema) == schema.arrow()
+    )

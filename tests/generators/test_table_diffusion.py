@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from synth.generators.base import Draw
+from synth.generators.given import Given
 from synth.generators.layout import Cell, Encoded, Layout
 from synth.generators.table_diffusion import TableDiffusion, balance
 
@@ -28,6 +29,8 @@ def small(layout: Layout, **options: object) -> TableDiffusion:
         "expansion": 2,
         "cell_share": 0.5,
         "target_share": 0.25,
+        "target_shown": 0.25,
+        "evidence": 0.25,
         "sigma_mean": -0.8,
         "sigma_deviation": 1.4,
         "dropout": 0.0,
@@ -113,15 +116,37 @@ def test_cross_entropy_equals_torch_cell_by_cell() -> None:
 def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it() -> None:
     layout = Layout(cells=MIXED.cells, values=2, target=0)
     model = small(layout)
-    hidden = model._hide(Draw(3), 500, 3)
-    others = hidden[:, 1:].sum(1)
-    assert not hidden[:, 0].any() and int(others.min()) == 1 and int(others.max()) == 2
+    draw = Draw(3)
+    hidden, learnt = model._hide(draw.uniform(500, 3), draw.uniform(500, 1), torch.ones(500, 1), 50)
+    others = hidden[50:, 1:].sum(1)
+    assert bool(hidden[:, 0].all()) and int(others.min()) == 1 and int(others.max()) == 2
+    assert not hidden[:50, 1:].any() and torch.equal(learnt[:50], hidden[:50]) and not learnt[50:, 0].any()
     sign = Draw("sign").uniform(1024, 1)
     number = (sign * 20).long()
     rows = Encoded(torch.cat([(number >= 10).long(), number, (sign < 0.3).long()], 1), torch.zeros(1024, 2))
     fit(model, rows, 200)
     drawn = model.sample(2000, Draw(0)).cells
     assert ((drawn[:, 1] >= 10) == (drawn[:, 0] == 1)).float().mean() > 0.95
+
+
+def test_to_a_share_of_the_rows_the_target_is_a_cell_like_any_other() -> None:
+    model = small(Layout(cells=MIXED.cells, values=2, target=0), target_shown=0.25)
+    draw = Draw(3)
+    hidden, learnt = model._hide(draw.uniform(4000, 3), draw.uniform(4000, 1), draw.uniform(4000, 1), 0)
+    seen = ~hidden[:, 0]
+    assert float(seen.float().mean()) == pytest.approx(0.25 / 3, abs=0.02)  # none, one or two of three are seen
+    assert torch.equal(learnt[:, 1:], hidden[:, 1:]) and bool(learnt.any(1).all())
+    assert float(learnt[:, 0].float().mean()) == pytest.approx(0.25 * 2 / 3, abs=0.03)
+
+
+def test_rows_are_shown_some_of_their_values_and_never_all_that_they_learn() -> None:
+    model = small(MIXED, evidence=0.5)
+    shown = model._show(Draw(1).uniform(4000, 1), Draw(2).uniform(4000, 2), 2000)
+    number = shown.sum(1)
+    counts = [torch.bincount(part, minlength=3) / 2000 for part in (number[:2000], number[2000:])]
+    torch.testing.assert_close(counts[0], torch.tensor([0.5 + 0.5 / 3, 0.5 / 3, 0.5 / 3]), atol=0.03, rtol=0)
+    torch.testing.assert_close(counts[1], torch.tensor([0.75, 0.25, 0.0]), atol=0.03, rtol=0)
+    assert not small(MIXED, evidence=0.0)._show(Draw(1).uniform(9, 1), Draw(2).uniform(9, 2), 4).any()
 
 
 def test_a_small_batch_still_learns_the_target() -> None:
@@ -153,3 +178,85 @@ def test_values_follow_their_cell() -> None:
     means = [float(drawn.values[drawn.cells[:, 0] == s].mean()) for s in (0, 1)]
     assert abs(means[0] + 1) < 0.1 and abs(means[1] - 1) < 0.1
     assert float(drawn.values[drawn.cells[:, 0] == 1].std()) < 0.25
+
+
+@pytest.fixture(scope="module")
+def chain() -> TableDiffusion:
+    """One hidden number s on [0, 1] decides on all: the target says s >= 0.5, the number 20 s, the third cell s < 0.3, the
+    first value is its normal score; the second value is noise."""
+    model = small(Layout(cells=MIXED.cells, values=2, target=0))
+    s = Draw("s").stratified(1024, 1)
+    cells = torch.cat([(s >= 0.5).long(), (s * 20).long(), (s < 0.3).long()], 1)
+    fit(model, Encoded(cells, torch.cat([torch.special.ndtri(s), Draw("noise").normal(1024, 1)], 1)), 300)
+    return model
+
+
+def asked(rows: int, **states: list[int]) -> Given:
+    """Rows that may take the named states of the cells ``target``, ``number`` and ``third``, and any of the others."""
+    parts = []
+    for size, name in zip(MIXED.sizes, ("target", "number", "third"), strict=True):
+        allowed = torch.zeros(size)
+        allowed[states.get(name, list(range(size)))] = 1
+        parts.append(allowed)
+    free = torch.full((rows, 2), torch.inf)
+    return Given(torch.cat(parts).expand(rows, -1).clone(), -free, free)
+
+
+def test_cells_are_as_asked_and_the_others_follow(chain: TableDiffusion) -> None:
+    drawn = chain.sample(500, Draw(1), asked(500, target=[1])).cells
+    assert bool((drawn[:, 0] == 1).all())
+    assert float((drawn[:, 1] >= 10).float().mean()) > 0.95 and float(drawn[:, 2].float().mean()) < 0.05
+    drawn = chain.sample(500, Draw(2), asked(500, number=[2, 3, 17])).cells
+    assert set(drawn[:, 1].tolist()) == {2, 3, 17}
+    assert float((drawn[:, 0] == (drawn[:, 1] == 17)).float().mean()) > 0.95
+
+
+def test_cells_that_are_restricted_together_are_drawn_from_their_joint(chain: TableDiffusion) -> None:
+    # Alone, 0 … 5 and 10 … 15 are as likely; with the third cell, only the first six are.
+    given = asked(1000, number=[0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15], third=[1])
+    drawn = chain.sample(1000, Draw(3), given).cells
+    assert bool((drawn[:, 2] == 1).all()) and float((drawn[:, 1] < 6).float().mean()) > 0.95
+    several = asked(1000, number=list(range(8)), target=[0])  # both known and restricted
+    assert float(chain.sample(1000, Draw(4), several).cells[:, 1].float().mean()) == pytest.approx(3.5, abs=0.5)
+
+
+def test_the_chance_of_a_condition_is_that_of_the_models_own_rows(chain: TableDiffusion) -> None:
+    own = chain.sample(4000, Draw(5))
+    low = torch.special.ndtri(torch.tensor(0.2))
+    bounded = asked(400, third=[1])
+    bounded.low[:, 0] = low
+    number, third = own.cells[:, 1], own.cells[:, 2] == 1
+    for given, met in (
+        (asked(400, target=[1], third=[1]), third & (own.cells[:, 0] == 1)),
+        (asked(400, number=[0, 1, 2, 3]), number < 4),
+        (asked(400, number=[0, 1, 2, 3, 10, 11], third=[1]), third & ((number < 4) | (number == 10) | (number == 11))),
+        (bounded, third & (own.values[:, 0] >= low)),
+    ):
+        chance = chain.log_chances(Draw(6), given).exp()
+        assert float(chance.mean()) == pytest.approx(float(met.float().mean()), abs=0.04)
+    assert not chain.log_chances(Draw(6), asked(4)).any()
+
+
+def test_known_values_are_kept_and_the_cells_follow_them(chain: TableDiffusion) -> None:
+    given = asked(400)
+    s = Draw(7).uniform(400, 1)[:, 0]
+    given.low[:, 0] = given.high[:, 0] = torch.special.ndtri(s.clamp(0.01, 0.99))
+    drawn = chain.sample(400, Draw(8), given)
+    assert torch.equal(drawn.values[:, 0], given.low[:, 0])
+    assert float((drawn.cells[:, 1] - 20 * s).abs().mean()) < 2.5  # of 7 if they knew nothing of each other
+    assert float(((s >= 0.5) == (drawn.cells[:, 0] == 1)).float().mean()) > 0.85
+    assert float(drawn.values[:, 1].std()) == pytest.approx(1, abs=0.2)
+
+
+def test_values_stay_within_bounds_and_rows_differ_in_what_is_asked(chain: TableDiffusion) -> None:
+    given = asked(600)
+    given.low[:300, 0] = 0.8
+    given.states[300:450, 2:22] = 0
+    given.states[300:450, 2 + 4] = 1
+    drawn = chain.sample(600, Draw(9), given)
+    assert float(drawn.values[:300, 0].min()) >= 0.8 and float((drawn.cells[:300, 0] == 1).float().mean()) > 0.9
+    assert bool((drawn.cells[300:450, 1] == 4).all())
+    free = drawn.cells[450:]
+    assert float(free[:, 0].float().mean()) == pytest.approx(0.5, abs=0.15)
+    again = chain.sample(600, Draw(9), given)
+    assert torch.equal(again.cells, drawn.cells) and torch.equal(again.values, drawn.values)

@@ -1,0 +1,171 @@
+"""Gaps of a table, filled by a release: missing cells, whole columns that are missing, and rows of which little is known.
+
+What is known stays as it is, to the last digit, also where the model has never seen it: then the rest of the row is drawn
+as if it were not known, and a note says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synth.data import conform
+from synth.data.codec import Codec
+from synth.data.columns import Categories, Numbers
+from synth.data.conditions import Conditions, Wanted
+from synth.data.pixels import Pixels
+from synth.data.schema import arrow_type
+from synth.data.source import Source
+from synth.errors import UserError
+from synth.generators.base import Draw
+from synth.sampling import BLOCK, Sampler
+
+
+class Filling:
+    """One table on its way through a release. ``batches`` yields it, and ``notes`` then say what was met."""
+
+    def __init__(self, sampler: Sampler, source: Source, seed: int = 0) -> None:
+        """Raises UserError for a table that has nothing to do with the release."""
+        self.sampler, self.source, self.seed = sampler, source, seed
+        codec, self.names = sampler.codec, set(source.schema.names)
+        if codec.table.image is not None:
+            raise UserError(f"{source.location}: a release of images has no gaps to fill")
+        if codec.reduction.steps:
+            made = ", ".join(name for step in codec.reduction.steps for name in step.makes)
+            raise UserError(
+                f"{source.location}: this release makes columns from others ({made}), by its constraints, and cannot fill "
+                "gaps around them; train one without these constraints"
+            )
+        learnt = [c.name for c in codec.columns]
+        if not self.names & set(learnt):
+            raise UserError(
+                f"{source.location}: has none of the columns that the release has learnt: {', '.join(learnt[:20])}"
+            )
+        self.kept = [n for n in source.schema.names if n not in learnt]
+        self.added = [n for n in codec.table.names if n not in self.names]
+        self.filled, self.unseen = Counter[str](), Counter[str]()
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The table's columns as they are, then those that it lacks. A type that holds no drawn value is widened."""
+        drawn = self.sampler.schema.arrow()
+        known = {c.name for c in self.sampler.codec.columns}
+        fields = [
+            pa.field(f.name, _wide_enough(f.type, drawn.field(f.name).type) if f.name in known else f.type)
+            for f in self.source.schema
+        ]
+        return pa.schema([*fields, *(drawn.field(name) for name in self.added)])
+
+    @property
+    def notes(self) -> list[str]:
+        """What was met, of the rows that have passed."""
+        notes = [f"'{name}': {count:,} missing cells filled" for name, count in self.filled.items()]
+        notes += [f"'{name}': the table has no such column; it was added" for name in self.added]
+        notes += [
+            f"'{name}': {count:,} values that the training rows do not have were kept, and taken for unknown by the model"
+            for name, count in self.unseen.items()
+        ]
+        if self.kept:
+            notes.append(f"not learnt by the release, and left as they are: {', '.join(self.kept[:20])}")
+        return notes
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The filled table, at most BLOCK rows to a batch. A row depends on the release, the seed and the known values of
+        the rows of its block."""
+        for block, batch in enumerate(_blocks(self.source)):
+            yield self._filled(batch, block)
+
+    def _filled(self, batch: pa.RecordBatch, block: int) -> pa.RecordBatch:
+        codec, first = self.sampler.codec, block * BLOCK
+        known = self._known(batch, first)
+        asked = _asked(codec, known, batch.num_rows, self.unseen)
+        encoded = self.sampler.draw(batch.num_rows, Draw("fill", self.seed, block, device=self.sampler.device), asked)
+        drawn = codec.decode(encoded, first, _present(codec))
+        arrays = []
+        for field in self.schema:
+            if field.name not in self.names:
+                arrays.append(drawn.column(field.name))
+                continue
+            array = batch.column(field.name)
+            if field.name in known:
+                gaps = pc.is_null(array, nan_is_null=True)
+                if gaps.true_count:
+                    self.filled[field.name] += gaps.true_count
+                    array = pc.if_else(gaps, drawn.column(field.name).cast(field.type), array.cast(field.type))
+            arrays.append(array.cast(field.type))
+        return pa.record_batch(arrays, schema=self.schema)
+
+    def _known(self, batch: pa.RecordBatch, first: int) -> dict[str, pa.Array]:
+        """The learnt columns that the table has, in the release's types."""
+        found = {}
+        place = lambda row: self.source.place(first + row)  # noqa: E731
+        for column in self.sampler.schema.learnt:
+            if column.name in self.names:
+                array = batch.column(column.name)
+                if pa.types.is_null(array.type):
+                    array = pa.nulls(len(array), pa.string())
+                array = conform.cast(array, arrow_type(column.dtype), column.name, place)
+                if column.kind == "numerical":
+                    conform.refuse_infinity(array, column.name, place)
+                found[column.name] = array
+        return found
+
+
+def _present(codec: Codec) -> Conditions:
+    """That no column is missing, of those that ever are not."""
+    return {c.name: Wanted(missing=False) for c in codec.columns if not isinstance(c, Categories) or c.values}
+
+
+def _asked(
+    codec: Codec, known: dict[str, pa.Array], rows: int, unseen: Counter[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The arrays of a ``Given``: what is known of each row, and that nothing else is missing."""
+    states, low, high = (np.repeat(a[None], rows, 0) for a in codec.asked(_present(codec)))
+    state = value = 0
+    for c in codec.columns:
+        assert not isinstance(c, Pixels), "refused at the start"
+        sizes = [len(cell.shares) for cell in c.cells]
+        if (array := known.get(c.name)) is not None:
+            there, cells, *values = c.known(array)
+            at = np.flatnonzero(there)
+            states[at, state : state + sum(sizes)] = 0
+            offsets = state + np.cumsum([0, *sizes])[:-1]
+            states[at[:, None], cells[at] + offsets.astype(np.int64)] = 1
+            if values:
+                low[at, value] = high[at, value] = values[0][at]
+            if count := int((~there & array.is_valid().to_numpy(zero_copy_only=False)).sum()):
+                unseen[c.name] += count
+        state, value = state + sum(sizes), value + isinstance(c, Numbers)
+    return states, low, high
+
+
+def _blocks(source: Source) -> Iterator[pa.RecordBatch]:
+    """The rows in batches of BLOCK, however they are stored."""
+    held: list[pa.RecordBatch] = []
+    for batch in source.batches():
+        start = 0
+        while start < batch.num_rows:
+            piece = batch.slice(start, BLOCK - sum(b.num_rows for b in held))
+            held.append(piece)
+            start += piece.num_rows
+            if sum(b.num_rows for b in held) == BLOCK:
+                yield pa.concat_batches(held)
+                held = []
+    if held:
+        yield pa.concat_batches(held)
+
+
+def _wide_enough(kind: pa.DataType, drawn: pa.DataType) -> pa.DataType:
+    """A type for both; text where the table holds text."""
+    if pa.types.is_string(kind) or kind == drawn:
+        return kind
+    try:
+        fields = [pa.schema([pa.field("x", one)]) for one in (kind, drawn)]
+        return pa.unify_schemas(fields, promote_options="permissive").field("x").type
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return drawn

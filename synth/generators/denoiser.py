@@ -1,0 +1,110 @@
+"""The network of the table diffusion model: a residual MLP over partly masked cells and noisy values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synth.generators import noise
+from synth.generators.layout import Layout
+from synth.generators.states import Logits, Shown
+
+
+class Block(nn.Module):
+    """Pre-norm residual block; ``level`` (rows, width) embeds the noise level.
+
+    ``gain`` (first rows, units) multiplies the hidden units of those rows: dropout's 0 or 1/(1 − rate) (Srivastava et
+    al. 2014). The other rows keep theirs.
+    """
+
+    def __init__(self, width: int, expansion: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, width * expansion)
+        self.narrow = nn.Linear(width * expansion, width)
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: Tensor, level: Tensor, gain: Tensor | None = None) -> Tensor:
+        units = F.silu(self.widen(self.norm(x) + level))
+        if gain is not None:
+            units = torch.cat([units[: len(gain)] * gain.to(units.dtype), units[len(gain) :]])
+        return x + self.narrow(units)
+
+
+class Denoiser(nn.Module):
+    """Residual MLP over partly masked cells and noisy values.
+
+    The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values; they return logits of
+    all states (masked rows, sum of sizes). The others see all cells and noisy ``values`` (rest, V) at noise level
+    ``sigma`` (rest, 1), and return EDM's raw output F (rest, V). ``gain`` (masked rows, units) is the dropout of the
+    masked rows, in training alone; all blocks share it, since their units have nothing in common. The first ``smooth``
+    rows see the smooth vectors of their cells. ``evidence`` (rows, 2 V) are the values that a row is shown clean, 0 for
+    the others, and then which they are; None: no row is shown any. It counts for nothing at first.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, layout: Layout, width: int, blocks: int, expansion: int) -> None:
+        super().__init__()
+        self.cells = Shown(layout, width) if layout.cells else None
+        self.values = nn.Linear(layout.values, width) if layout.values else None
+        self.evidence = nn.Linear(2 * layout.values, width, bias=False) if layout.values else None
+        self.level = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
+        self.absent = nn.Parameter(torch.zeros(width))
+        self.blocks = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.logits = Logits(layout, width) if layout.cells else None
+        self.raw = nn.Linear(width, layout.values) if layout.values else None
+        if self.raw is not None:
+            nn.init.zeros_(self.raw.weight)
+            nn.init.zeros_(self.raw.bias)
+        if self.evidence is not None:
+            nn.init.zeros_(self.evidence.weight)
+        self.register_buffer("frequencies", torch.logspace(math.log10(0.3), math.log10(20), 16), persistent=False)
+
+    def trunk(
+        self,
+        cells: Tensor,
+        hidden: Tensor,
+        values: Tensor,
+        sigma: Tensor,
+        gain: Tensor | None = None,
+        smooth: int = 0,
+        evidence: Tensor | None = None,
+    ) -> Tensor:
+        """(rows, width) hidden state; shapes as above, ``cells`` (rows, C) whatever is hidden."""
+        masked, rest = len(hidden), len(values)
+        phase = (sigma.log() / 4) * self.frequencies
+        level = self.level(torch.cat([phase.sin(), phase.cos()], 1))
+        level = torch.cat([self.absent.to(level.dtype).expand(masked, -1), level])
+        x = torch.zeros_like(level)
+        if self.cells is not None:
+            x = x + self.cells(cells, F.pad(hidden, (0, 0, 0, rest)), smooth)
+        if self.values is not None:
+            # In full precision: bfloat16 has 8 bits, and noise levels below 1/256 would vanish in rounding.
+            with torch.autocast(x.device.type, enabled=False):
+                x = x + F.pad(self.values(noise.scaled_input(values, sigma)), (0, 0, masked, 0))
+                if evidence is not None and self.evidence is not None:
+                    x = x + self.evidence(evidence)
+        for block in self.blocks:
+            x = block(x, level, gain)
+        return self.norm(x)
+
+    def forward(
+        self,
+        cells: Tensor,
+        hidden: Tensor,
+        values: Tensor,
+        sigma: Tensor,
+        gain: Tensor | None = None,
+        smooth: int = 0,
+        evidence: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        x = self.trunk(cells, hidden, values, sigma, gain, smooth, evidence)
+        masked, rest = x[: len(hidden)], x[len(hidden) :]
+        logits = self.logits(masked) if self.logits is not None else masked[:, :0]
+        return logits.float(), (self.raw(rest) if self.raw is not None else rest[:, :0]).float()
