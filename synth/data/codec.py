@@ -47,6 +47,11 @@ class Codec(BaseModel):
             target=names.index(target) if classified and target is not None else None,
         )
 
+    def known(self, batch: pa.RecordBatch) -> np.ndarray:
+        """bool (rows,): which rows of a batch ``encode`` takes."""
+        every = [np.ones(batch.num_rows, dtype=bool), *(c.known(batch.column(c.name)) for c in self.columns)]
+        return np.logical_and.reduce(every)
+
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         """Cells (rows, C) int32 and values (rows, V) float64 of a batch in the schema's types.
 

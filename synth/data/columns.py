@@ -29,6 +29,10 @@ class _Coder(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str
 
+    def known(self, array: pa.Array) -> np.ndarray:
+        """bool (rows,): which values can be encoded, as the training rows have their like."""
+        return np.ones(len(array), dtype=bool)
+
 
 class Categories(_Coder):
     """Each distinct value is a state; missing is one more, the last.
@@ -67,6 +71,12 @@ class Categories(_Coder):
             return [Cell(shares=tuple(shares), ordered=len(self.values) if self.ordered else 0)]
         grid = np.pad(shares, (0, -len(shares) % self.base)).reshape(-1, self.base)
         return [Cell(shares=tuple(grid.sum(1))), Cell(shares=tuple(grid.sum(0)))]
+
+    def known(self, array: pa.Array) -> np.ndarray:
+        array = without_nan(array)
+        state = pc.index_in(array, value_set=self._states, skip_nulls=True)
+        found = pc.or_(state.is_valid(), array.is_null()) if self.missing else state.is_valid()
+        return found.to_numpy(zero_copy_only=False)
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, cells) int32 and (rows, 0); UserError for a value that the training rows lack."""
@@ -133,6 +143,10 @@ class Numbers(_Coder):
                 self.knots[0], np.asarray(self.support)[np.searchsorted(self.support, above, side="right")]
             )
         return np.append(self.knots[0], self.lattice.neighbour(above, 1))
+
+    def known(self, array: pa.Array) -> np.ndarray:
+        k = self.lattice.to_float(array)
+        return np.where(np.isnan(k), self.missing, (k >= self.knots[0]) & (k <= self.knots[-1]))
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, 0 or 1) int32 and (rows, 1) float64; UserError for a number outside the range of the training rows."""

@@ -113,3 +113,7 @@ class Generator(nn.Module):
         """Draw ``rows`` encoded rows: cells (rows, C) int64 and values (rows, V) of the layout's dtype. ``draw`` is the
         only noise."""
         raise TypeError(f"{type(self).__name__} cannot sample")
+
+    def remarks(self, batch: Encoded) -> list[str]:
+        """What is to be told of these weights, judged on real rows ``batch``; nothing of most families."""
+        return []
