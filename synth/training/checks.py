@@ -24,6 +24,7 @@ from synth.training.watch import Watch
 MOST, FEWEST = 1000, 100  # rows that a check draws
 ENOUGH = 20  # real rows, half of which are held against the others
 SHARE = 0.03  # of the training time for all checks together: they draw fewer rows where more would take longer
+LOW = 0.5  # of what real rows cover, below which the last check says so
 COPIES = 3  # of the weights that a GPU needs room for: the second generator, what fills it, what it draws with
 
 
@@ -186,4 +187,9 @@ class Checks:
         collapsed = self.collapse.falls >= self.falls
         if last and self.collapse.falls and not collapsed:
             notes.append(fall)
+        if last and coverage < LOW * about["real"]["coverage"]:
+            notes.append(
+                f"step {step}: samples cover {coverage:.2f} of the real rows and {check['modes']:.0%} of their modes, other "
+                f"real rows {about['real']['coverage']:.2f} and {about['real']['modes']:.0%}: most was not learnt"
+            )
         return Found(at_best, notes, f"collapse at {fall}" if collapsed else None, seconds)

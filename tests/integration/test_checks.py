@@ -104,11 +104,9 @@ def test_a_run_that_collapses_ends_at_its_best(shrinking: None, tmp_path: Path) 
     assert seen and min(seen) < 1
 
 
-def test_without_checks_it_goes_on_and_a_fall_at_the_end_is_told(shrinking: None, tmp_path: Path) -> None:
-    unwatched = fit(tmp_path / "unwatched.run", training__checks=0)
-    assert unwatched["step"] == STEPS and unwatched["notes"] == [] and unwatched["checks"]["watched"] is None
-    assert unwatched["weights"]["spread.weight"].abs().max() < 0.1
-    short = fit(tmp_path / "short.run", training__checks=3)
-    assert short["step"] == STEPS and [check["step"] for check in short["checks"]["watched"]["checks"]] == [27, 54, 80]
-    *_, fall = short["notes"]
+def test_a_fall_too_short_to_end_a_run_is_told(shrinking: None, tmp_path: Path) -> None:
+    found = fit(tmp_path / "x.run", training__checks=3)
+    assert found["step"] == STEPS and [check["step"] for check in found["checks"]["watched"]["checks"]] == [27, 54, 80]
+    assert found["weights"]["spread.weight"].abs().max() < 0.1
+    *_, fall = found["notes"]
     assert fall.startswith(f"step {STEPS}: coverage fell from ") and "over 2 checks" in fall

@@ -37,7 +37,8 @@ def test_a_fall_while_the_loss_rises_is_no_collapse_and_in_a_game_the_loss_does_
 
 
 def test_who_never_learnt_has_nothing_to_lose() -> None:
-    assert falls([0.06, 0.0, 0.0]) == [0, 0, 0]
+    assert falls([0.2, 0.0, 0.0]) == [0, 0, 0]
+    assert falls([0.3, 0.0, 0.0]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("coverage", "kept"), [(0.9, True), (0.88, True), (0.7, False)])
