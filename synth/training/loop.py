@@ -129,7 +129,7 @@ class Worker:
             self.loss = float(torch.stack(losses).mean())
             self.lately[0] += self.loss * len(losses)
             self.lately[1] += len(losses)
-            self.checks.add(self.loss, len(losses))
+            taken = len(losses)
             losses.clear()
             now = time.monotonic()
             due = now - saved_at >= self.recipe.training.checkpoint_s
@@ -142,6 +142,7 @@ class Worker:
                 self.go_back()
                 pulse, self.stop = self.step + 1, False  # a stop is seen again at the next pulse, and saved then
                 continue
+            self.checks.add(self.loss, taken)
             self.schedule.observe(self.step, self.elapsed)
             fraction = self.schedule.fraction(self.step, self.elapsed)
             at_best = self.check(fraction) if self.checks.due(fraction) else None
@@ -255,9 +256,8 @@ class Worker:
         what = self.divergence.describe(self.step, self.loss)
         if self.divergence.exhausted:
             advice = f"lower training.learning_rate ({self.recipe.training.learning_rate:g})"
-            raise FailedError(
-                given_up=[*self.notes, f"{what}; {advice}"], checks=self.checks.state()
-            )  # those since the checkpoint are not in it
+            # The notes since the checkpoint are not in it.
+            raise FailedError(given_up=[*self.notes, f"{what}; {advice}"], checks=self.checks.state())
         self.restore(ray.train.get_checkpoint())
         self.divergence.returns += 1
         share = f"{self.divergence.share:.2g} of the learning rate"

@@ -26,7 +26,7 @@ from synth.errors import UserError
 from synth.evaluation.copies import Keys, row_keys
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
-from synth.training.stored import Stored, Writer
+from synth.training.stored import Stored, Writer, record
 
 MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
 # Rows that samples are held against during training, in number and bytes; and of select, below which those of train
@@ -126,7 +126,7 @@ def prepare(
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     shares = {part: MOST_EVALUATED / max(rows[part], 1) for part in ("train", "test")}
     watched = "select" if rows["select"] >= FEW else "train"
-    most = min(MOST_WATCHED, WATCHED_BYTES // _bytes(codec))
+    most = min(MOST_WATCHED, WATCHED_BYTES // record(codec.layout).itemsize)
 
     def encode(piece: Piece) -> _Encoded:
         return _encode(
@@ -217,7 +217,8 @@ def _encode(
     """Encode the training rows of a piece, and draw ``shares`` of its train and test rows for the certificate, and the
     share of a part that training is watched on."""
     done, schema, draw = _Encoded([], [], {}, [], [], []), codec.table, np.random.default_rng([seed, piece.first])
-    watched, share, draw_watched = PARTS.index(watch[0]), watch[1], np.random.default_rng([seed, piece.first, FEW])
+    watched, share = PARTS.index(watch[0]), watch[1]
+    draw_watched = np.random.default_rng([seed, piece.first, watched])
     writer = Writer(store, codec.layout, piece.first) if store is not None else None
     for part, batch in _parted(piece, schema, split):
         train = batch.filter(pa.array(part == TRAIN))
@@ -241,11 +242,6 @@ def _encode(
 def _narrow(rows: Encoded, codec: Codec) -> Encoded:
     """Encoded rows with values as they are held."""
     return Encoded(rows.cells, rows.values.astype(codec.layout.dtype))
-
-
-def _bytes(codec: Codec) -> int:
-    """Of an encoded row that is held."""
-    return VALUE * len(codec.layout.cells) + codec.layout.values * np.dtype(codec.layout.dtype).itemsize
 
 
 def _split(recipe: Recipe) -> Split:
