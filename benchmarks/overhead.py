@@ -42,9 +42,9 @@ def bare(steps: int, taken: Any) -> None:
     from synth.generators.base import Draw
     from synth.generators.families import build
     from synth.recipe import Recipe
+    from synth.training.device import computes_in_bf16
     from synth.training.engine import Average, make_optimizer
     from synth.training.feed import Feed, Share
-    from synth.training.loop import computes_in_bf16
     from synth.training.prepare import open_sources, prepare
 
     recipe = Recipe.read(None, {"target": "income", "training.steps": steps}).resolved(test_apart=False)

@@ -57,10 +57,12 @@ class Display:
 
 
 def describe(facts: dict[str, Any], done: float) -> str:
-    """Loss, rows a second and time left, of what is known."""
+    """Loss, coverage (1: that of real rows), rows a second and time left, of what is known."""
     parts = []
     if "loss" in facts:
         parts.append(f"loss {facts['loss']:.4f}")
+    if facts.get("coverage") is not None:
+        parts.append(f"coverage {facts['coverage']:.2f}")
     if facts.get("elapsed_s") and "rows" in facts:
         parts.append(f"{facts['rows'] / facts['elapsed_s']:,.0f} rows/s")
         if done > 0:

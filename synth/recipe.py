@@ -61,7 +61,14 @@ class TrainingRecipe(Part):
         1024, ge=0, description="MiB of encoded rows up to which each worker holds the table; a larger one is streamed"
     )
     checkpoint_s: float = Field(60, gt=0, description="seconds between checkpoints")
-    keep: int = Field(2, ge=1, description="newest checkpoints kept, beside the one with the lowest loss")
+    keep: int = Field(2, ge=1, description="newest checkpoints kept, beside the best one")
+    checks: int = Field(
+        10, ge=0, le=100, description="looks at what is drawn so far, evenly over the run; the best checkpoint is that with"
+        " the best coverage then, without looks that with the lowest loss",
+    )  # fmt: skip
+    falls: int = Field(
+        3, ge=1, description="successive looks with less coverage and a better loss after which a run ends, at its best"
+    )
     failures: int = Field(5, ge=0, description="deaths of workers that a run survives")
     patience_s: float = Field(300, gt=0, description="seconds that workers wait for one that hangs")
 

@@ -59,6 +59,12 @@ class Codec(BaseModel):
             image=next((c.image for c in self.columns if isinstance(c, Pixels)), None),
         )
 
+    def encodable(self, batch: pa.RecordBatch) -> np.ndarray:
+        """(rows) boolean: which rows of a batch ``encode`` takes."""
+        reduced = self.reduction.reduce(batch)
+        every = [np.ones(batch.num_rows, dtype=bool), *(c.encodable(reduced[c.name]) for c in self.columns)]
+        return np.logical_and.reduce(every)
+
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         """Cells (rows, C) int32 and values (rows, V) float64, uint8 of images, of a batch in the schema's types.
 

@@ -91,6 +91,13 @@ class Categories(_Coder):
         grid = np.pad(shares, (0, -len(shares) % self.base)).reshape(-1, self.base)
         return [Cell(shares=tuple(grid.sum(1))), Cell(shares=tuple(grid.sum(0)))]
 
+    def encodable(self, array: pa.Array) -> np.ndarray:
+        """(rows) boolean: which values ``encode`` takes, as the training rows have their like."""
+        array = without_nan(array)
+        state = pc.index_in(array, value_set=self._states, skip_nulls=True)
+        found = pc.or_(state.is_valid(), array.is_null()) if self.missing else state.is_valid()
+        return found.to_numpy(zero_copy_only=False)
+
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, cells) int32 and (rows, 0); UserError for a value that the training rows lack."""
         array = without_nan(array)
@@ -228,6 +235,11 @@ class Numbers(_Coder):
                 self.knots[0], np.asarray(self.support)[np.searchsorted(self.support, above, side="right")]
             )
         return np.append(self.knots[0], self.lattice.neighbour(above, 1))
+
+    def encodable(self, array: pa.Array) -> np.ndarray:
+        """(rows) boolean: which numbers ``encode`` takes, as they lie within the range of the training rows."""
+        k = self.lattice.to_float(array)
+        return np.where(np.isnan(k), self.missing, (k >= self.knots[0]) & (k <= self.knots[-1]))
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, 0 or 1) int32 and (rows, 1) float64; UserError for a number outside the range of the training rows."""

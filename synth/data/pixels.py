@@ -37,6 +37,10 @@ class Pixels(BaseModel):
         height, width, channels = self.shape
         return channels, height, width
 
+    def encodable(self, array: pa.Array) -> np.ndarray:
+        """(rows) boolean: all, for any pixels are."""
+        return np.ones(len(array), bool)
+
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """(rows, 0) int32 and (rows, values) uint8."""
         values = array_of(array, self.shape).transpose(0, 3, 1, 2)

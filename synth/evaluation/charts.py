@@ -237,3 +237,27 @@ def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
             _text(232 + 270 * value / top, 14 + i * 20, f"{value:.3f}", "start", "soft"),
         ]
     return svg(570, 6 + 20 * len(rows), title, body, "wide")
+
+
+def course(title: str, steps: Sequence[int], values: Sequence[float], real: float) -> str:
+    """A figure over the steps of a training, a dot at each, and as a dashed line what real rows have."""
+    low, high = min(0.0, *values), max(real, 1e-9, *values)
+    left, right = min(steps), max(steps)
+    across = lambda step: 6 + (WIDTH - 12) * ((step - left) / (right - left) if right > left else 0.5)  # noqa: E731
+    up = lambda value: HEIGHT - 24 - (HEIGHT - 34) * (value - low) / (high - low)  # noqa: E731
+    points = [(across(step), up(value)) for step, value in zip(steps, values, strict=True)]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    dots = [
+        f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>step {step:,}: {value:.1%}</title></circle>'
+        for (x, y), step, value in zip(points, steps, values, strict=True)
+    ]
+    body = [
+        f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT - 18}" y2="{HEIGHT - 18}"/>',
+        f'<line class="tick" stroke-dasharray="4 3" x1="0" x2="{WIDTH}" y1="{up(real):.1f}" y2="{up(real):.1f}"/>',
+        f'<path class="outline" d="{path}"/>',
+        *dots,
+        _text(4, HEIGHT - 5, f"step {left:,}"),
+        *([_text(WIDTH - 4, HEIGHT - 5, f"{right:,}", "end")] if right > left else []),
+    ]
+    label = f"{title} during training: from {values[0]:.1%} to {values[-1]:.1%}; real rows {real:.1%}"
+    return svg(WIDTH, HEIGHT, label, body)

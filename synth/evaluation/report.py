@@ -13,7 +13,9 @@ from synth.evaluation.certificate import Certificate
 from synth.evaluation.figures import Figure
 from synth.evaluation.marginals import columns_section
 from synth.evaluation.page import card, grid, key, page, section, table
+from synth.evaluation.progression import during_training
 from synth.evaluation.summary import ARROWS, decimals
+from synth.provenance.manifest import Watched
 
 HEADLINES = (
     "shape_error",
@@ -38,12 +40,14 @@ def render(
     synthetic: pa.Table,
     schema: Schema,
     details: Mapping[str, str] | None = None,
+    watched: Watched | None = None,
 ) -> str:
     """One self-contained HTML document about ``certificate``.
 
     ``real`` and ``synthetic`` are the tables that it measured (train rows and samples); their histograms are drawn.
-    ``details`` are shown in a table at the end: the recipe, the lineage, versions. Names, categories and details are
-    escaped. Beyond 40 columns only those with the largest shape errors are pictured, and the page says so.
+    ``details`` are shown in a table at the end: the recipe, the lineage, versions. ``watched``: how diverse the samples
+    were during the training. Names, categories and details are escaped. Beyond 40 columns only those with the largest
+    shape errors are pictured, and the page says so.
     """
     sections = [
         _header(certificate, title),
@@ -55,6 +59,7 @@ def render(
         _utility(certificate, schema),
         _privacy(certificate),
         _all_figures(certificate),
+        "" if watched is None else during_training(watched),
         _list("What was done to the data", "Before anything was learnt or measured.", certificate.preparation),
         _list("Notes", "What was measured on how many rows, and what could not be.", certificate.notes),
     ]

@@ -73,9 +73,39 @@ class DataEntry(_Record):
         return self
 
 
+class Diversity(_Record):
+    """Of as many rows as are watched, each a share: ``coverage`` of real rows, ``rare`` states found (None: no state is
+    rare), ``modes`` found, numbers in the ``tails`` (None: there are no numbers), ``duplicates``."""
+
+    coverage: float = Field(ge=0, le=1)
+    rare: float | None = Field(ge=0, le=1)
+    modes: float = Field(ge=0, le=1)
+    tails: float | None = Field(ge=0, le=1)
+    duplicates: float = Field(ge=0, le=1)
+
+
+class Check(Diversity):
+    """What the averaged weights drew after ``step``, and the mean ``loss`` of the steps since the check before."""
+
+    step: int = Field(ge=0)
+    loss: float
+
+
+class Watched(_Record):
+    """How diverse the samples were on the way, against ``rows`` real rows of a ``part`` of the split, of which
+    ``left_out`` could not be encoded; ``real`` are the figures of as many other rows of that part."""
+
+    part: Literal["train", "select"]
+    rows: int = Field(ge=1)
+    left_out: int = Field(ge=0)
+    real: Diversity
+    checks: list[Check]
+
+
 class Training(_Record):
     """What the training run took: optimizer steps, seconds from the first step, workers, ZeRO stage and why it was that,
-    their devices; and what happened to it: returns to a checkpoint, checkpoints passed over, nodes lost with notice."""
+    their devices; and what happened to it: returns to a checkpoint, checkpoints passed over, nodes lost with notice, and
+    how diverse its samples were, None where that was not watched."""
 
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
@@ -84,6 +114,7 @@ class Training(_Record):
     sharding: str | None = None
     devices: list[str]
     notes: list[str] = []
+    watched: Watched | None = None
 
 
 class Environment(_Record):

@@ -1,6 +1,7 @@
 """Saving and restoring a run: every rank a file of its fragments, merged by Ray into one folder in the run's storage.
 
-The newest are kept, and apart from them, under a name that Ray does not know, the one with the lowest loss.
+The newest are kept, and apart from them, under a name that Ray does not know, the best one: of those at which the samples
+were looked at the newest with the best coverage, before there are any the one with the lowest loss.
 
 ``progress.json`` says where the run stood and lists the files with their hashes. A checkpoint is trusted only if all of
 it is there and unaltered; one that was torn or damaged is passed over for the one before.
@@ -145,7 +146,7 @@ def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
             else:
                 found = name
                 if name == BEST:
-                    notes.append(f"went on from the checkpoint with the lowest loss, of step {step}")
+                    notes.append(f"went on from the best checkpoint, of step {step}")
                 break
     if world > 1:
         decided: list[Any] = [found, notes]
@@ -157,7 +158,7 @@ def newest_whole(latest: Any, rank: int, world: int) -> tuple[Any, list[str]]:
 
 
 def best(latest: Any) -> Any:
-    """The checkpoint with the lowest loss beside ``latest``, where there is a whole one, else ``latest``."""
+    """The best checkpoint beside ``latest``, where there is a whole one, else ``latest``."""
     from pyarrow.fs import FileType
     from ray.train import Checkpoint
 

@@ -25,6 +25,8 @@ from synth.generators.families import build
 from synth.generators.layout import Encoded, Layout
 from synth.recipe import Recipe
 from synth.training import beacon, checkpoint, shards
+from synth.training.checks import Checks
+from synth.training.device import computes_in_bf16, device_of_worker, name_of_device
 from synth.training.divergence import Divergence
 from synth.training.engine import Average, limit_waits, make_engine
 from synth.training.feed import Feed, Share
@@ -40,20 +42,6 @@ from synth.training.stream import Stream
 PULSE, PULSE_S = 10, 1.0
 
 
-def device_of_worker() -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def computes_in_bf16(precision: str, device: torch.device) -> bool:
-    """Whether products run in bfloat16: ``auto`` says yes where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-
-
 class FailedError(Exception):
     """What cannot be helped by trying again; ``said`` is for the driver."""
 
@@ -66,14 +54,16 @@ def train_worker(job: dict[str, Any]) -> None:
     """Train one worker's share of a run; the body that Ray Train calls on every worker.
 
     ``job`` holds the recipe and the layout as plain data, the encoded batches as references into Ray's object store or
-    where they are ``Stored`` ("rows"), the run's location, which names it ("run"), and what is to be told of it so far
-    ("notes").
+    where they are ``Stored`` ("rows"), the real rows that samples are held against ("watched", see ``Checks``), the run's
+    location, which names it ("run"), and what is to be told of it so far ("notes").
     """
     import ray
     import ray.train
 
     impatient()
     context = ray.train.get_context()
+    if context.get_world_rank() == 0:
+        job["watched"]["rows"] = ray.get(job["watched"]["rows"])
     rows = job["rows"] if isinstance(job["rows"], Stored) else [Encoded(*part) for part in ray.get(job["rows"])]
     try:
         Worker(job, rows, context.get_world_rank(), context.get_world_size()).train(ray.train.get_checkpoint())
@@ -93,7 +83,9 @@ class Worker:
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         torch.manual_seed(self.recipe.seed)  # initial weights; every later draw has an address
         layout = Layout.model_validate(job["layout"])
-        self.generator = build(self.recipe, layout).to(device)
+        self.generator = build(self.recipe, layout)
+        self.checks = Checks(self.recipe, self.generator, layout, job["watched"], device, rank, world)
+        self.generator.to(device)
         share = Share(self.recipe.seed, training.batch, training.accumulate, rank, world, device)
         self.feed = Stream(rows, share) if isinstance(rows, Stored) else Feed(rows, share)
         self.bf16 = computes_in_bf16(training.precision, device)
@@ -127,6 +119,7 @@ class Worker:
             saved = self.restore(latest)
             self.elapsed, self.divergence = saved["elapsed_s"], Divergence(**saved["divergence"])
             self.best = saved["best"]
+            self.checks.restore(saved["checks"])
             self.notes = list(dict.fromkeys([*saved["notes"], *self.notes]))  # an earlier team may have said the same
         started = saved_at = time.monotonic()
         before, pulse, losses = self.elapsed, self.step + 1, list[Tensor]()
@@ -137,6 +130,7 @@ class Worker:
             self.loss = float(torch.stack(losses).mean())
             self.lately[0] += self.loss * len(losses)
             self.lately[1] += len(losses)
+            taken = len(losses)
             losses.clear()
             now = time.monotonic()
             due = now - saved_at >= self.recipe.training.checkpoint_s
@@ -150,8 +144,12 @@ class Worker:
                 self.go_back()
                 pulse, self.stop = self.step + 1, False  # a stop is seen again at the next pulse, and saved then
                 continue
+            self.checks.add(self.loss, taken)
             self.schedule.observe(self.step, self.elapsed)
+            fraction = self.schedule.fraction(self.step, self.elapsed)
+            at_best = self.check(fraction) if self.checks.due(fraction) else None
             pulse = self.step + min(max(int(PULSE_S * self.step / self.elapsed), 1), PULSE)
+            pulse = self.checks.until(pulse, self.schedule.total)
             noticed, self.leaving = leaving > self.leaving, leaving
             if noticed:
                 self.notes.append(f"step {self.step}: a checkpoint, since {leaving} node(s) will be taken away")
@@ -159,10 +157,10 @@ class Worker:
                 beacon.show(
                     self.run, step=self.step, total=self.schedule.total, loss=self.loss, elapsed_s=self.elapsed,
                     rows=self.step * self.recipe.training.batch, workers=self.world, sharding=self.sharding,
-                    fraction=self.schedule.fraction(self.step, self.elapsed), notes=self.notes,
+                    fraction=fraction, coverage=self.checks.coverage, notes=self.notes,
                 )  # fmt: skip
-            if due or noticed or self.stop or self.finished:
-                self.save(wait=noticed or self.stop or self.finished)
+            if due or noticed or self.stop or self.finished or at_best:
+                self.save(wait=noticed or self.stop or self.finished, at_best=at_best)
                 saved_at = time.monotonic()
 
     @property
@@ -197,8 +195,21 @@ class Worker:
         self.step += 1
         return losses
 
-    def save(self, *, wait: bool) -> None:
-        """A checkpoint; a collective. Unless it is to ``wait`` for it, it is uploaded while training goes on."""
+    def check(self, fraction: float) -> bool:
+        """Look at what the averaged weights draw; whether their coverage is at its best. FailedError where the run has
+        collapsed. A collective."""
+        found = self.checks.look(self.step, fraction, self.elapsed, self.owned, self.averages)
+        self.elapsed += found.seconds
+        self.notes += found.notes
+        if found.collapse is not None:
+            raise FailedError(given_up=[*self.notes, found.collapse], checks=self.checks.state())
+        return found.at_best
+
+    def save(self, *, wait: bool, at_best: bool | None = None) -> None:
+        """A checkpoint; a collective. Unless it is to ``wait`` for it, it is uploaded while training goes on.
+
+        ``at_best`` says whether the coverage is, None where it was not looked at.
+        """
         import ray.train
         from ray.train import CheckpointUploadMode
 
@@ -206,15 +217,17 @@ class Worker:
             dist.all_reduce(self.lately)
         lately = float(self.lately[0] / self.lately[1])  # not a number before the first step, and then no best one
         self.lately.zero_()
-        best = lately < self.best and not self.generator.judges
-        if best:
+        lowest = lately < self.best and not self.generator.judges
+        if lowest:
             self.best = lately
+        best = lowest if self.checks.coverage is None else bool(at_best)
         progress = {
             "step": self.step, "total": self.schedule.total, "elapsed_s": self.elapsed, "loss": self.loss,
             "rows_per_s": self.step * self.recipe.training.batch / self.elapsed if self.elapsed else 0.0,
             "stopped": self.stop and not self.finished, "precision": "bf16" if self.bf16 else "fp32",
-            "device": _device_name(self.device), "notes": self.notes, "workers": self.world,
+            "device": name_of_device(self.device), "notes": self.notes, "workers": self.world,
             "zero": self.zero, "sharding": self.sharding, "divergence": asdict(self.divergence), "best": self.best,
+            "checks": self.checks.state(),
         }  # fmt: skip
         folder = checkpoint.write(self.engines, self.owned, self.averages, progress, self.rank, self.world)
         ray.train.report(
@@ -245,7 +258,8 @@ class Worker:
         what = self.divergence.describe(self.step, self.loss)
         if self.divergence.exhausted:
             advice = f"lower training.learning_rate ({self.recipe.training.learning_rate:g})"
-            raise FailedError(given_up=[*self.notes, f"{what}; {advice}"])  # those since the checkpoint are not in it
+            # The notes since the checkpoint are not in it.
+            raise FailedError(given_up=[*self.notes, f"{what}; {advice}"], checks=self.checks.state())
         self.restore(ray.train.get_checkpoint())
         self.divergence.returns += 1
         share = f"{self.divergence.share:.2g} of the learning rate"
@@ -270,9 +284,3 @@ def _finite(owned: Mapping[str, Sequence[Fragment]]) -> bool:
     """Whether this rank's weights are numbers, which the loss of the step that made them cannot tell."""
     sums = [fragment.weight.sum() for mine in owned.values() for fragment in mine]
     return not sums or bool(torch.stack(sums).isfinite().all())
-
-
-def _device_name(device: torch.device) -> str:
-    return (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else str(torch.cpu.get_capabilities()["cpu_name"])
-    )

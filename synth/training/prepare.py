@@ -30,19 +30,32 @@ from synth.errors import UserError
 from synth.evaluation.copies import Keys, row_keys
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
-from synth.training.stored import Stored, Writer
+from synth.training.stored import Stored, Writer, record
 
 MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
 EVALUATED_BYTES = 512 << 20  # of images, so many bytes at most
 DECODED_BYTES = 64 << 20  # of the images that are decoded at a time
+# Rows that samples are held against during training, in number and bytes; and of select, below which those of train
+# stand in, which tell less of what was learnt by heart.
+MOST_WATCHED, WATCHED_BYTES, FEW = 2_000, 64 << 20, 200
 VALUE = 4  # bytes of an encoded cell or number
 TRAIN, TEST = PARTS.index("train"), PARTS.index("test")
 
 
 @dataclass
+class Watched:
+    """Encoded rows of a part of the split, drawn at random; ``left_out`` more hold what no training row does."""
+
+    rows: list[Encoded]
+    part: str
+    left_out: int
+
+
+@dataclass
 class Prepared:
     """``encoded`` are the training rows, batch by batch, or where they are stored; ``real`` and ``test`` what the
-    certificate compares; ``keys`` what it looks for copies among: every training row, also those ``real`` lacks."""
+    certificate compares; ``keys`` what it looks for copies among: every training row, also those ``real`` lacks;
+    ``watched`` what samples are held against during training."""
 
     schema: Schema
     codec: Codec
@@ -50,6 +63,7 @@ class Prepared:
     real: pa.Table
     test: pa.Table
     keys: Keys
+    watched: Watched
     rows: dict[str, int]
     sources: dict[str, Source]
     notes: list[str] = field(default_factory=list)
@@ -127,9 +141,11 @@ def prepare(
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     most = _rows(schema, MOST_EVALUATED, EVALUATED_BYTES)
     shares = {part: most / max(rows[part], 1) for part in ("train", "test")}
+    watched = "select" if rows["select"] >= FEW else "train"
+    watch = watched, min(MOST_WATCHED, WATCHED_BYTES // record(codec.layout).itemsize) / max(rows[watched], 1)
 
     def encode(piece: Piece) -> _Encoded:
-        return _encode(piece, codec, split, seed=seed, shares=shares, store=store)
+        return _encode(piece, codec, split, seed=seed, shares=shares, watch=watch, store=store)
 
     parts = list(over("encoding the rows", encode, train))
     held = [keys for part in parts for keys in part.keys]  # alone, so that the rows beside them can be let go
@@ -151,6 +167,7 @@ def prepare(
         real=pa.Table.from_batches([batch for part in parts for batch in part.real], schema.arrow()),
         test=pa.Table.from_batches(tested, schema.arrow()),
         keys=Keys(stored.keys if stored else lambda: iter(held), rows["train"]),
+        watched=Watched([batch for part in parts for batch in part.watched], watched, sum(p.left_out for p in parts)),
         rows=rows,
         sources=sources,
         notes=[*schema.notes, *notes],
@@ -217,20 +234,26 @@ def _judged(broken: Counter[str], train: Source, recipe: Recipe) -> list[str]:
 @dataclass
 class _Encoded:
     """What is left of a piece: its training rows and their keys, or the files that hold them (rows by name); and the
-    rows to evaluate on."""
+    rows to evaluate on, and to watch the training on."""
 
     rows: list[Encoded]
     keys: list[np.ndarray]
     written: dict[str, int]
     real: list[pa.RecordBatch]
     test: list[pa.RecordBatch]
+    watched: list[Encoded]
+    left_out: int = 0
 
 
 def _encode(
-    piece: Piece, codec: Codec, split: Split, *, seed: int, shares: dict[str, float], store: str | None
-) -> _Encoded:
-    """Encode the training rows of a piece, and draw ``shares`` of its train and test rows for the certificate."""
-    done, schema, draw = _Encoded([], [], {}, [], []), codec.table, np.random.default_rng([seed, piece.first])
+    piece: Piece, codec: Codec, split: Split, *, seed: int, shares: dict[str, float], watch: tuple[str, float],
+    store: str | None,
+) -> _Encoded:  # fmt: skip
+    """Encode the training rows of a piece, and draw ``shares`` of its train and test rows for the certificate, and the
+    share of a part that training is watched on."""
+    done, schema, draw = _Encoded([], [], {}, [], [], []), codec.table, np.random.default_rng([seed, piece.first])
+    watched, share = PARTS.index(watch[0]), watch[1]
+    draw_watched = np.random.default_rng([seed, piece.first, watched])
     writer = Writer(store, codec.layout, piece.first) if store is not None else None
     for part, batch in _parted(piece, schema, split):
         train = batch.filter(pa.array(part == TRAIN))
@@ -238,13 +261,22 @@ def _encode(
         if writer is not None:
             writer.add(rows, keys)
         else:
-            done.rows.append(Encoded(rows.cells, rows.values.astype(codec.layout.dtype)))
+            done.rows.append(_narrow(rows, codec))
             done.keys.append(keys)
         done.real.append(_drawn(train, shares["train"], draw))
         done.test.append(_drawn(batch.filter(pa.array(part == TEST)), shares["test"], draw))
+        seen = _drawn(batch.filter(pa.array(part == watched)), share, draw_watched)
+        known = codec.encodable(seen)
+        done.watched.append(_narrow(codec.encode(seen.filter(pa.array(known))), codec))
+        done.left_out += int((~known).sum())
     if writer is not None:
         done.written = writer.finish()
     return done
+
+
+def _narrow(rows: Encoded, codec: Codec) -> Encoded:
+    """Encoded rows with values as they are held."""
+    return Encoded(rows.cells, rows.values.astype(codec.layout.dtype))
 
 
 def _split(recipe: Recipe) -> Split:

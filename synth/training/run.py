@@ -243,7 +243,7 @@ def _publish(
     from synth import release
     from synth.evaluation.certificate import evaluate
     from synth.evaluation.report import render
-    from synth.provenance.manifest import DataEntry, Training
+    from synth.provenance.manifest import DataEntry, Training, Watched
     from synth.sampling import Sampler
 
     torch.set_num_threads(usable_cores())
@@ -277,8 +277,12 @@ def _publish(
         f"{facts['workers']} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}",
         "seed": str(recipe.seed),
     }
+    watched = facts["checks"]["watched"] and Watched.model_validate(facts["checks"]["watched"])
     progress("writing the report", 0.0, {})
-    report = render(certificate, title=name, real=table.real, synthetic=synthetic, schema=table.schema, details=details)
+    report = render(
+        certificate, title=name, real=table.real, synthetic=synthetic, schema=table.schema, details=details,
+        watched=watched,
+    )  # fmt: skip
     with storage.staged_directory(out, overwrite=overwrite) as folder:
         manifest = release.save(
             folder,
@@ -294,7 +298,7 @@ def _publish(
             real_fraction=1.0,
             seed=recipe.seed,
             training=Training(
-                steps=facts["step"], seconds=facts["elapsed_s"], workers=facts["workers"],
+                steps=facts["step"], seconds=facts["elapsed_s"], workers=facts["workers"], watched=watched,
                 zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]], notes=facts["notes"],
             ),
         )  # fmt: skip

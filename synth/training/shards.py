@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what torch's AdamW keeps of each weight
@@ -87,6 +89,32 @@ def state_of(
         shapes[fragment.name] = list(fragment.shape)
         tensors |= {f"{kind}/{fragment.name}/{fragment.start}": t.detach().cpu().clone() for kind, t in kept.items()}
     return tensors, {"shapes": json.dumps(shapes), "updates": str(updates)}
+
+
+def gather(mine: Sequence[Fragment], averages: Sequence[Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The averages of a player's parameters, whole, by name: on rank 0, and nothing on the others. A collective; it goes
+    by way of ``device``, as not every backend takes tensors from elsewhere."""
+    parts = [[(fragment.name, fragment.shape, fragment.start, len(fragment)) for fragment in mine]]
+    flats = [torch.cat([torch.empty(0, device=device), *(average.view(-1).to(device) for average in averages)])]
+    if dist.get_world_size() > 1:
+        [described], parts = parts, [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(parts, described)
+        longest = max(sum(length for *_, length in part) for part in parts)
+        if all(part == described for part in parts):  # each owns all
+            parts = parts[:1]
+            flats = flats if dist.get_rank() == 0 else []
+        else:
+            flat = F.pad(flats[0], (0, longest - len(flats[0])))
+            flats = [torch.empty_like(flat) for _ in parts] if dist.get_rank() == 0 else []
+            dist.gather(flat, flats or None)
+    whole: dict[str, Tensor] = {}
+    for part, flat in zip(parts, flats, strict=False):
+        first = 0
+        for name, shape, start, length in part:
+            values = whole.setdefault(name, torch.empty(shape, device=device)).view(-1)
+            values[start : start + length] = flat[first : first + length]
+            first += length
+    return whole
 
 
 class Saved:

@@ -64,6 +64,12 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
         "recipe": recipe.model_dump(),
         "layout": table.codec.layout.model_dump(),
         "rows": rows,
+        "watched": {
+            "rows": ray.put([tuple(part) for part in table.watched.rows]),
+            "count": sum(len(part.cells) for part in table.watched.rows),
+            "part": table.watched.part,
+            "left_out": table.watched.left_out,
+        },
         "run": run,
         "notes": notes,
     }
@@ -118,8 +124,9 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     if "given_up" in seen:
         if not facts["step"]:
             raise NeverLearntError("\n".join(seen["given_up"]))
-        where = "the newest checkpoint" if published is result.checkpoint else "the checkpoint with the lowest loss"
+        where = "the newest checkpoint" if published is result.checkpoint else "the best checkpoint"
         facts["notes"] = [*seen["given_up"], f"what is published is {where}, of step {facts['step']}"]
+        facts["checks"] = seen["checks"]
     facts["notes"] = list(dict.fromkeys([*facts["notes"], *notes]))  # a run that had ended saves nothing more
     return facts | {"weights": weights, "asked": asked}
 

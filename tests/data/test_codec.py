@@ -244,3 +244,19 @@ def test_moments_too_fine_for_a_double_are_refused(span: int) -> None:
     array = pa.array([i - 2**63 + 5 for i in k], pa.timestamp("ns"))
     with pytest.raises(UserError, match=r"'t' holds timestamp\[ns\].*coarser unit.*--exclude t"):
         fitted(pa.table({"t": array}))
+
+
+@pytest.mark.parametrize("name", rows())
+def test_rows_are_known_where_they_can_be_encoded(name: str) -> None:
+    table = pa.table({name: rows(300)[name], "y": [0.5, 1.25] * 150})
+    codec = fitted(table.slice(0, 60))
+    [batch] = table.combine_chunks().to_batches()
+    known = codec.known(batch)
+    assert known[:60].all()
+    for row in range(300):
+        try:
+            codec.encode(batch.slice(row, 1))
+        except UserError:
+            assert not known[row], row
+        else:
+            assert known[row], row

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from synth.generators.base import Draw
 from synth.generators.families import build
@@ -28,6 +29,7 @@ from synth.training.schedule import Schedule
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 LAYOUT = Layout(cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.04,) * 25, ordered=25)), values=2)
 STEPS, BATCH = 50, 64
+LOOKED_AT = "looked-at.safetensors"  # the weights that the last check drew with
 
 Case = dict[str, Any]
 CASES: dict[int, list[Case]] = {
@@ -42,7 +44,7 @@ CASES: dict[int, list[Case]] = {
 
 
 def recipe(**training: Any) -> Recipe:
-    keys = {"steps": STEPS, "batch": BATCH, "precision": "fp32", "warmup": 3} | training
+    keys = {"steps": STEPS, "batch": BATCH, "precision": "fp32", "warmup": 3, "checks": 2} | training
     return Recipe.check({"training": keys, "diffusion": {"width": 32, "blocks": 2}})
 
 
@@ -97,7 +99,7 @@ def train_all(job: dict[str, Any]) -> None:
             self.told += [float(loss) for loss in losses]
             return losses
 
-        def save(self, *, wait: bool) -> None:  # Ray Train knows nothing of the cases
+        def save(self, *, wait: bool, at_best: bool | None = None) -> None:  # Ray Train knows nothing of the cases
             facts = {"step": self.step}
             written = checkpoint.write(self.engines, self.owned, self.averages, facts, self.rank, self.world)
             if self.finished:
@@ -108,9 +110,15 @@ def train_all(job: dict[str, Any]) -> None:
     for case in CASES[world]:
         run = Path(job["folder"], name(case))
         keys = recipe(workers=world, **case).model_dump()
-        job_of_case = {"recipe": keys, "layout": LAYOUT.model_dump(), "run": str(run), "notes": []}
+        watched = {"rows": [rows()], "count": 300, "part": "train", "left_out": 0}
+        job_of_case = {
+            "recipe": keys, "layout": LAYOUT.model_dump(), "run": str(run), "notes": [], "watched": watched,
+        }  # fmt: skip
         worker = Told(job_of_case, [rows()], rank, world)
         worker.train(None)
+        assert [check["step"] for check in worker.checks.record["checks"]] == [STEPS // 2, STEPS]
+        if worker.checks.generator is not None:
+            save_file(worker.checks.generator.state_dict(), run / LOOKED_AT)
         (run / f"{rank}.json").write_text(json.dumps(worker.told))
 
 
@@ -144,6 +152,8 @@ def test_losses_and_weights_equal_plain_pytorch(trained: Callable[[int], Path], 
     told = np.mean([json.loads((folder / f"{rank}.json").read_text()) for rank in range(workers)], axis=0)
     assert told.reshape(STEPS, accumulate).mean(1).tolist() == pytest.approx(losses, rel=1e-5)
     _, found = checkpoint.averaged(folder)
+    looked_at = load_file(folder / LOOKED_AT)
+    assert looked_at.keys() == found.keys() and all(torch.equal(looked_at[key], found[key]) for key in found)
     for key, expected in weights.items():
         torch.testing.assert_close(
             found[f"denoiser.{key}"], expected, atol=2e-5, rtol=1e-3, msg=lambda m, k=key: f"{k}: {m}"

@@ -42,6 +42,9 @@ def test_a_release_is_whole_certified_and_draws_the_same_rows_again(finished: ru
     model = artesian.load(finished.location)
     assert model.certificate.figures and finished.manifest.training.steps == 40
     assert finished.manifest.training.notes == []
+    watched = finished.manifest.training.watched
+    assert watched is not None and [check.step for check in watched.checks] == list(range(4, 41, 4))
+    assert "During training" in (Path(finished.location) / "report.html").read_text()
     first = model.sample(300, seed=4)
     assert first.equals(artesian.load(finished.location).sample(300, seed=4))
     real = pq.read_table(table).to_pandas()

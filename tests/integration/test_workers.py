@@ -197,7 +197,7 @@ def test_a_run_that_diverges_goes_back_and_on_more_slowly_twice(
         assert found["step"] == 40
     else:
         assert re.search(r"nan; lower training.learning_rate \(0.003\)$", found["notes"][2])
-        assert found["notes"][3] == f"what is published is the checkpoint with the lowest loss, of step {found['step']}"
+        assert found["notes"][3] == f"what is published is the best checkpoint, of step {found['step']}"
         assert found["step"] in range(1, 13)
 
 

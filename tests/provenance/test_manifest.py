@@ -138,3 +138,9 @@ def test_what_is_no_manifest_is_refused(content: bytes) -> None:
 def test_not_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         manifest.canonical_json({"auc": float("nan")})
+
+
+def test_a_manifest_from_before_training_was_watched_is_read() -> None:
+    written = json.loads(record().canonical())
+    del written["training"]["watched"]
+    assert manifest.parse(json.dumps(written).encode()).training.watched is None

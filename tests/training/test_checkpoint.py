@@ -135,7 +135,7 @@ def test_where_no_newer_one_is_whole_the_best_is_taken(tmp_path: Path) -> None:
     found, notes = checkpoint.newest_whole(latest, 0, 1)
     assert found.path == best.path
     assert [note.partition(" ")[0] for note in notes[:2]] == ["checkpoint_2", "checkpoint_1"]
-    assert notes[2:] == ["went on from the checkpoint with the lowest loss, of step 1"]
+    assert notes[2:] == ["went on from the best checkpoint, of step 1"]
     (tmp_path / checkpoint.BEST / checkpoint.PROGRESS).unlink()
     assert checkpoint.best(latest) == latest and checkpoint.newest_whole(latest, 0, 1)[0] is None
 

@@ -152,3 +152,37 @@ def test_contradictory_constraints_are_found_before_any_row_is_split() -> None:
     recipe = Recipe.read(None, {"constraints": ["price >= 10", "price * 2 <= 10"], "split": [0.5, 0, 0, 0.5]})
     with pytest.raises(UserError, match="no row can satisfy 'price >= 10' and 'price \\* 2 <= 10'"):
         prepare.open_sources(_orders(), None, recipe)
+
+
+def watched(rows: int, split: tuple[float, ...], **settings: object) -> tuple[prepare.Prepared, np.ndarray]:
+    rng = np.random.default_rng(0)
+    table = pa.table(
+        {"x": rng.normal(size=rows).round(6), "c": [str(i) if i < 80 else "c" for i in rng.permutation(rows)]}
+    )
+    recipe = Recipe.model_validate({"split": split, "seed": 5, **settings})
+    found = prepare.prepare(*prepare.open_sources(table, None, recipe), recipe)
+    return found, np.concatenate([part.values for part in found.watched.rows])
+
+
+def test_training_is_watched_on_rows_of_select_that_can_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, values = watched(2000, (0.4, 0.5, 0, 0.1))
+    assert found.watched.part == "select" and values.dtype == np.float32
+    # Of 80 categories that one row has each, about 40 are in select, where no training row has their like.
+    assert 20 < found.watched.left_out < 60
+    assert len(values) + found.watched.left_out == found.rows["select"]
+    trained = {float(x) for part in found.encoded for x in part.values[:, 0]}  # type: ignore[union-attr]
+    assert not trained & {float(x) for x in values[:, 0]}
+    monkeypatch.setattr(prepare, "MOST_WATCHED", 100)
+    drawn, fewer = watched(2000, (0.4, 0.5, 0, 0.1))
+    assert 60 < len(fewer) + drawn.watched.left_out < 140
+    assert np.array_equal(fewer, watched(2000, (0.4, 0.5, 0, 0.1))[1])
+    assert {float(x) for x in fewer[:, 0]} < {float(x) for x in values[:, 0]}
+    # Both are bounded: their number, and what they take.
+    monkeypatch.setattr(prepare, "WATCHED_BYTES", 8 * 30)
+    assert 10 < sum(map(len, watched(2000, (0.4, 0.5, 0, 0.1))[1:])) < 60
+
+
+@pytest.mark.parametrize("split", [(0.9, 0, 0, 0.1), (0.8, 0.1, 0, 0.1)])
+def test_where_select_has_few_rows_training_is_watched_on_rows_of_train(split: tuple[float, ...]) -> None:
+    found, values = watched(1000, split)
+    assert found.watched.part == "train" and found.watched.left_out == 0 and len(values) == found.rows["train"]

@@ -1,0 +1,195 @@
+"""The checks on the way: a few times in a run, what its averaged weights draw is held against real rows."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from synth.generators.base import Draw, Generator
+from synth.generators.layout import Encoded, Layout
+from synth.recipe import Recipe
+from synth.training import shards
+from synth.training.collapse import Collapse
+from synth.training.engine import Average
+from synth.training.shards import Fragment
+from synth.training.watch import Watch
+
+MOST, FEWEST = 1000, 100  # rows that a check draws
+ENOUGH = 20  # real rows, half of which are held against the others
+SHARE = 0.03  # of the training time for all checks together: they draw fewer rows where more would take longer
+LOW = 0.5  # of what real rows cover, below which the last check says so
+COPIES = 3  # of the weights that a GPU needs room for: the second generator, what fills it, what it draws with
+
+
+class Found(NamedTuple):
+    """What a check came to: whether the coverage is at its best, what is to be told of it, the collapse if it is one,
+    and the seconds that it took."""
+
+    at_best: bool
+    notes: list[str]
+    collapse: str | None
+    seconds: float
+
+
+class Checks:
+    """What has been found so far, the same on all ranks; on rank 0 also a second copy of the generator, to draw from.
+
+    ``watched``: of how many ("count") real rows of which "part" of the split there are, how many more were "left_out",
+    and on rank 0 the "rows", encoded batches. Of too few, or with ``training.checks`` = 0, none are looked at.
+    """
+
+    def __init__(
+        self, recipe: Recipe, generator: Generator, layout: Layout, watched: Mapping[str, Any], device: torch.device,
+        rank: int, world: int,
+    ) -> None:  # fmt: skip
+        """Made before the engines, which take the weights of ``generator`` apart."""
+        self.seed, self.layout, self.device, self.world = recipe.seed, layout, device, world
+        self.number = recipe.training.checks if watched["count"] >= ENOUGH else 0
+        self.falls = recipe.training.falls
+        self.block = max(recipe.training.batch // (recipe.training.accumulate * world), 1)  # as many rows as fit
+        self.plays = len(generator.players) > 1  # a game: its losses do not tell how well it goes
+        self.generator: Generator | None = None
+        self.real: Encoded | None = None
+        if rank == 0 and self.number:
+            self.generator = copy.deepcopy(generator).eval()  # on the CPU, but for the time of a check
+            self.real = Encoded(*(np.concatenate(parts) for parts in zip(*watched["rows"], strict=True)))
+        self.watch: Watch | None = None
+        self.passed, self.collapse, self.remarks = 0, Collapse(), list[str]()
+        self.record: dict[str, Any] = {"part": watched["part"], "left_out": watched["left_out"], "checks": []}
+        self.sum, self.steps = 0.0, 0  # of the losses since the last check
+
+    @property
+    def coverage(self) -> float | None:
+        """At the last check, relative to that of real rows; None before the first."""
+        checks = self.record["checks"]
+        return checks[-1]["coverage"] / self.record["real"]["coverage"] if checks else None
+
+    def state(self) -> dict[str, Any]:
+        """As JSON; ``watched`` is what the manifest keeps, None before the first check."""
+        watched = self.record if self.record["checks"] else None
+        kept = {"passed": self.passed, "collapse": asdict(self.collapse), "remarks": self.remarks}
+        return kept | {"watched": watched}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.passed, self.collapse, self.remarks = state["passed"], Collapse(**state["collapse"]), state["remarks"]
+        self.record = state["watched"] or self.record
+
+    def add(self, loss: float, steps: int) -> None:
+        """Take in the mean loss of some steps."""
+        self.sum, self.steps = self.sum + loss * steps, self.steps + steps
+
+    def due(self, fraction: float) -> bool:
+        """Whether that share of the training calls for the next check: they lie evenly, the last at the end."""
+        return self.passed < self.number and fraction >= (self.passed + 1) / self.number
+
+    def until(self, step: int, total: int | None) -> int:
+        """``step``, or an earlier one after which the next check is due, as far as the ``total`` is known."""
+        if total is None or self.passed >= self.number:
+            return step
+        return min(step, -(-total * (self.passed + 1) // self.number))
+
+    def look(
+        self, step: int, fraction: float, elapsed: float, owned: Mapping[str, Sequence[Fragment]],
+        averages: Mapping[str, Average],
+    ) -> Found:  # fmt: skip
+        """A check after ``step``, when ``elapsed`` seconds of training are that ``fraction`` of it. A collective."""
+        began = time.monotonic()
+        while self.due(fraction):
+            self.passed += 1
+        if not self._agreed(self._fits()):
+            self.number = 0
+            note = f"step {step}: no longer watched, as the GPU has no room for a second copy of the weights"
+            return Found(at_best=False, notes=[note], collapse=None, seconds=time.monotonic() - began)
+        weights = {
+            f"{player}.{name}": tensor
+            for player, mine in owned.items()
+            for name, tensor in shards.gather(mine, averages[player].shards, self.device).items()
+        }
+        said: dict[str, Any] = {}
+        if self.generator is not None:
+            self.generator.load_state_dict(weights)
+            weights.clear()
+            said = self._look(self.generator.to(self.device), SHARE * elapsed / fraction / self.number)
+            self.generator.cpu()
+            said["check"] |= {"step": step, "loss": self.sum / self.steps}
+            said["seconds"] = time.monotonic() - began
+        self.sum, self.steps = 0.0, 0
+        return self._judge(**self._agreed(said), last=fraction >= 1)
+
+    def _agreed(self, said: Any) -> Any:
+        """What rank 0 says."""
+        decided = [said]
+        if self.world > 1:
+            dist.broadcast_object_list(decided)
+        return decided[0]
+
+    def _fits(self) -> bool:
+        if self.generator is None or self.device.type != "cuda":
+            return True
+        unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        size = sum(p.numel() * p.element_size() for p in self.generator.parameters())
+        return torch.cuda.mem_get_info(self.device)[0] + unused > COPIES * size
+
+    @torch.no_grad()
+    def _look(self, generator: Generator, allowed: float) -> dict[str, Any]:
+        """What a sample shows; the first check decides of how many rows, by the seconds that each is ``allowed``."""
+        assert self.real is not None
+        if self.watch is None:
+            rows = self.record.get("rows") or self._affordable(generator, allowed)
+            order = Draw(self.seed, "watch").permutation(len(self.real.cells)).numpy()
+            self.real, others = (Encoded(*(a[i] for a in self.real)) for i in (order[:rows], order[rows : 2 * rows]))
+            self.watch = Watch(self.layout, self.real, others, np.random.default_rng(self.seed))
+        sample = self._draw(generator, len(self.real.cells), self.passed)
+        cells, values = (torch.from_numpy(a).to(self.device) for a in self.real)
+        return {
+            "check": self.watch.look(sample).model_dump(),
+            "remarks": generator.remarks(Encoded(cells.long(), values)),
+            "about": {"rows": len(cells), "real": self.watch.real.model_dump()},
+        }
+
+    def _affordable(self, generator: Generator, seconds: float) -> int:
+        """How many rows can be drawn in that time, within limits."""
+        assert self.real is not None
+        most = min(MOST, len(self.real.cells) // 2)
+        fewest = min(FEWEST, most)
+        for rows in (2, fewest):  # the first are slow
+            began = time.monotonic()
+            self._draw(generator, rows, "trial", rows)
+        return min(max(int(fewest * seconds / (time.monotonic() - began)), fewest), most)
+
+    def _draw(self, generator: Generator, rows: int, *address: int | str) -> Encoded:
+        """Rows from the generator, on the CPU, in blocks as large as a worker's batches."""
+        blocks = [
+            generator.sample(
+                min(self.block, rows - first), Draw(self.seed, "watch", *address, first, device=self.device)
+            )
+            for first in range(0, rows, self.block)
+        ]
+        return Encoded(*(torch.cat(parts).cpu() for parts in zip(*blocks, strict=True)))
+
+    def _judge(
+        self, check: dict[str, Any], remarks: list[str], about: dict[str, Any], seconds: float, *, last: bool
+    ) -> Found:
+        self.record |= about
+        self.record["checks"].append(check)
+        step, coverage, loss = check["step"], check["coverage"], None if self.plays else check["loss"]
+        at_best = self.collapse.seen(step, coverage, about["rows"], about["real"]["coverage"], loss)
+        notes = [f"step {step}: {remark}" for remark in remarks if remark not in self.remarks]
+        self.remarks += [remark for remark in remarks if remark not in self.remarks]
+        fall = f"step {step}: {self.collapse.describe(coverage, loss)}"
+        collapsed = self.collapse.falls >= self.falls
+        if last and self.collapse.falls and not collapsed:
+            notes.append(fall)
+        if last and coverage < LOW * about["real"]["coverage"]:
+            notes.append(
+                f"step {step}: samples cover {coverage:.2f} of the real rows and {check['modes']:.0%} of their modes, other "
+                f"real rows {about['real']['coverage']:.2f} and {about['real']['modes']:.0%}: most was not learnt"
+            )
+        return Found(at_best, notes, f"collapse at {fall}" if collapsed else None, seconds)

@@ -1,0 +1,131 @@
+"""When a run is looked at, on how many rows, and what is kept of it; alone, a worker needs no cluster for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from synth.generators.base import Draw, Generator
+from synth.generators.layout import Encoded, Layout
+from synth.recipe import Recipe
+from synth.training.checks import Checks
+from synth.training.engine import Average
+from synth.training.shards import Fragment
+
+LAYOUT, CPU = Layout(cells=(), values=2), torch.device("cpu")
+
+
+class Gaussian(Generator):
+    """Draws what real rows are at a ``spread`` of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = torch.nn.Linear(1, 1, bias=False)
+        self.said = ["one thing"]
+        self.drawn: list[int] = []
+
+    @property
+    def players(self) -> dict[str, torch.nn.Module]:
+        return {"net": self.net}
+
+    def sample(self, rows: int, draw: Draw) -> Encoded:
+        assert not self.training
+        self.drawn.append(rows)
+        values = draw.normal(rows, 2) * self.net.weight.detach().item()
+        return Encoded(torch.zeros(rows, 0, dtype=torch.long), values)
+
+    def remarks(self, batch: Encoded) -> list[str]:
+        assert batch.cells.dtype == torch.long and batch.values.dtype == torch.float32
+        return self.said
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    store = tmp_path_factory.mktemp("dist") / "store"
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def checks(rows: int = 2000, rank: int = 0, **training: Any) -> Checks:
+    values = np.random.default_rng(0).normal(size=(rows, 2)).astype(np.float32)
+    halves = [Encoded(np.empty((rows // 2, 0), np.int32), half) for half in np.split(values, 2)]
+    watched = {"count": rows, "rows": halves, "part": "select", "left_out": 7}
+    recipe = Recipe.model_validate({"training": {"steps": 100, **training}})
+    return Checks(recipe, Gaussian(), LAYOUT, watched, CPU, rank, 1)
+
+
+def look(found: Checks, step: int, spread: float, elapsed: float = 1e6) -> Any:
+    """A check with an averaged weight of ``spread``."""
+    found.add(1 / step, 1)
+    weight = torch.full((1, 1), spread)
+    fragment = Fragment("weight", weight.shape, 0, weight, slice(0, 1), weight)
+    return found.look(step, step / 100, elapsed, {"net": [fragment]}, {"net": Average([weight.view(-1)], 0.9)})
+
+
+@pytest.mark.parametrize(("total", "number"), [(100, 10), (7, 3), (5, 10), (29, 100), (1000, 7)])
+def test_checks_lie_evenly_and_the_last_at_the_end(total: int, number: int) -> None:
+    found, step, steps = checks(checks=number), 0, list[int]()
+    while step < total:
+        step = found.until(step + 4, total)
+        if found.due(step / total):
+            while found.due(step / total):
+                found.passed += 1
+            steps.append(step)
+    assert steps == sorted({-(-total * (i + 1) // number) for i in range(number)})
+
+
+@pytest.mark.parametrize("found", [checks(checks=0), checks(rows=18), checks(rank=1, checks=0)])
+def test_nothing_is_looked_at_without_checks_or_rows(found: Checks) -> None:
+    assert not found.due(1.0) and found.until(50, 60) == 50 and found.generator is None
+    assert found.coverage is None and found.state()["watched"] is None
+
+
+def test_what_is_found_is_kept_and_told_once() -> None:
+    found = checks()
+    first = look(found, 10, 1.0)
+    assert first.at_best and first.collapse is None and first.notes == ["step 10: one thing"]
+    assert found.coverage == pytest.approx(1, abs=0.03)
+    resumed = checks()
+    resumed.restore(json.loads(json.dumps(found.state())))
+    assert resumed.state() == found.state()
+    for run in (found, resumed):  # the same real rows, and the same address of the noise
+        second = look(run, 20, 0.5)
+        assert not second.at_best and second.notes == []
+    assert resumed.state() == found.state()
+    [one, two] = found.state()["watched"]["checks"]
+    assert (one["step"], two["step"], two["loss"]) == (10, 20, 0.05) and two["coverage"] < 0.9 * one["coverage"]
+    assert found.state()["watched"]["left_out"] == 7
+    collapses = [look(found, step, 0.5).collapse for step in (30, 40)]
+    assert (
+        collapses[0] is None and collapses[1] is not None and collapses[1].startswith("collapse at step 40: coverage")
+    )
+
+
+def test_rows_are_as_many_as_the_time_allows() -> None:
+    plenty, little = checks(), checks()
+    look(plenty, 10, 1.0)
+    look(little, 10, 1.0, elapsed=1e-9)
+    assert [run.state()["watched"]["rows"] for run in (plenty, little)] == [1000, 100]
+    few = checks(rows=60, batch=16)
+    look(few, 10, 1.0)
+    assert few.state()["watched"]["rows"] == 30
+    assert isinstance(few.generator, Gaussian) and few.generator.drawn[-2:] == [16, 14]  # blocks as large as a batch
+
+
+def test_a_run_that_ends_with_little_says_so() -> None:
+    assert look(checks(checks=1), 100, 1.0).notes == ["step 100: one thing"]
+    [_, told] = look(checks(checks=1), 100, 0.1).notes
+    assert told.startswith("step 100: samples cover 0.") and told.endswith("most was not learnt")
+
+
+def test_other_random_numbers_are_left_alone() -> None:
+    found, before = checks(), torch.get_rng_state()
+    look(found, 10, 1.0)
+    assert torch.equal(torch.get_rng_state(), before)
