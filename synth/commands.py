@@ -162,6 +162,7 @@ def evaluate_command(
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
     json_: Annotated[str | None, typer.Option("--json", metavar="FILE", help="write the certificate here")] = None,
     report: Annotated[str | None, typer.Option(metavar="FILE", help="write the HTML report here")] = None,
+    features: Annotated[str | None, typer.Option(metavar="FILE", help="TorchScript network to compare images by")] = None,
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Score any synthetic table: fidelity, diversity, utility, privacy, each beside its real-against-real baseline."""
@@ -178,7 +179,7 @@ def evaluate_command(
     with Display() as display:
         found = compare(
             real, synthetic, test, target=target, seed=seed,
-            kinds={name: _listed(given) for name, given in kinds.items()},
+            kinds={name: _listed(given) for name, given in kinds.items()}, network=features,
             progress=lambda what, done: display(f"certifying: {what}", done, {}),
         )  # fmt: skip
     display.console.print(figures_table(found.certificate))

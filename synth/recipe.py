@@ -92,6 +92,15 @@ class TrainingRecipe(Part):
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
+class ImageRecipe(Part):
+    """What is particular to images, whatever the family."""
+
+    features: str | None = Field(
+        None,
+        description="TorchScript file of the network that the certificate compares images by; null: one is trained",
+    )
+
+
 class Recipe(Part):
     """Everything a run needs besides the data."""
 
@@ -105,6 +114,7 @@ class Recipe(Part):
     id: list[str] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
     codec: CodecRecipe = CodecRecipe()
+    image: ImageRecipe = ImageRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     training: TrainingRecipe = TrainingRecipe()
 

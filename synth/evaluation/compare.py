@@ -32,12 +32,14 @@ def compare(
     target: str | None = None,
     seed: int = 0,
     kinds: Mapping[str, Sequence[str]],
+    network: str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Comparison:
     """Measure ``synthetic`` against ``real`` train rows, with ``test`` rows nobody trained on as the baseline.
 
     Each table is whatever ``open_source`` takes. ``kinds`` are the columns named for ``infer``: categorical, numerical,
-    datetime, ids, exclude. Raises UserError for what is wrong with a table.
+    datetime, ids, exclude. ``network``: of images, the file of one to compare them by. Raises UserError for what
+    is wrong with a table.
     """
     columns: dict[str, Any] = {name: list(names) for name, names in kinds.items()}
     as_text = [*columns.get("categorical", ()), *columns.get("exclude", ())]
@@ -47,5 +49,7 @@ def compare(
     as_text += schema.text_columns
     theirs, fresh = (open_source(table, as_text=as_text).table() for table in (synthetic, test))
     known = source.table()
-    certificate = evaluate(known, theirs, fresh, schema, seed=seed, preparation=schema.notes, progress=progress)
+    certificate = evaluate(
+        known, theirs, fresh, schema, seed=seed, preparation=schema.notes, network=network, progress=progress
+    )
     return Comparison(certificate, known, theirs, schema)

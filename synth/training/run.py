@@ -39,6 +39,7 @@ from synth.training.snapshot import CHECKPOINTS
 from synth.training.workers import Progress
 
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
+SAMPLED_IMAGES = 10_000  # most images; the certificate looks at as many
 STORE = "encoded"  # the folder of a run that holds the rows of a table which is streamed
 UNPUBLISHED = "trained, not yet published; the same command with --resume publishes it"
 
@@ -248,7 +249,8 @@ def _publish(
 
     torch.set_num_threads(usable_cores())
     sampler = Sampler.of(recipe, table.codec, weights)
-    rows, drawn, count = min(table.rows["train"], SAMPLED), [], 0
+    most = SAMPLED if table.schema.image is None else SAMPLED_IMAGES
+    rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
         drawn.append(batch)
         count += batch.num_rows
@@ -256,7 +258,7 @@ def _publish(
     synthetic = pa.Table.from_batches(drawn)
     certificate = evaluate(
         table.real, synthetic, table.test, table.schema, seed=recipe.seed,
-        train_keys=table.keys, preparation=table.notes,
+        train_keys=table.keys, preparation=table.notes, network=recipe.image.features,
         progress=lambda what, done: progress(f"certifying: {what}", done, {}),
     )  # fmt: skip
     name = storage.resolve(out)[1].rpartition("/")[2]
