@@ -17,6 +17,7 @@ from synth.evaluation.image_network import AT_ONCE, device
 
 FEWEST = 20
 """Images that a network learns on, at least."""
+COMPONENTS = 64
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,14 @@ def learnt(
     """Features of a network trained on half of ``images``, drawn at random, to tell their ``classes`` apart.
 
     Without classes it tells by which quarter turn an image was turned (Gidaris et al. 2018, arXiv 1803.07728), which
-    takes knowing what is on it; of images that aren't square, whether it is upside down. They are shifted and scaled to
-    mean 0 and, over all features together, variance 1 on the other half. That half alone stands for train wherever
-    features are compared: a network draws the images that it learnt on closer together than any others, so that next
-    to them the best of generators would look poor, and one that copies them good. ``held`` are real images that no
-    network sees, and their classes: on them it is told how much this one knows.
+    takes knowing what is on it; of images that aren't square, whether it is upside down. Its features are what the last
+    convolutions see, reduced to their principal components: the layer before the classes has forgotten what
+    distinguishes images of one class, blur as well as copies. They have mean 0 and mean variance 1.
+
+    The other half alone stands for train wherever features are compared: a network draws the images that it learnt on
+    closer together than any others, so that next to them the best of generators would look poor, and one that copies
+    them good. ``held`` are real images that no network sees, and their classes: on them it is told how much this one
+    knows.
     """
     rows, seed = rng.permutation(len(images)), int(rng.integers(2**31))
     known, unseen = np.sort(rows[: len(rows) // 2]), np.sort(rows[len(rows) // 2 :])
@@ -55,12 +59,16 @@ def learnt(
         count = int(answers.max()) + 1
     network = image_network.train(shown, answers, count, seed)
     reached = (image_network.probabilities(network, questions).argmax(axis=1) == right).mean()
-    raw = image_network.features(network, images[unseen])
-    middle, spread = raw.mean(axis=0), float(np.sqrt(raw.var(axis=0).mean())) or 1.0
+    raw = image_network.features(network, images[known])
+    middle = raw.mean(axis=0)
+    # Of the images that it learnt on: components of one of the clouds that are compared would set it apart.
+    spread, axes = np.linalg.eigh((raw - middle).T @ (raw - middle) / len(raw))
+    scaled = axes[:, -COMPONENTS:] / (float(np.sqrt(spread[-COMPONENTS:].mean())) or 1.0)
     return Features(
-        lambda those: (image_network.features(network, those) - middle) / spread,
-        f"features of a network that learnt from {len(known):,} real training images to tell {task}, and is right on "
-        f"{reached:.1%} of real test images; the other {len(unseen):,} training images are what it compares with",
+        lambda those: (image_network.features(network, those) - middle) @ scaled,
+        f"{scaled.shape[1]} features of a network that learnt from {len(known):,} real training images to tell {task}, "
+        f"and is right on {reached:.1%} of real test images; the other {len(unseen):,} training images are what it "
+        "compares with",
         unseen,
     )
 

@@ -21,13 +21,12 @@ from synth.evaluation import (
 from synth.evaluation.details import ClassDetail, Histogram, Neighbour
 from synth.evaluation.figures import IMAGE_CATALOGUE, Figure, figure
 from synth.evaluation.frame import Lens
-from synth.evaluation.image_features import FEWEST, Features
+from synth.evaluation.image_features import COMPONENTS, FEWEST, Features
 from synth.evaluation.image_rows import MEASURED, Images
 from synth.evaluation.intervals import NORMAL_95, Estimate, auc, multiplicities
 from synth.evaluation.neighbours import closest
 
 DETECTED = 5_000
-COMPONENTS = 64
 COMPARED_PIXELS = 1024
 """Values of an image between whose pixels distances are measured: larger ones are averaged down to about as many."""
 PANELS, PANEL, SHOWN, SEARCHED = 12, 10, 8, 2_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 SIDE = 16
 """Places a side that are told apart, at most: in larger images each is a patch of pixels, so that none goes unseen."""
-FEATURES = 64
+HIDDEN = 64
 BATCH, AT_ONCE = 128, 256
 EPOCHS, MOST_STEPS = 30, 400
 RATE, DECAY, SMOOTHING = 2e-3, 0.05, 0.1
@@ -21,7 +21,7 @@ RATE, DECAY, SMOOTHING = 2e-3, 0.05, 0.1
 
 class Network(nn.Module):
     """Images uint8 (n, height, width, channels) → logits (n, classes): patches that overlap by a pixel, convolutions that
-    halve the sides until they are 4 or less, a layer of 64 features, and the classes.
+    halve the sides until they are 4 or less, and a hidden layer.
 
     Group normalisation (Wu and He 2018): what it says of an image doesn't depend on the images beside it.
     """
@@ -37,21 +37,24 @@ class Network(nn.Module):
         while max(sides) > 4:
             layers += [nn.GroupNorm(8, wide), nn.ReLU(), nn.Conv2d(wide, wider := min(2 * wide, 128), 3, 2, 1)]
             wide, sides = wider, (math.ceil(sides[0] / 2), math.ceil(sides[1] / 2))
-        layers += [nn.GroupNorm(8, wide), nn.ReLU(), nn.Flatten(), nn.Linear(wide * sides[0] * sides[1], FEATURES)]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
+        self.convolutions = nn.Sequential(*layers, nn.GroupNorm(8, wide), nn.ReLU(), nn.Flatten())
+        inner = wide * sides[0] * sides[1]
+        self.head = nn.Sequential(nn.Linear(inner, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
+
+    def seen(self, images: Tensor) -> Tensor:
+        """What the convolutions see (n, d), of which ``head`` makes logits; d is 2,048 at most."""
+        scaled = images.movedim(3, 1).float() / 127.5 - 1
+        return self.convolutions(F.pad(scaled, self.padding, mode="replicate"))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (n, 64)."""
-        scaled = images.movedim(3, 1).float() / 127.5 - 1
-        return self.features(F.pad(scaled, self.padding, mode="replicate"))
+        return self.head(self.seen(images))
 
 
 def train(images: NDArray[np.uint8], classes: NDArray[np.integer], count: int, seed: int) -> Network:
     """A network that tells the ``count`` classes (n,) of ``images`` (n, height, width, channels) apart.
 
     AdamW over 30 epochs in batches of 128, 400 steps at most, with the rate falling to zero as a cosine and smoothed
-    labels (Szegedy et al. 2016), so that it doesn't press every class into one point. The same on every call.
+    labels (Szegedy et al. 2016). The same on every call.
     """
     place = device()
     with torch.random.fork_rng(devices=[]):
@@ -67,7 +70,7 @@ def train(images: NDArray[np.uint8], classes: NDArray[np.integer], count: int, s
         if len(rows) < min(BATCH, len(images)):
             rows = torch.randperm(len(images), generator=order)
         now, rows = rows[:BATCH].numpy(), rows[BATCH:]
-        logits = network.head(network(torch.from_numpy(images[now]).to(place)))
+        logits = network(torch.from_numpy(images[now]).to(place))
         wanted = torch.from_numpy(classes[now].astype(np.int64)).to(place)
         optimizer.zero_grad()
         F.cross_entropy(logits, wanted, label_smoothing=SMOOTHING).backward()
@@ -77,22 +80,20 @@ def train(images: NDArray[np.uint8], classes: NDArray[np.integer], count: int, s
 
 
 def features(network: Network, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(n, 64), what the network makes of images before it decides."""
-    return np.concatenate([found.double().cpu().numpy() for found in _seen(network, images)])
+    """(n, d), what the convolutions see."""
+    return np.concatenate([part.double().cpu().numpy() for part in _applied(network.seen, images)])
 
 
 def probabilities(network: Network, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(n, classes)."""
-    with torch.inference_mode():
-        logits = [network.head(found) for found in _seen(network, images)]
-    return np.concatenate([part.double().softmax(1).cpu().numpy() for part in logits])
+    return np.concatenate([part.double().softmax(1).cpu().numpy() for part in _applied(network, images)])
 
 
-def _seen(network: Network, images: NDArray[np.uint8]) -> Iterator[Tensor]:
+def _applied(function: Callable[[Tensor], Tensor], images: NDArray[np.uint8]) -> Iterator[Tensor]:
     place = device()
     for start in range(0, len(images), AT_ONCE):
         with torch.inference_mode():
-            yield network(torch.from_numpy(images[start : start + AT_ONCE]).to(place))
+            yield function(torch.from_numpy(images[start : start + AT_ONCE]).to(place))
 
 
 def device() -> torch.device:
