@@ -35,3 +35,12 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+
+
+class ImageRecipe(Part):
+    """Images: what they are compared by."""
+
+    features: str | None = Field(
+        None,
+        description="TorchScript file of the network that the certificate compares images by; null: one is trained",
+    )

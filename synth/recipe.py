@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from synth.errors import UserError
-from synth.family import DiffusionRecipe, FamilyRecipe, Part
+from synth.family import DiffusionRecipe, FamilyRecipe, ImageRecipe, Part
 
 
 class CodecRecipe(Part):
@@ -90,15 +90,6 @@ class TrainingRecipe(Part):
     def most(self) -> int:
         """Most workers."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
-
-
-class ImageRecipe(Part):
-    """What is particular to images, whatever the family."""
-
-    features: str | None = Field(
-        None,
-        description="TorchScript file of the network that the certificate compares images by; null: one is trained",
-    )
 
 
 class Recipe(Part):

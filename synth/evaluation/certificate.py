@@ -114,7 +114,7 @@ def evaluate(
             train_keys=train_keys, preparation=preparation, network=network, progress=progress,
         )  # fmt: skip
     if network is not None:
-        raise UserError(f"--features {network}: there are no images to compare by them; leave it out")
+        raise UserError(f"{network}: there are no images to compare by a network's features; leave it out")
     # scikit-learn takes a second to import; a monitor that only reads certificates must not pay for it.
     from synth.evaluation import diversity, features, fidelity, privacy, utility
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from synth.data.pixels import pixels
+from synth.data.image_columns import pixels
 from synth.data.schema import Schema
 from synth.evaluation import charts
 from synth.evaluation.certificate import Certificate
@@ -20,18 +20,18 @@ from synth.evaluation.details import ImageDetail
 from synth.evaluation.image_rows import image_shape
 from synth.evaluation.page import grid, key, section, table
 
-GRID = 60
-LARGEST, SHOWN_AT = 64, 56
-"""Pixels a side: larger images are reduced, smaller ones are blown up by the browser, each pixel a square."""
-PANEL_SIDE = 32
-"""The same for panels of classes, of which there are up to twenty times as many images."""
+GRID = 48
+GRID_SIDE, PAIR_SIDE, PANEL_SIDE = 48, 64, 32
+"""Pixels a side to which larger images are reduced: the more of them there are, the fewer."""
+SHOWN_AT = 64
+"""Pixels a side up to which the browser blows smaller ones up, each pixel a square."""
 CHARTED = 40
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class Gallery:
-    """Images of the tables that a certificate measured, as HTML; nothing is fetched, and a page holds at most some
-    300 images of 64 × 64 or 32 × 32 pixels, which is less than 3 MB."""
+    """Images of the tables that a certificate measured, as HTML: they are in the page itself, which stays below 3 MB
+    even where they are noise."""
 
     def __init__(self, schema: Schema, real: pa.Table, synthetic: pa.Table) -> None:
         self.name, self.shape = schema.image, image_shape(schema)
@@ -40,14 +40,14 @@ class Gallery:
     def images(self, which: str, rows: list[int]) -> NDArray[np.uint8]:
         return pixels(self.tables[which].column(self.name).take(pa.array(rows, pa.int64())), self.shape)
 
-    def tiles(self, which: str, rows: Iterable[int], label: str, side: int = LARGEST) -> str:
+    def tiles(self, which: str, rows: Iterable[int], label: str, side: int) -> str:
         """A strip of images under one text alternative; ``which`` is real or synthetic."""
         images = self.images(which, list(rows))
         inside = "".join(_picture(image, "", side) for image in images)
         return f'<div class="tiles" role="img" aria-label="{escape(label)}">{inside}</div>'
 
     def picture(self, which: str, row: int, label: str) -> str:
-        return _picture(self.images(which, [row])[0], label, LARGEST)
+        return _picture(self.images(which, [row])[0], label, PAIR_SIDE)
 
 
 def _picture(pixels: NDArray[np.uint8], label: str, side: int) -> str:
@@ -80,15 +80,15 @@ def _samples(gallery: Gallery, certificate: Certificate) -> str:
     drawn = {which: rng.permutation(t.num_rows)[:GRID].tolist() for which, t in gallery.tables.items()}
     cards = [
         f'<div class="card"><div class="head"><h3>{which.capitalize()}</h3><span class="soft">{len(rows)} drawn at '
-        f"random</span></div>{gallery.tiles(which, rows, f'{len(rows)} {which} images drawn at random')}</div>"
+        f"random</span></div>{gallery.tiles(which, rows, f'{len(rows)} {which} images drawn at random', GRID_SIDE)}</div>"
         for which, rows in drawn.items()
     ]
     height, width, channels = gallery.shape
     lead = f"Nothing was picked by hand. Images of {height} × {width} pixels, {channels} channel{'s'[: channels > 1]}."
     if channels not in MODES:
         lead += " Shown is the mean of the channels."
-    if max(height, width) > LARGEST:
-        lead += f" They are reduced to {LARGEST} pixels."
+    if max(height, width) > PANEL_SIDE:
+        lead += f" On this page they are reduced to {PANEL_SIDE} to {PAIR_SIDE} pixels a side."
     return section("Samples", lead, grid(cards, "two"))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from synth.errors import UserError
 from synth.evaluation import image_network
-from synth.evaluation.image_network import AT_ONCE, device
+from synth.evaluation.image_network import AT_ONCE, device, tensor
 
 FEWEST = 20
 """Images that a network learns on, at least."""
@@ -63,7 +63,7 @@ def learnt(
     middle = raw.mean(axis=0)
     # Of the images that it learnt on: components of one of the clouds that are compared would set it apart.
     spread, axes = np.linalg.eigh((raw - middle).T @ (raw - middle) / len(raw))
-    scaled = axes[:, -COMPONENTS:] / (float(np.sqrt(spread[-COMPONENTS:].mean())) or 1.0)
+    scaled = axes[:, -COMPONENTS:] / (float(np.sqrt(max(spread[-COMPONENTS:].mean(), 0))) or 1.0)
     return Features(
         lambda those: (image_network.features(network, those) - middle) @ scaled,
         f"{scaled.shape[1]} features of a network that learnt from {len(known):,} real training images to tell {task}, "
@@ -91,21 +91,21 @@ def given(path: str, shape: tuple[int, int, int], images: int) -> Features:
     UserError for a file that holds none, and for a network that doesn't take these images.
     """
     if not Path(path).is_file():
-        raise UserError(f"--features {path}: there is no such file")
+        raise UserError(f"{path}: there is no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # see above
             network = torch.jit.load(path, map_location=device()).eval()
     except RuntimeError as error:
         raise UserError(
-            f"--features {path}: is no TorchScript archive; write one with torch.jit.trace(network, images).save(...)"
+            f"{path}: is no TorchScript archive; write one with torch.jit.trace(network, images).save(...)"
         ) from error
 
     def of(those: NDArray[np.uint8]) -> NDArray[np.float64]:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(those), AT_ONCE):
-                part = torch.from_numpy(those[start : start + AT_ONCE]).to(device()).movedim(3, 1).float() / 255
+                part = tensor(those[start : start + AT_ONCE]).to(device()).movedim(3, 1).float() / 255
                 parts.append(network(part).double().cpu().numpy())
         return np.concatenate(parts)
 
@@ -115,8 +115,8 @@ def given(path: str, shape: tuple[int, int, int], images: int) -> Features:
         found = of(np.zeros((2, *shape), np.uint8))
     except (RuntimeError, AttributeError) as error:  # what it gives may be no tensor
         reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"--features {path}: the network does not take {wanted}: {reason}") from error
+        raise UserError(f"{path}: the network does not take {wanted}: {reason}") from error
     if found.ndim != 2 or len(found) != 2 or not np.isfinite(found).all():
-        raise UserError(f"--features {path}: of 2 {wanted} it gives {found.shape}, not finite features (2, d)")
+        raise UserError(f"{path}: of 2 {wanted} it gives {found.shape}, not finite features (2, d)")
     name = Path(path).name
     return Features(of, f"{found.shape[1]:,} features of the network in {name}", np.arange(images))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
@@ -68,7 +67,10 @@ def compare_features(
     parts = [train.take(basis.unseen), sample, fresh]
     count = min(map(len, parts))
     x, *samples = (basis.of(part.draw(count, rng).pixels) for part in parts)
-    found.notes.append(f"features were compared, and two-sample tests made, of {count:,} images of each table")
+    found.notes.append(
+        f"features were compared, and two-sample tests made, of {count:,} images of each table"
+        + (f", those by trees and logistic regression of {DETECTED:,}" if count > DETECTED else "")
+    )
     if count < 2 * x.shape[1]:
         found.notes.append(
             f"the Fréchet distance of {x.shape[1]:,} features is that of few images: judge it beside its baseline alone"
@@ -228,7 +230,7 @@ def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     if factor > 1:
         size = (int(np.ceil(height / factor)), int(np.ceil(width / factor)))
         starts = range(0, n, image_network.AT_ONCE)
-        blocks = (torch.from_numpy(images[s : s + image_network.AT_ONCE]).movedim(3, 1).float() for s in starts)
+        blocks = (image_network.tensor(images[s : s + image_network.AT_ONCE]).movedim(3, 1).float() for s in starts)
         points = np.concatenate([F.adaptive_avg_pool2d(block, size).numpy() for block in blocks]).reshape(n, -1)
     else:
         points = images.reshape(n, -1)

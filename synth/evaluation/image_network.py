@@ -54,11 +54,11 @@ def train(images: NDArray[np.uint8], classes: NDArray[np.integer], count: int, s
     """A network that tells the ``count`` classes (n,) of ``images`` (n, height, width, channels) apart.
 
     AdamW over 30 epochs in batches of 128, 400 steps at most, with the rate falling to zero as a cosine and smoothed
-    labels (Szegedy et al. 2016). The same on every call.
+    labels (Szegedy et al. 2016). The same on every call; on a GPU but for the order of sums.
     """
     place = device()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = Network((images.shape[1], images.shape[2], images.shape[3]), count).to(place)
     order = torch.Generator().manual_seed(seed)
     per_epoch = max(1, len(images) // BATCH)
@@ -93,7 +93,12 @@ def _applied(function: Callable[[Tensor], Tensor], images: NDArray[np.uint8]) ->
     place = device()
     for start in range(0, len(images), AT_ONCE):
         with torch.inference_mode():
-            yield function(torch.from_numpy(images[start : start + AT_ONCE]).to(place))
+            yield function(tensor(images[start : start + AT_ONCE]).to(place))
+
+
+def tensor(images: NDArray[np.uint8]) -> Tensor:
+    """A copy: those that lie in a table are read-only, which PyTorch's own tensors can't be."""
+    return torch.tensor(images)
 
 
 def device() -> torch.device:

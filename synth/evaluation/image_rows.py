@@ -9,13 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth.data.hashing import hash_values
-from synth.data.pixels import label_column, pixels
+from synth.data.image_columns import label_column, pixels
 from synth.data.schema import Schema
 from synth.errors import UserError
 from synth.evaluation.frame import Lens
 
 MEASURED = 10_000
-"""Images of each table that are looked at; of more as many are drawn at random."""
+MOST_BYTES = 2**29
+"""Images of each table that are looked at, and bytes of them; of more as many are drawn at random."""
 MOST_CLASSES = 1000
 
 
@@ -84,11 +85,11 @@ def read_images(
         raise UserError(f"{what} lacks the column {name!r}, which holds the images")
     if table.num_rows == 0:
         raise UserError(f"{what} has no rows: there is nothing to measure")
-    rows = np.arange(table.num_rows)
-    if table.num_rows > MEASURED:
-        rows = np.sort(rng.permutation(table.num_rows)[:MEASURED])
+    rows, room = np.arange(table.num_rows), min(MEASURED, max(1, MOST_BYTES // int(np.prod(image_shape(schema)))))
+    if table.num_rows > room:
+        rows = np.sort(rng.permutation(table.num_rows)[:room])
         notes.append(
-            f"{what}: {MEASURED:,} of its {table.num_rows:,} images are measured, drawn at random (exact copies are "
+            f"{what}: {room:,} of its {table.num_rows:,} images are measured, drawn at random (exact copies are "
             "looked for among all)"
         )
         table = table.take(rows)

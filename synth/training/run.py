@@ -27,6 +27,7 @@ from cluster import storage
 from cluster.machine import usable_cores
 from cluster.session import connected, terminable
 from synth.data.passes import here, on_cluster
+from synth.data.schema import Schema
 from synth.errors import JobError, UserError
 from synth.evaluation.certificate import Certificate
 from synth.provenance import keys
@@ -97,6 +98,7 @@ def train(
         progress("reading the table", 1.0, {"told": schema.summary()})
         recipe = recipe.suited(images=schema.image is not None)
         claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
+        _check_network(recipe, schema)
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
         _claim(run, claim, resume=resume, overwrite=overwrite)
 
@@ -154,6 +156,19 @@ def _run(
     storage.remove_tree(run)
     # For the person at work, and not for those who read the certificate.
     return replace(published, notes=[*published.notes, *facts["notes"]])
+
+
+def _check_network(recipe: Recipe, schema: Schema) -> None:
+    """UserError for a network that the certificate could not compare images by: before the training, not after."""
+    network = recipe.image.features
+    if network is None:
+        return
+    if schema.image is None:
+        raise UserError(f"image.features={network!r}: there are no images to compare by it; leave it out")
+    from synth.evaluation.image_features import given
+    from synth.evaluation.image_rows import image_shape
+
+    given(network, image_shape(schema), 0)
 
 
 def _claimed(recipe: Recipe) -> Recipe:

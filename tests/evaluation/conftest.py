@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from synth.data.pixels import column_of
+from synth.data.image_columns import column_of
 from synth.data.schema import Column, Schema
 
 

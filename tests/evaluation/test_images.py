@@ -177,7 +177,7 @@ def test_bad_tables_are_refused_by_name(
     with pytest.raises(UserError, match=r"the synthetic table: column 'image': the images are fixed_size_binary\[32\]"):
         evaluate(real, other, fresh, picture_schema)
     plain = Schema(columns=[Column(name="digit", kind="categorical", dtype="string")])
-    with pytest.raises(UserError, match=r"--features net\.pt: there are no images"):
+    with pytest.raises(UserError, match=r"net\.pt: there are no images"):
         evaluate(real, real, fresh, plain, network="net.pt")
 
 
@@ -191,10 +191,35 @@ def test_the_report_shows_images_and_fetches_nothing(
     assert not re.search(r"https?:|url\(|@import|<script|<link", html)
     sources = re.findall(r'<img src="([^"]*)" alt="([^"]*)"', html)
     assert len(sources) == html.count("<img")
-    assert len(sources) > 2 * 60 + 2 * 16
+    assert len(sources) > 2 * 48 + 2 * 16
     assert all(source.startswith("data:image/png;base64,") for source, _ in sources)
-    assert all(alt for source, alt in sources[120:152])
+    assert all(alt for source, alt in sources[96:128])
     for text in ("Samples", "Nearest training images", "Classes", "Fréchet distance", "○ none", "real test images",
                  "images of 8 × 8 × 1", "seen as labelled"):  # fmt: skip
         assert text in html
     assert "columns ·" not in html
+
+
+def test_a_report_of_large_noisy_images_stays_small(pictures: Pictures) -> None:
+    from synth.evaluation.details import ClassDetail, ImageDetail, Neighbour
+    from synth.evaluation.report import render
+
+    shape = (96, 80, 3)
+    column = Column(name="image", kind="image", dtype=f"fixed_size_binary[{96 * 80 * 3}]", shape=shape)
+    table = pictures(np.random.default_rng(0).integers(0, 256, (60, *shape), np.uint8))
+    rows = list(range(10))
+    classes = [
+        ClassDetail(label=f"<{k}>", real=0, synthetic=0, baseline=0, real_rows=rows, synthetic_rows=rows)
+        for k in range(12)
+    ]
+    detail = ImageDetail(
+        shape=shape, features=None, classes=[*classes, ClassDetail(label="rare", real=0, synthetic=0, baseline=0)],
+        neighbours=[Neighbour(row=i, train=i, distance=0.1) for i in range(16)],
+    )  # fmt: skip
+    certificate = Certificate(figures={}, columns={}, trends=None, distances=None, reference={}, notes=[], rows={
+        "train": 60, "synthetic": 60, "test": 60}, seed=0, images=detail)  # fmt: skip
+    html = render(certificate, title="noise", real=table, synthetic=table, schema=Schema(columns=[column]))
+    assert 1e6 < len(html) < 3e6
+    assert "The 12 commonest of 13 classes are pictured." in html
+    assert "reduced to 32 to 64 pixels" in html
+    assert "<0>" not in html and "&lt;0&gt;" in html

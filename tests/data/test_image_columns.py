@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from synth.data.hashing import hash_values
-from synth.data.pixels import column_of, label_column, pixels
+from synth.data.image_columns import column_of, label_column, pixels
 from synth.data.schema import Column, Schema
 from synth.errors import UserError
 
