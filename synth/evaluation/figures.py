@@ -190,6 +190,10 @@ IMAGE_CATALOGUE: dict[str, _Entry] = {
         "Nearest-neighbour distance ratio", "privacy", "ratio", "baseline",
         "Median of the distances to the closest over the second closest training image: falls where images are nearly "
         "copied."),
+    "near_copies": _Entry(
+        "Near copies", "privacy", "share", "lower",
+        "Share of synthetic images whose pixels are less than a third as far from the nearest training image as from the "
+        "second nearest: it was memorised."),
     "exact_copies": _Entry(
         "Exact copies", "privacy", "share", "lower",
         "Share of synthetic images that equal a training image in every pixel. The baseline is the share of training "

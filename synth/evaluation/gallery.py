@@ -105,7 +105,7 @@ def _neighbours(gallery: Gallery, detail: ImageDetail) -> str:
         "Nearest training images",
         "Each synthetic image (left) beside the training image whose pixels are nearest (right), and the root mean "
         "square of their differences: 0 is a copy, 1 is black against white. Half of them were drawn at random, half "
-        "are the nearest of up to 2,000, and the nearest come first.",
+        "are the nearest of up to 5,000, and the nearest come first.",
         f'<div class="tiles">{"".join(pairs)}</div>',
     )
 

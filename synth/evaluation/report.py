@@ -33,8 +33,8 @@ IMAGE_HEADLINES = (
     "coverage",
     "modes_covered",
     "utility",
-    "label_agreement",
     "dcr_share",
+    "near_copies",
     "exact_copies",
 )
 BETTER = {"lower": "lower is better", "higher": "higher is better", "baseline": "near the baseline is better"}

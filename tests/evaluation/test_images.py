@@ -101,10 +101,13 @@ def test_the_neighbours_and_panels_name_rows_of_the_tables(good: Certificate, re
 def test_lost_classes_copies_and_wrong_labels_are_found(good: Certificate, collapsed: Certificate) -> None:
     short = set(collapsed.short_of_real)
     assert {"coverage", "modes_covered", "modes_divergence", "utility", "label_agreement", "frechet_distance"} <= short
-    assert {"exact_copies", "dcr_share", "nndr"} <= short
+    assert {"exact_copies", "near_copies"} <= short
     figures = collapsed.figures
     assert figures["exact_copies"].value == pytest.approx(30 / 200)
-    assert figures["modes_covered"].value == pytest.approx(0.6)
+    assert figures["near_copies"].value == pytest.approx(130 / 200, abs=0.03)
+    assert good.figures["near_copies"].value < 0.02
+    assert figures["dcr_share"].value > good.figures["dcr_share"].value + 0.05
+    assert figures["modes_covered"].value <= 0.8
     assert figures["coverage"].value < good.figures["coverage"].value - 0.2
     assert figures["recall"].value < good.figures["recall"].value - 0.1
     assert figures["label_agreement"].value == pytest.approx(0.8, abs=0.05)
@@ -158,12 +161,12 @@ def test_few_images_are_compared_with_train_alone_and_the_keys_of_all_train_are_
     sample = pictures(images[[0, 700, 701, 702, 703, 704]], classes[:6])
     keys = Keys.of(row_keys(picture_schema, pictures(images[700:703], classes[10:13])))
     found = evaluate(real, sample, pictures(images[400:410], classes[400:410]), picture_schema, train_keys=keys)
-    assert set(found.figures) == {"dcr_share", "nndr", "exact_copies"}
+    assert set(found.figures) == {"dcr_share", "nndr", "near_copies", "exact_copies"}
     assert found.figures["exact_copies"].value == pytest.approx(3 / 6)  # whatever their labels
     assert any("too few images" in note for note in found.notes)
     assert found.rows["train"] == 3
     one = evaluate(sample, sample.slice(0, 1), sample.slice(1, 1), picture_schema)
-    assert set(one.figures) == {"exact_copies"}
+    assert set(one.figures) == {"near_copies", "exact_copies"}
 
 
 def test_bad_tables_are_refused_by_name(
