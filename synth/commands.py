@@ -102,6 +102,7 @@ def evaluate_command(
     size: Annotated[
         int | None, typer.Option(min=4, max=1024, help="pixels a side that images of differing sizes are resized to")
     ] = None,
+    features: Annotated[str | None, typer.Option(metavar="FILE", help="TorchScript network to compare images by")] = None,
     seed: Seed = 0,
 ) -> None:  # fmt: skip
     """Score any synthetic table: fidelity, diversity, utility, privacy, each beside its real-against-real baseline."""
@@ -118,7 +119,7 @@ def evaluate_command(
     with Display() as display:
         found = compare(
             real, synthetic, test, target=target, seed=seed, size=size,
-            kinds={name: _listed(given) for name, given in kinds.items()},
+            kinds={name: _listed(given) for name, given in kinds.items()}, network=features,
             progress=lambda what, done: display(f"certifying: {what}", done, {}),
         )  # fmt: skip
     display.console.print(figures_table(found.certificate))

@@ -198,13 +198,17 @@ class ImageVaeRecipe(FamilyRecipe):
 
 
 class ImageRecipe(Part):
-    """Images: what becomes of those of a source, and the families' parts."""
+    """Images: what becomes of those of a source, what they are compared by, and the families' parts."""
 
     size: int | None = Field(
         None,
         ge=4,
         le=1024,
         description="pixels a side that images are cut and resized to; null: the size that all have",
+    )
+    features: str | None = Field(
+        None,
+        description="TorchScript file of the network that the certificate compares images by; null: one is trained",
     )
     diffusion: ImageDiffusionRecipe = ImageDiffusionRecipe()
     gan: ImageGanRecipe = ImageGanRecipe()

@@ -1,7 +1,7 @@
 """Hashes of values and rows that depend on content alone: not on Arrow, pandas or machine, nor on how a type is stored.
 
 Numbers hash by value (1, 1.0, True and decimal 1.00 agree, as do 0.0 and -0.0), moments by the instant (a date and its
-midnight agree, whatever the unit), strings by their UTF-8 bytes; NaN is missing.
+midnight agree, whatever the unit), strings by their UTF-8 bytes, images by their pixels; NaN is missing.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def hash_text(text: str) -> int:
     return _hash_bytes(text.encode())
 
 
-def _hash_bytes(data: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+def _hash_bytes(content: bytes | memoryview) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 MISSING = np.uint64(hash_text("\0missing"))
@@ -61,7 +61,9 @@ def hash_values(array: pa.Array) -> np.ndarray:
         words = np.fromiter((hash_text(v) for v in encoded.dictionary.to_pylist()), np.uint64, len(encoded.dictionary))
         hashes = words[encoded.indices.to_numpy()] if len(words) else words
     elif pa.types.is_fixed_size_binary(kind):
-        hashes = np.fromiter((_hash_bytes(v or b"") for v in array.to_pylist()), np.uint64, len(array))
+        width, content = kind.byte_width, memoryview(array.buffers()[1])
+        starts = range(array.offset * width, (array.offset + len(array)) * width, width)
+        hashes = np.fromiter((_hash_bytes(content[at : at + width]) for at in starts), np.uint64, len(array))
     else:
         raise TypeError(f"values of type {kind} have no hash")
     return np.where(present, hashes, MISSING)

@@ -9,10 +9,12 @@ import pyarrow as pa
 from pydantic import Field
 
 from synth.data.schema import Schema
+from synth.errors import UserError
 from synth.evaluation.copies import Keys, exact_copies
 from synth.evaluation.details import (
     ColumnDetail,
     Histogram,
+    ImageDetail,
     Marginal,
     Part,
     Trends,
@@ -29,7 +31,8 @@ class Certificate(Part):
     """Figures by name (see ``figures.CATALOGUE``), the details behind them, and the reference for a monitor.
 
     ``rows`` counts the tables: train, synthetic, test. A figure that could not be measured is absent, and a note says
-    why. ``preparation``: what was done to the data before anything was measured.
+    why. ``preparation``: what was done to the data before anything was measured. Of images, ``columns`` and
+    ``reference`` hold the label alone, there are no ``trends``, and ``images`` has the details.
     """
 
     figures: dict[str, Figure]
@@ -41,15 +44,21 @@ class Certificate(Part):
     rows: dict[str, int]
     seed: int
     preparation: list[str] = Field(default_factory=list)
+    images: ImageDetail | None = None
+
+    @property
+    def unit(self) -> str:
+        """What was measured: rows, or images."""
+        return "rows" if self.images is None else "images"
 
     @property
     def as_good_as_real(self) -> list[str]:
-        """Names of the figures that are not significantly worse than those of fresh real rows."""
+        """Names of the figures that are not significantly worse than those of fresh real rows or images."""
         return [name for name, f in self.figures.items() if f.as_good_as_real]
 
     @property
     def short_of_real(self) -> list[str]:
-        """Names of the figures that are significantly worse than those of fresh real rows."""
+        """Names of the figures that are significantly worse than those of fresh real rows or images."""
         return [name for name, f in self.figures.items() if not f.as_good_as_real]
 
     def tally(self) -> tuple[int, int]:
@@ -60,7 +69,7 @@ class Certificate(Part):
     def verdict(self) -> list[str]:
         """A few sentences: how many figures are where real rows are, which are not, and what betrays the sample."""
         short = [name for name in self.short_of_real if not name.startswith("tstr_")]
-        lines = ["{} of {} figures are where fresh real rows are, or better.".format(*self.tally())]
+        lines = ["{} of {} figures are where fresh real {} are, or better.".format(*self.tally(), self.unit)]
         if short:
             lines.append("Short of real: " + ", ".join(self.figures[name].title for name in short) + ".")
         if "c2st_tree" not in short:
@@ -81,6 +90,7 @@ def evaluate(
     seed: int = 0,
     train_keys: Keys | None = None,
     preparation: Sequence[str] = (),
+    network: str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Certificate:
     """Measure ``synthetic`` against ``real`` (train) rows, with ``test`` rows that no generator saw as the baseline.
@@ -92,8 +102,19 @@ def evaluate(
     called with what is being measured and the share done. scikit-learn's defaults decide the number of threads;
     callers limit it with ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
 
+    Of images see ``images.evaluate_images``; ``network`` is the file of one by whose features they are compared.
+
     Raises UserError for a table that has no rows, lacks a column, or holds one that cannot be read as its kind.
     """
+    if schema.image is not None:
+        from synth.evaluation.images import evaluate_images
+
+        return evaluate_images(
+            real, synthetic, test, schema, seed=seed,
+            train_keys=train_keys, preparation=preparation, network=network, progress=progress,
+        )  # fmt: skip
+    if network is not None:
+        raise UserError(f"{network}: there are no images to compare by a network's features; leave it out")
     # scikit-learn takes a second to import; a monitor that only reads certificates must not pay for it.
     from synth.evaluation import diversity, features, fidelity, privacy, utility
 

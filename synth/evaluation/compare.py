@@ -36,13 +36,14 @@ def compare(
     seed: int = 0,
     size: int | None = None,
     kinds: Mapping[str, Sequence[str]],
+    network: str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Comparison:
     """Measure ``synthetic`` against ``real`` train rows, with ``test`` rows nobody trained on as the baseline.
 
     Each table is whatever ``open_source`` takes. ``kinds`` are the columns named for ``infer``: categorical, numerical,
-    datetime, ids, exclude; ``size`` is the side of the squares that images become. Raises UserError for what is wrong
-    with a table.
+    datetime, ids, exclude; ``size`` is the side of the squares that images become, and ``network`` the file of one to
+    compare them by. Raises UserError for what is wrong with a table.
     """
     columns: dict[str, Any] = {name: list(names) for name, names in kinds.items()}
     as_text = [*columns.get("categorical", ()), *columns.get("exclude", ())]
@@ -54,7 +55,9 @@ def compare(
     for other in sources[1:]:
         schema.notes.extend(survey_as(schema, other, here))
     known, theirs, fresh = (table.table() if schema.image is None else conformed(table, schema) for table in sources)
-    certificate = evaluate(known, theirs, fresh, schema, seed=seed, preparation=schema.notes, progress=progress)
+    certificate = evaluate(
+        known, theirs, fresh, schema, seed=seed, preparation=schema.notes, network=network, progress=progress
+    )
     return Comparison(certificate, known, theirs, schema)
 
 

@@ -25,13 +25,20 @@ class Keys:
     blocks: Callable[[], Iterator[NDArray[np.uint64]]]
     rows: int
 
+    @classmethod
+    def of(cls, keys: NDArray[np.uint64]) -> Keys:
+        return cls(lambda: iter([keys]), len(keys))
+
 
 def row_keys(schema: Schema, rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint64]:
     """uint64 (n,), equal for rows that are equal in every compared column, numbers at the decimals of the schema.
 
-    ``rows`` conform to the schema. Eight bytes a row: so the copies of a train part of any size can be looked for.
+    ``rows`` conform to the schema. Eight bytes a row: so the copies of a train part of any size can be looked for. Of
+    images the pixels alone are compared: one that is copied under another label is copied all the same.
     """
     table = pa.table(rows) if isinstance(rows, pa.RecordBatch) else rows
+    if schema.image is not None:
+        return np.concatenate([np.zeros(0, np.uint64), *map(hash_values, table.column(schema.image).chunks)])
     numbers, codes = schema.of_kind("numerical", "datetime"), schema.of_kind("categorical", "boolean")
     total = np.zeros(table.num_rows, np.uint64)
     for name in numbers:
@@ -76,9 +83,12 @@ def exact_copies(
     estimated from every k-th key, whose rows have all of their twins among them.
     """
     if train_keys is None:
-        known = _table_keys(lens, train, "the real table")
-        train_keys = Keys(lambda: iter([known]), len(known))
-    looked_up = _table_keys(lens, sample, "the synthetic table")
+        train_keys = Keys.of(_table_keys(lens, train, "the real table"))
+    return copies(_table_keys(lens, sample, "the synthetic table"), train_keys)
+
+
+def copies(looked_up: NDArray[np.uint64], train_keys: Keys) -> tuple[Estimate, Estimate]:
+    """``exact_copies`` of rows that are known by their keys."""
     copied, every = np.zeros(len(looked_up), bool), np.uint64(-(-train_keys.rows // COUNTED_KEYS))
     counted = []
     for block in train_keys.blocks():

@@ -76,6 +76,38 @@ class Histogram(Part):
     baseline: list[FiniteFloat]
 
 
+class ClassDetail(Part):
+    """A class of images: its shares of the images as a classifier sees them (of real train: as labelled), the share of
+    the synthetic images labelled so that are seen so, and rows that show it, of the tables that were measured."""
+
+    label: str
+    real: FiniteFloat
+    synthetic: FiniteFloat
+    baseline: FiniteFloat
+    agreement: FiniteFloat | None = None
+    real_rows: list[int] = []
+    synthetic_rows: list[int] = []
+
+
+class Neighbour(Part):
+    """A row of the synthetic table and the row of real train whose pixels are nearest: the root mean square of their
+    differences, 1 being that of black and white."""
+
+    row: int
+    train: int
+    distance: FiniteFloat
+
+
+class ImageDetail(Part):
+    """``shape``: (height, width, channels); ``features``: whose features the images are compared by; ``classes``: the
+    commonest of real train first; ``neighbours``: of synthetic images drawn at random, then of the nearest."""
+
+    shape: tuple[int, int, int]
+    features: str | None
+    classes: list[ClassDetail]
+    neighbours: list[Neighbour]
+
+
 def column_details(
     lens: Lens, train: Frame, sample: Frame, shapes: list[Shape], test: TwoSample | None, kept: Categories
 ) -> dict[str, ColumnDetail]:

@@ -233,11 +233,23 @@ def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator)
     if count < 2 * FOLDS:
         return None
     halves = [real.draw(count, rng), sample.draw(count, rng)]
-    fake = np.repeat([False, True], count)
     tree_x, is_code = features.coded(lens, halves[0])
     tree_x = np.vstack([tree_x, features.coded(lens, halves[1])[0]])
     line_x = np.vstack([features.mixed(lens, half) for half in halves])
-    seed = int(rng.integers(2**31))
+    return told_apart(tree_x, is_code, line_x, lens.names, rng)
+
+
+def told_apart(
+    tree_x: NDArray[np.float64],
+    is_code: NDArray[np.bool_],
+    line_x: NDArray[np.float64],
+    names: list[str],
+    rng: np.random.Generator,
+) -> TwoSample:
+    """``two_sample`` of rows that are encoded: ``tree_x`` and ``line_x`` (2 n, ·), the real half first, as the trees
+    and the linear model see them. ``names`` are the columns of ``tree_x`` whose betrayal is asked for, or none."""
+    count = len(tree_x) // 2
+    fake, seed = np.repeat([False, True], count), int(rng.integers(2**31))
     tree_areas, line_areas = [], []
     betrayal: dict[str, float] = {}
     for fit, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(tree_x, fake):
@@ -247,7 +259,7 @@ def two_sample(lens: Lens, real: Frame, sample: Frame, rng: np.random.Generator)
         line_areas.append(_area(line, line_x[held], fake[held]))
         if not betrayal:
             probe = rng.permutation(held)[:PROBE_ROWS]
-            betrayal = _betrayal(tree, tree_x[probe], fake[probe], lens.names, rng)
+            betrayal = _betrayal(tree, tree_x[probe], fake[probe], names, rng)
     return TwoSample(_over_folds(tree_areas), _over_folds(line_areas), betrayal, count)
 
 

@@ -28,6 +28,15 @@ def squared_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> Iterato
         yield rows, block
 
 
+def closest(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """The distance from each row of ``a`` to its nearest row of ``b``, and which row that is: (n,) each."""
+    distance, at = np.empty(len(a)), np.empty(len(a), dtype=np.intp)
+    for rows, block in squared_distances(a, b):
+        at[rows] = block.argmin(axis=1)
+        distance[rows] = np.sqrt(np.take_along_axis(block, at[rows, None], axis=1)[:, 0])
+    return distance, at
+
+
 def nearest(a: NDArray[np.float64], b: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Distances from each row of ``a`` to its ``k`` nearest rows of ``b``, ascending: (n, k)."""
     out = np.empty((len(a), k))

@@ -71,6 +71,10 @@ td small { color: var(--soft); } code { font: 12.5px ui-monospace, Consolas, mon
   white-space: pre-wrap; }
 .meter { display: inline-block; width: 90px; height: 8px; border-radius: 4px; background: var(--band); overflow: hidden;
   vertical-align: 1px; margin-right: 8px; } .meter i { display: block; height: 100%; background: var(--synthetic); }
+.tiles { display: flex; flex-wrap: wrap; gap: 4px; margin-top: 8px; }
+.tiles img { image-rendering: pixelated; border-radius: 3px; background: var(--band); display: block; }
+.pair { display: grid; grid-template-columns: auto auto; gap: 2px; margin: 0 10px 8px 0; }
+.pair figcaption { grid-column: 1 / 3; font-size: 12px; color: var(--soft); text-align: center; }
 ul { padding-left: 20px; max-width: 90ch; } li { margin: 4px 0; }
 footer { margin-top: 48px; color: var(--soft); font-size: 12.5px; }
 @media (max-width: 600px) { main { padding: 24px 14px; } svg.wide text { font-size: 18px; }

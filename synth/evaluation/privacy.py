@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,19 +35,31 @@ class Closeness:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    frame: Frame
+class Rows:
+    """Rows of a table: ``at`` (n,) are their numbers, ``keys`` (n,) equal where they are equal, and ``encode`` gives
+    the points (m, d) of the rows of given numbers (m,), between which distances are measured."""
+
+    encode: Callable[[NDArray[np.intp]], NDArray[np.float64]]
     keys: NDArray[np.uint64]
+    at: NDArray[np.intp]
 
-    def take(self, rows: NDArray[np.intp]) -> _Rows:
-        return _Rows(self.frame.take(rows), self.keys[rows])
+    @classmethod
+    def of(cls, encode: Callable[[NDArray[np.intp]], NDArray[np.float64]], keys: NDArray[np.uint64]) -> Rows:
+        return cls(encode, keys, np.arange(len(keys)))
 
-    def distinct(self) -> _Rows:
+    def take(self, rows: NDArray[np.intp]) -> Rows:
+        return Rows(self.encode, self.keys[rows], self.at[rows])
+
+    def distinct(self) -> Rows:
         """One of each kind, in their order."""
         return self.take(np.sort(np.unique(self.keys, return_index=True)[1]))
 
-    def shuffled(self, rng: np.random.Generator) -> _Rows:
+    def shuffled(self, rng: np.random.Generator) -> Rows:
         return self.take(rng.permutation(len(self.keys)))
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        return self.encode(self.at)
 
 
 def closest(
@@ -64,24 +77,33 @@ def closest(
     the sample is. So one of each distinct row counts, and those that equal a row searched are left out: how many of
     them are too many is asked by ``copies.exact_copies``.
     """
-    seen, asked, held = (_Rows(f, frame_keys(lens, f.numbers, f.codes)) for f in (train, sample, test))
+
+    def rows(frame: Frame) -> Rows:
+        keys = frame_keys(lens, frame.numbers, frame.codes)
+        return Rows.of(lambda at: features.mixed(lens, frame.take(at)), keys)
+
+    return closeness(rows(train), rows(sample), rows(test), features.encodable(lens, REFERENCE_ROWS), rng)
+
+
+def closeness(
+    seen: Rows, asked: Rows, held: Rows, most: int, rng: np.random.Generator
+) -> tuple[Closeness, Closeness] | None:
+    """``closest`` of train rows, the sample and test rows that are encoded in any way, with ``most`` references."""
     if not np.isin(held.keys, seen.keys).any():
         # Split by content (or without a twin at all): kinds of rows were dealt to the parts, not rows.
         seen, held = seen.distinct(), held.distinct()
-    size = min(len(seen.keys), len(held.keys), features.encodable(lens, REFERENCE_ROWS))
+    size = min(len(seen.keys), len(held.keys), most)
     if size < FEWEST:
         return None
     reference, holdout = (rows.shuffled(rng).take(np.arange(size)) for rows in (seen, held))
     half = size // 2
     fresh, rest = holdout.take(np.arange(half)), holdout.take(np.arange(half, size))
-    ours = _closeness(lens, asked, reference, reference, holdout, rng)
-    theirs = _closeness(lens, fresh, reference, reference.take(np.arange(size - half)), rest, rng)
+    ours = _closeness(asked, reference, reference, holdout, rng)
+    theirs = _closeness(fresh, reference, reference.take(np.arange(size - half)), rest, rng)
     return None if ours is None or theirs is None else (ours, theirs)
 
 
-def _closeness(
-    lens: Lens, asked: _Rows, every: _Rows, reference: _Rows, holdout: _Rows, rng: np.random.Generator
-) -> Closeness | None:
+def _closeness(asked: Rows, every: Rows, reference: Rows, holdout: Rows, rng: np.random.Generator) -> Closeness | None:
     """``every``: the train rows of the ratio; ``reference``: those of them to set against ``holdout``."""
     new = asked.distinct()
     new = new.take(np.flatnonzero(~np.isin(new.keys, np.append(every.keys, holdout.keys))))
@@ -90,7 +112,7 @@ def _closeness(
     every, reference, holdout = every.distinct(), reference.distinct(), holdout.distinct()
     if len(new.keys) < FEWEST or len(every.keys) < 2:
         return None
-    x, all_, near, far = (features.mixed(lens, rows.frame) for rows in (new, every, reference, holdout))
+    x, all_, near, far = (rows.points for rows in (new, every, reference, holdout))
     to_all = nearest(x, all_, 2)
     to_near = to_all if reference.keys.size == every.keys.size else nearest(x, near, 1)
     return Closeness(

@@ -13,6 +13,7 @@ from synth.evaluation.certificate import Certificate
 from synth.evaluation.figures import Figure
 from synth.evaluation.marginals import columns_section
 from synth.evaluation.page import card, grid, key, page, section, table
+from synth.evaluation.pairs import pairs_section
 from synth.evaluation.progression import during_training
 from synth.evaluation.summary import ARROWS, decimals
 from synth.provenance.manifest import Watched
@@ -27,7 +28,17 @@ HEADLINES = (
     "dcr_share",
     "exact_copies",
 )
-WORST_PAIRS = 8
+IMAGE_HEADLINES = (
+    "frechet_distance",
+    "c2st_network",
+    "precision",
+    "coverage",
+    "modes_covered",
+    "utility",
+    "dcr_share",
+    "near_copies",
+    "exact_copies",
+)
 BETTER = {"lower": "lower is better", "higher": "higher is better", "baseline": "near the baseline is better"}
 LEARNERS = {"_boosting": "gradient boosting", "_linear": "linear model", "_forest": "extra trees", "": "mean"}
 
@@ -47,16 +58,25 @@ def render(
     ``real`` and ``synthetic`` are the tables that it measured (train rows and samples); their histograms are drawn.
     ``details`` are shown in a table at the end: the recipe, the lineage, versions. ``watched``: how diverse the samples
     were during the training. Names, categories and details are escaped. Beyond 40 columns only those with the largest
-    shape errors are pictured, and the page says so.
+    shape errors are pictured, and the page says so. Of images, samples are shown instead of columns.
     """
+    if certificate.images is not None:
+        from synth.evaluation.gallery import image_sections  # Pillow is for those who look at images
+
+        pictured = image_sections(certificate, certificate.images, real, synthetic, schema)
+    else:
+        pictured = [
+            columns_section(certificate, real, synthetic, schema),
+            pairs_section(certificate),
+            _coverage(certificate),
+            _betrayal(certificate),
+            _utility(certificate, schema),
+        ]
+    unit = certificate.unit
     sections = [
         _header(certificate, title),
         _headlines(certificate),
-        columns_section(certificate, real, synthetic, schema),
-        _trends(certificate),
-        _coverage(certificate),
-        _betrayal(certificate),
-        _utility(certificate, schema),
+        *pictured,
         _privacy(certificate),
         _all_figures(certificate),
         "" if watched is None else during_training(watched),
@@ -67,21 +87,25 @@ def render(
         rows = [(escape(name), f"<code>{escape(value)}</code>") for name, value in details.items()]
         sections.append(section("Recipe and lineage", "How this sample came to be.", table("Details", ("", ""), rows)))
     sections.append(
-        "<footer>Intervals are 95 % intervals over the draw of rows. Baselines are real test rows, which no "
-        "generator saw, measured in the synthetic rows' place; that of exact copies is the twins among training rows."
-        "</footer>"
+        f"<footer>Intervals are 95 % intervals over the draw of {unit}. Baselines are real test {unit}, which no "
+        f"generator saw, measured in the synthetic {unit}' place; that of exact copies is the twins among training "
+        f"{unit}.</footer>"
     )
     return page(title, [s for s in sections if s])
 
 
 def _header(certificate: Certificate, title: str) -> str:
-    rows = certificate.rows
+    rows, unit = certificate.rows, certificate.unit
     good, total = certificate.tally()
     lines = "".join(f"<p>{escape(line)}</p>" for line in certificate.verdict())
+    what = f"{len(certificate.columns)} columns"
+    if certificate.images is not None:
+        height, width, channels = certificate.images.shape
+        what = f"images of {height} × {width} × {channels}"
     return (
         f'<header><div class="kicker">Certificate of synthetic data</div><h1>{escape(title)}</h1>'
-        f'<p class="soft">{len(certificate.columns)} columns · {rows["synthetic"]:,} synthetic rows, measured against '
-        f"{rows['train']:,} real training rows and {rows['test']:,} real test rows that no generator saw</p></header>"
+        f'<p class="soft">{what} · {rows["synthetic"]:,} synthetic {unit}, measured against {rows["train"]:,} real '
+        f"training {unit} and {rows['test']:,} real test {unit} that no generator saw</p></header>"
         f'<div class="verdict{"" if good == total else " worse"}"><b>{good}<small> / {total}</small></b>'
         f"<div>{lines}</div></div>"
     )
@@ -98,7 +122,7 @@ def _status(figure: Figure) -> str:
 
 def _headlines(certificate: Certificate) -> str:
     cards = []
-    for name in HEADLINES:
+    for name in HEADLINES if certificate.images is None else IMAGE_HEADLINES:
         if name not in certificate.figures:
             continue
         f = certificate.figures[name]
@@ -111,12 +135,17 @@ def _headlines(certificate: Certificate) -> str:
             f"{_value(f, f.baseline_high)}){same}</p><p>{escape(f.description)}</p></div>"
         )
     legend = key(
-        ("synthetic", "synthetic, with its interval"), ("band", "what real test rows score, with its interval")
+        ("synthetic", "synthetic, with its interval"),
+        ("band", f"what real test {certificate.unit} score, with its interval"),
     )
     return section(
         "At a glance",
-        "Each figure next to the same figure for real rows in the synthetic rows' place; a hollow "
-        "dot is the value on as many rows as the real ones had.",
+        f"Each figure next to the same figure for real {certificate.unit} in the synthetic ones' place"
+        + (
+            "."
+            if certificate.images is not None
+            else "; a hollow dot is the value on as many rows as the real ones had."
+        ),
         legend,
         grid(cards),
     )
@@ -142,52 +171,9 @@ def _all_figures(certificate: Certificate) -> str:
     headings = ("Figure", "Synthetic", "At equal rows", "Real", "", "What it says")
     return section(
         "All figures",
-        "With 95 % intervals. 'As real': not significantly worse than fresh real rows, at equal numbers of rows.",
+        f"With 95 % intervals. 'As real': not significantly worse than fresh real {certificate.unit}, at equal numbers "
+        f"of {certificate.unit}.",
         table("All figures", headings, rows, (1, 2, 3)),
-    )
-
-
-def _trends(certificate: Certificate) -> str:
-    trends = certificate.trends
-    if trends is None:
-        return ""
-    pairs = [(e, i, j) for i in range(len(trends.names)) for j in range(i) if (e := trends.errors[i][j]) is not None]
-    pairs.sort(key=lambda pair: -pair[0])
-    top = max(5.0, pairs[0][0]) if pairs else 5.0
-    maps = [
-        card("Real", "association", charts.heat("Associations in real rows", trends.names, trends.real, 1, "")),
-        card(
-            "Synthetic",
-            "association",
-            charts.heat("Associations in synthetic rows", trends.names, trends.synthetic, 1, ""),
-        ),
-        card(
-            "Difference",
-            f"trend error, full colour at {top:.0f} %",
-            charts.heat("Trend error of column pairs", trends.names, trends.errors, top, " %"),
-        ),
-    ]
-    rows = [
-        (
-            f"{escape(trends.names[i])} × {escape(trends.names[j])}",
-            f"{e:.2f} %",
-            *("–" if v is None else f"{v:.3f}" for v in (trends.real[i][j], trends.synthetic[i][j])),
-        )
-        for e, i, j in pairs[:WORST_PAIRS]
-    ]
-    headings = ("Worst pairs", "Trend error", "Real", "Synthetic")
-    lead = "How two columns go together: correlation of two numbers, Cramér's V of other pairs. Hover for values."
-    shown = (
-        f" The {len(trends.names)} columns with the worst pairs are shown."
-        if len(trends.names) < len(certificate.columns)
-        else ""
-    )
-    return section(
-        "Pairs of columns",
-        lead + shown,
-        key(("plus", "positive"), ("minus", "negative"), ("error", "error")),
-        grid(maps, "wide"),
-        table("The pairs with the largest trend error", headings, rows, (1, 2, 3), "narrow"),
     )
 
 
@@ -263,12 +249,13 @@ def _privacy(certificate: Certificate) -> str:
     near = certificate.distances
     if near is None:
         return ""
-    picture = charts.overlay("Distance to the closest training row", near.edges, near.baseline, near.synthetic)
+    one, unit = ("row", "rows") if certificate.images is None else ("image", "images")
+    picture = charts.overlay(f"Distance to the closest training {one}", near.edges, near.baseline, near.synthetic)
     return section(
         "Privacy",
-        "How far new rows are from the closest training row. Where synthetic rows sit nearer than fresh real rows do, "
-        "training rows were nearly copied. Rows that equal a real one are left out here: see Exact copies.",
-        key(("real", "real test rows"), ("synthetic", "synthetic rows")),
+        f"How far new {unit} are from the closest training {one}. Where synthetic {unit} sit nearer than fresh real ones "
+        f"do, training {unit} were nearly copied. Those that equal a real one are left out here: see Exact copies.",
+        key(("real", f"real test {unit}"), ("synthetic", f"synthetic {unit}")),
         '<div class="card narrow">',
         picture,
         "</div>",

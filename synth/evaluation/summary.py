@@ -22,9 +22,9 @@ def figures_table(certificate: Certificate) -> Table:
     """Every figure with its interval, its real baseline and whether it is as good as real, for a Rich console."""
     table = Table(
         title="Certificate",
-        caption="{synthetic:,} synthetic rows, measured against {train:,} train and {test:,} test rows · 95 % intervals · "
-        "real: test rows scored as if they were synthetic · ● not significantly worse than real, ○ worse · "
-        "↓ lower, ↑ higher, ≈ near the baseline is better".format(**certificate.rows),
+        caption="{synthetic:,} synthetic {unit}, measured against {train:,} train and {test:,} test {unit} · "
+        "95 % intervals · real: test {unit} scored as if they were synthetic · ● not significantly worse than real, "
+        "○ worse · ↓ lower, ↑ higher, ≈ near the baseline is better".format(**certificate.rows, unit=certificate.unit),
         title_justify="left",
         caption_justify="left",
     )

@@ -27,6 +27,7 @@ from cluster import storage
 from cluster.machine import usable_cores
 from cluster.session import connected, terminable
 from synth.data.passes import here, on_cluster
+from synth.data.schema import Schema
 from synth.errors import JobError, UserError
 from synth.evaluation.certificate import Certificate
 from synth.provenance import keys
@@ -39,6 +40,7 @@ from synth.training.snapshot import CHECKPOINTS
 from synth.training.workers import Progress
 
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
+SAMPLED_IMAGES = 10_000  # most images; the certificate looks at as many
 STORE = "encoded"  # the folder of a run that holds the rows of a table which is streamed
 UNPUBLISHED = "trained, not yet published; the same command with --resume publishes it"
 
@@ -96,6 +98,7 @@ def train(
         progress("reading the table", 1.0, {"told": schema.summary()})
         recipe = recipe.suited(images=schema.image is not None)
         claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
+        _check_network(recipe, schema)
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
         _claim(run, claim, resume=resume, overwrite=overwrite)
 
@@ -153,6 +156,19 @@ def _run(
     storage.remove_tree(run)
     # For the person at work, and not for those who read the certificate.
     return replace(published, notes=[*published.notes, *facts["notes"]])
+
+
+def _check_network(recipe: Recipe, schema: Schema) -> None:
+    """UserError for a network that the certificate could not compare images by: before the training, not after."""
+    network = recipe.image.features
+    if network is None:
+        return
+    if schema.image is None:
+        raise UserError(f"image.features={network!r}: there are no images to compare by it; leave it out")
+    from synth.evaluation.image_features import given
+    from synth.evaluation.image_rows import image_shape
+
+    given(network, image_shape(schema), 0)
 
 
 def _claimed(recipe: Recipe) -> Recipe:
@@ -248,7 +264,8 @@ def _publish(
 
     torch.set_num_threads(usable_cores())
     sampler = Sampler.of(recipe, table.codec, weights)
-    rows, drawn, count = min(table.rows["train"], SAMPLED), [], 0
+    most = SAMPLED if table.schema.image is None else SAMPLED_IMAGES
+    rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
         drawn.append(batch)
         count += batch.num_rows
@@ -261,7 +278,7 @@ def _publish(
         )
     certificate = evaluate(
         table.real, synthetic, table.test, table.schema, seed=recipe.seed,
-        train_keys=table.keys, preparation=table.notes,
+        train_keys=table.keys, preparation=table.notes, network=recipe.image.features,
         progress=lambda what, done: progress(f"certifying: {what}", done, {}),
     )  # fmt: skip
     name = storage.resolve(out)[1].rpartition("/")[2]

@@ -251,7 +251,7 @@ def test_rows_are_known_where_they_can_be_encoded(name: str) -> None:
     table = pa.table({name: rows(300)[name], "y": [0.5, 1.25] * 150})
     codec = fitted(table.slice(0, 60))
     [batch] = table.combine_chunks().to_batches()
-    known = codec.known(batch)
+    known = codec.encodable(batch)
     assert known[:60].all()
     for row in range(300):
         try:

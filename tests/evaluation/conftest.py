@@ -1,4 +1,4 @@
-"""A small table with every kind of column, and the schema that says so."""
+"""A small table with every kind of column and one of images, and the schemas that say so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 
+from synth.data.image_columns import column_of
 from synth.data.schema import Column, Schema
 
 
@@ -47,3 +50,28 @@ def people() -> Callable[..., pa.Table]:
         })  # fmt: skip
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """uint8 (1797, 8, 8, 1) and their classes, shuffled."""
+    found = load_digits()
+    order = np.random.default_rng(0).permutation(len(found.images))
+    return np.round(found.images[order, ..., None] * (255 / 16)).astype(np.uint8), found.target[order]
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Callable[..., pa.Table]:
+    """``pictures(images, classes)``: a table of images, and of their labels where there are any."""
+
+    def table(images: NDArray[np.uint8], classes: NDArray[np.intp] | None = None) -> pa.Table:
+        labels = {} if classes is None else {"digit": pa.array([str(c) for c in classes])}
+        return pa.table({"image": column_of(images), **labels})
+
+    return table
+
+
+@pytest.fixture(scope="session")
+def picture_schema() -> Schema:
+    image = Column(name="image", kind="image", dtype="fixed_size_binary[64]", shape=(8, 8, 1))
+    return Schema(columns=[image, Column(name="digit", kind="categorical", dtype="string")])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from synth.data.schema import Column, Schema
-from synth.evaluation.diversity import categories, clouds, ranges
+from synth.evaluation.diversity import categories, clouds, manifolds, ranges
 from synth.evaluation.frame import Frame, Lens
 
 MODES = Schema(columns=[Column(name=n, kind="numerical", dtype="double") for n in ("x", "y")])
@@ -98,3 +98,18 @@ def test_range_coverage_by_hand() -> None:
     assert found.value == pytest.approx((0.5 + 1) / 2)
     flat, (_, sample) = views(MODES, pa.table({"x": [1.0], "y": [1.0]}), real)
     assert ranges(flat, sample) is None
+
+
+def test_precision_and_recall_of_features_by_their_definition() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(80, 3)), rng.normal(size=(80, 3)) * 0.5 + 0.5
+    found = manifolds(x, [x, y], np.random.default_rng(0))
+    apart = {name: np.linalg.norm(a[:, None] - b, axis=2) for name, (a, b) in
+             {"xx": (x, x), "yy": (y, y), "xy": (x, y)}.items()}  # fmt: skip
+    radius = {name: np.sort(apart[name], axis=1) for name in ("xx", "yy")}
+    assert found[1].precision.value == pytest.approx((apart["xy"] <= radius["xx"][:, 3:4]).any(axis=0).mean())
+    assert found[1].recall.value == pytest.approx((apart["xy"] <= radius["yy"][:, 3]).any(axis=1).mean())
+    assert found[1].density.value == pytest.approx((apart["xy"] <= radius["xx"][:, 5:6]).sum() / 5 / 80)
+    assert found[1].coverage.value == pytest.approx((apart["xy"].min(axis=1) <= radius["xx"][:, 5]).mean())
+    assert (found[0].precision.value, found[0].recall.value, found[0].coverage.value) == (1, 1, 1)
+    assert 0 < found[1].recall.value < found[1].precision.value

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from cluster import storage
+from synth.data.schema import Column, Schema
 from synth.errors import JobError, UserError
 from synth.recipe import Recipe
 from synth.training import run, workers
@@ -152,6 +153,16 @@ def test_a_table_in_which_nothing_varies_is_refused(
     same, recipe = pa.table({"x": [7.0] * 60, "y": ["a"] * 60}), Recipe.read(None, {"split": [1, 0, 0]})
     with pytest.raises(UserError, match="nothing to learn"):
         run.train(same, recipe, str(tmp_path / "out"), test=same)
+
+
+def test_a_network_to_compare_images_by_is_looked_at_before_the_training(tmp_path: Path) -> None:
+    table = pa.table({"x": np.arange(60.0), "y": ["a", "b"] * 30})
+    recipe = Recipe.read(None, {"split": [1, 0, 0], "image.features": str(tmp_path / "net.pt")})
+    with pytest.raises(UserError, match=r"image.features='.*net.pt': there are no images to compare by it"):
+        run.train(table, recipe, str(tmp_path / "out"), test=table)
+    column = Column(name="image", kind="image", dtype="fixed_size_binary[12]", shape=(2, 2, 3))
+    with pytest.raises(UserError, match=r"net.pt: there is no such file"):
+        run._check_network(recipe, Schema(columns=[column]))
 
 
 def test_test_rows_are_read_as_the_training_rows_are(tmp_path: Path) -> None:
