@@ -78,9 +78,9 @@ class GanRecipe(FamilyRecipe):
 
     @property
     def second_order(self) -> str | None:
-        return (
-            f"the gradient penalty of gan.objective={self.objective}, gan.gamma={self.gamma:g}" if self.gamma else None
-        )
+        if not self.gamma:
+            return None
+        return f"the gradient penalty of gan.objective={self.objective}, gan.gamma={self.gamma:g}"
 
 
 class VaeRecipe(FamilyRecipe):
