@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 ACTIVE = 0.01  # variance over rows of a unit's posterior mean above which it is active (Burda et al. 2016)
-FEW = 0.05  # share of active units up to which a posterior has collapsed; a simple table needs few, and that is no fault
+FEW = (
+    0.05  # share of active units up to which a posterior has collapsed; a simple table needs few, and that is no fault
+)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
