@@ -86,7 +86,7 @@ class GanRecipe(FamilyRecipe):
 class VaeRecipe(FamilyRecipe):
     """The table VAE: its size, its latent units, and how their divergence is weighed."""
 
-    TRAINING: ClassVar[dict[str, Any]] = {}
+    TRAINING: ClassVar[dict[str, Any]] = {"batch": 256, "learning_rate": 6e-3}
 
     width: int = Field(160, ge=16, le=8192)
     blocks: int = Field(2, ge=1, le=64, description="residual blocks of the encoder, the decoder and the classifier")
@@ -97,7 +97,7 @@ class VaeRecipe(FamilyRecipe):
     beta: float = Field(1.0, ge=0, description="weight of the divergence of the latent units once it has risen")
     free_bits: float = Field(0.0, ge=0, description="nats of each latent unit that cost nothing")
     period: int = Field(
-        200, ge=1, description="steps of a cycle, over the first half of which the divergence's weight rises"
+        600, ge=1, description="steps of a cycle, over the first half of which the divergence's weight rises"
     )
     cycles: int = Field(1, ge=0, description="cycles; 1: plain annealing, 0: none")
     dropout: float = Field(0.3, ge=0, le=0.9, description="share of the target's classifier's hidden units dropped")

@@ -64,9 +64,12 @@ def healthy() -> TableVAE:
     return model
 
 
-def test_a_recipe_builds_it() -> None:
-    model = build(Recipe.read(None, {"family": "vae", "vae.rungs": 2, "vae.units": 3}), MIXED)
+def test_a_recipe_builds_it_and_trains_it_as_suits() -> None:
+    recipe = Recipe.read(None, {"family": "vae", "vae.rungs": 2, "vae.units": 3, "training.learning_rate": 0.5})
+    model = build(recipe, MIXED)
     assert isinstance(model, TableVAE) and model.prior(5, Draw(1)).shape == (5, 6)
+    training = recipe.suited(images=False).training
+    assert (training.batch, training.learning_rate) == (VaeRecipe.TRAINING["batch"], 0.5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
