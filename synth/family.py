@@ -179,11 +179,11 @@ class ImageGanRecipe(FamilyRecipe):
 class ImageVaeRecipe(FamilyRecipe):
     """The image VAE: its ladder, and the weight of what the latent maps say."""
 
-    TRAINING: ClassVar[dict[str, Any]] = {"batch": 128, "learning_rate": 2e-3, "memory": 1e9, "ema": 0.998}
+    TRAINING: ClassVar[dict[str, Any]] = {"batch": 64, "learning_rate": 2e-3, "memory": 1e9, "ema": 0.998}
 
     width: int = Field(32, ge=16, le=2048, multiple_of=16, description="channels of the finest level, 4 times at most")
     depth: int = Field(1, ge=1, le=16, description="residual blocks a level of the encoder")
-    rungs: int = Field(2, ge=1, le=16, description="rungs a level of the ladder")
+    rungs: int = Field(1, ge=1, le=16, description="rungs a level of the ladder")
     maps: int = Field(4, ge=1, le=256, description="latent maps a rung")
     beta: float = Field(1.0, gt=0, le=100, description="weight of the divergence; 1: the evidence lower bound")
     free_bits: float = Field(0.0, ge=0, description="nats of a latent map of an image that are free")

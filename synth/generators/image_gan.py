@@ -89,6 +89,8 @@ class ImageCritic(nn.Module):
             nn.init.zeros_(self.projection.weight)
         if spectral:
             for module in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+                if not module.weight.any():  # zeros, with which residual branches begin, have no direction to normalise
+                    nn.init.orthogonal_(module.weight)
                 shape = module.weight.flatten(1).shape
                 parametrize.register_parametrization(module, "weight", Spectral(*shape))
         self.chance = nn.Parameter(torch.zeros(1)) if kinds else None

@@ -57,8 +57,8 @@ class Rung(nn.Module):
         self.posterior = nn.Conv2d(channels, 2 * maps, 1)
         self.enter = nn.Conv2d(maps, channels, 1)
         self.block = Block(channels)
-        nn.init.zeros_(self.posterior.weight)
-        nn.init.zeros_(self.posterior.bias)  # type: ignore[arg-type]
+        # Narrow at first, so that maps tell of the image before the decoder has learnt to leave them aside.
+        nn.init.constant_(self.posterior.bias[maps:], math.log(0.1))  # type: ignore[index]
 
     def infer(self, state: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (rows, maps, h, w) of q(z_l | x, z_<l); ``state`` and ``seen`` (rows, channels, h, w)."""

@@ -173,6 +173,14 @@ def test_the_chance_of_augmentation_is_in_what_checkpoints_keep_and_goes_on_from
     assert not torch.equal(losses(model, batch(GREY), Draw(2))[0], losses(other, batch(GREY), Draw(2))[0])
 
 
+def test_spectral_normalisation_holds_every_layer_of_the_critic_to_a_slope_of_one_from_the_start() -> None:
+    model = small(GREY, spectral=True)
+    assert all(loss.isfinite() for loss in losses(model, batch(GREY), Draw(1)))
+    layers = [m for m in model.critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    norms = torch.stack([torch.linalg.matrix_norm(m.weight.detach().flatten(1), ord=2) for m in layers])
+    assert len(norms) > 6 and float((norms - 1).abs().max()) < 0.1
+
+
 def test_without_augmentation_there_is_no_chance_to_learn() -> None:
     assert small(GREY, augment=()).critic.chance is None
 
