@@ -101,6 +101,11 @@ def choose(log_weights: Tensor, uniform: Tensor) -> Tensor:
     return draw_state(log_weights, torch.ones_like(log_weights), uniform)[0]
 
 
+def each(rows: int, times: int, device: torch.device) -> Tensor:
+    """0 … rows − 1, each so many times in succession: the rows of candidates."""
+    return torch.arange(rows, device=device).repeat_interleave(times)
+
+
 def normal_between(low: Tensor, high: Tensor, uniform: Tensor) -> Tensor:
     """Standard normal numbers between bounds, which may be infinite, by inverse transform sampling in float64."""
     low, high, uniform = low.double(), high.double(), uniform.double()

@@ -17,7 +17,9 @@ from synth.generators import noise
 from synth.generators.augment import PARAMETERS, augment
 from synth.generators.backbones import DiT, UNet, patch_side
 from synth.generators.base import Call, Draw, Generator
+from synth.generators.given import Given
 from synth.generators.layout import Encoded, Layout
+from synth.generators.pixels import drawn_classes, log_class_chances
 
 BACKBONES: dict[str, type[UNet] | type[DiT]] = {"unet": UNet, "dit": DiT}
 # Samples are drawn in groups of so many grid positions, so that memory does not grow with the images' size.
@@ -82,6 +84,7 @@ class ImageDiffusion(Generator):
     ) -> None:
         super().__init__()
         assert layout.image is not None
+        self.layout = layout
         _, *size = self.image = layout.image
         patch = patch_side(*size) if patch is None else patch
         self.reach = max(max(size) / 32, 1.0)
@@ -91,10 +94,6 @@ class ImageDiffusion(Generator):
         [self.classes] = layout.sizes or [0]
         self.denoiser = Denoiser(BACKBONES[backbone](self.image, patch, width, depth), self.classes)
         self.group = max(POSITIONS * patch**2 // math.prod(size), 1)
-        shares = torch.tensor([s for cell in layout.cells for s in cell.shares], dtype=torch.float64)
-        self.register_buffer("cumulated", shares.cumsum(0), persistent=False)
-
-    cumulated: Tensor
 
     @property
     def players(self) -> Mapping[str, nn.Module]:
@@ -119,15 +118,15 @@ class ImageDiffusion(Generator):
         # Each worker divides by the whole batch's rows, so that unequal shares make no difference.
         yield "denoiser", draw.parts / draw.whole(rows) * error
 
+    def log_chances(self, draw: Draw, given: Given) -> Tensor:
+        return log_class_chances(self.layout, given)
+
     @torch.no_grad()
-    def sample(self, rows: int, draw: Draw) -> Encoded:
+    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
         """Classes in their shares, and images 0 … 255 of them, by EDM's deterministic sampler."""
-        device = self.cumulated.device
-        if self.classes:
-            point = draw.stratified(rows, 1).double() * self.cumulated[-1]  # inverse transform sampling
-            cells = torch.searchsorted(self.cumulated, point, right=True).clamp_max(self.classes - 1)
-        else:
-            cells = torch.zeros(rows, 0, dtype=torch.long, device=device)
+        classes = drawn_classes(self.layout, rows, draw, given)
+        device = next(self.denoiser.parameters()).device
+        cells = torch.zeros(rows, 0, dtype=torch.long, device=device) if classes is None else classes[:, None]
         parts = [self._images(part, draw) for part in cells.split(self.group)]
         return Encoded(cells, torch.cat(parts))
 

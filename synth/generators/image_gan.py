@@ -33,8 +33,9 @@ from synth.generators.adversarial import between, critic_loss, generator_loss, j
 from synth.generators.augment import augment
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.convolutional import SLOPE, Decoder, Encoder, blocks
+from synth.generators.given import Given
 from synth.generators.layout import Encoded, Layout
-from synth.generators.pixels import drawn_classes, packed, unpacked
+from synth.generators.pixels import drawn_classes, log_class_chances, packed, unpacked
 from synth.generators.spectral import Spectral
 
 MOST = 0.8  # chance up to which a generator does not learn to make augmented images (Karras et al. 2020, section 2.2)
@@ -186,9 +187,12 @@ class ImageGAN(Generator):
         pull = PULL * (SPRING / 2 * beyond.square() - (told - self.overfit) * chance).sum()
         return pull - pull.detach()
 
+    def log_chances(self, draw: Draw, given: Given) -> Tensor:
+        return log_class_chances(self.layout, given)
+
     @torch.no_grad()
-    def sample(self, rows: int, draw: Draw) -> Encoded:
-        classes = drawn_classes(self.layout, rows, draw)
+    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
+        classes = drawn_classes(self.layout, rows, draw, given)
         return packed(self.generator(draw.normal(rows, self.latent), classes), classes)
 
     def remarks(self, batch: Encoded) -> list[str]:

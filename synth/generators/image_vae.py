@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from synth.generators import latent
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.convolutional import SLOPE, Block, Decoder, Encoder
+from synth.generators.given import Given
 from synth.generators.layout import Encoded, Layout
-from synth.generators.pixels import drawn_classes, packed, unpacked
+from synth.generators.pixels import drawn_classes, log_class_chances, packed, unpacked
 
 STEP = 2 / 255  # between neighbouring bytes, where black is −1 and white 1
 NARROWEST = STEP / 20  # scale below which a pixel is as good as known
@@ -160,9 +161,12 @@ class ImageVAE(Generator):
         pieces = units.split([math.prod(shape) for shape in self.vae.shapes], 1)
         return torch.cat([p.unflatten(1, s).sum((2, 3)) for p, s in zip(pieces, self.vae.shapes, strict=True)], 1)
 
+    def log_chances(self, draw: Draw, given: Given) -> Tensor:
+        return log_class_chances(self.layout, given)
+
     @torch.no_grad()
-    def sample(self, rows: int, draw: Draw) -> Encoded:
-        classes = drawn_classes(self.layout, rows, draw)
+    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
+        classes = drawn_classes(self.layout, rows, draw, given)
         noise = draw.normal(rows, self.vae.units)
         means = self.vae.climb(classes, noise, lambda number, rung, state, normal: normal)
         uniform = draw.uniform(rows, self.layout.values).clamp_min(2**-25).view_as(means)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from synth.generators.base import Draw
+from synth.generators.given import Given, draw_states, log_masses
 from synth.generators.layout import Encoded, Layout
 
 
@@ -23,11 +24,27 @@ def packed(images: Tensor, classes: Tensor | None) -> Encoded:
     return Encoded(cells, values)
 
 
-def drawn_classes(layout: Layout, rows: int, draw: Draw) -> Tensor | None:
-    """(rows,) int64 classes in their shares of the training rows, as nearly as ``rows`` allow; None without classes."""
+def drawn_classes(layout: Layout, rows: int, draw: Draw, given: Given | None = None) -> Tensor | None:
+    """(rows,) int64 classes in their shares of the training rows, as nearly as ``rows`` allow, and of each row among those
+    that are ``given``; None without classes."""
     if not layout.cells:
         return None
-    uniform = draw.stratified(rows, 1)[:, 0]
-    cumulated = torch.tensor(layout.cells[0].shares, device=uniform.device).cumsum(0)
-    point = uniform * cumulated[-1]
-    return torch.searchsorted(cumulated, point, right=True).clamp_max(len(cumulated) - 1)
+    uniform = draw.stratified(rows, 1)
+    logits = _log_shares(layout, uniform.device).expand(rows, -1)
+    return draw_states(logits, None if given is None else given.states, uniform, _one_cell(logits))[:, 0]
+
+
+def log_class_chances(layout: Layout, given: Given) -> Tensor:
+    """(rows,) log of the share of the training rows whose class is among those that are ``given``."""
+    if not layout.cells:
+        return torch.zeros(len(given.states), device=given.states.device)
+    logits = _log_shares(layout, given.states.device).expand(len(given.states), -1)
+    return log_masses(logits, given.states, _one_cell(logits), 1)[:, 0]
+
+
+def _log_shares(layout: Layout, device: torch.device) -> Tensor:
+    return torch.tensor(layout.cells[0].shares, device=device).log()
+
+
+def _one_cell(logits: Tensor) -> Tensor:
+    return torch.zeros(logits.shape[1], dtype=torch.long, device=logits.device)

@@ -156,14 +156,6 @@ class Segments(nn.Module):
         powers = (logits - top.gather(1, index)).exp()
         return powers / powers.new_zeros(top.shape).index_add(1, self.cell, powers).index_select(1, self.cell)
 
-    def drawn(self, probabilities: Tensor, uniform: Tensor) -> Tensor:
-        """(rows, C) a state of each cell by inverse transform of ``uniform`` (rows, C), from ``probabilities`` (rows, S)."""
-        sums = probabilities.double().cumsum(1)  # from one cell's states to the next by 1
-        before = F.pad(sums, (1, 0)).gather(1, self.first.expand(len(sums), -1))
-        after = sums.gather(1, (self.first + self.sizes - 1).expand(len(sums), -1))
-        found = torch.searchsorted(sums, before + uniform.double() * (after - before), right=True)
-        return (found - self.first).clamp(min=0).minimum(self.sizes - 1)
-
     @property
     def sizes(self) -> Tensor:
         """(C) number of states of each cell."""

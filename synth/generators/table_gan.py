@@ -25,12 +25,15 @@ from torch import Tensor, nn
 from synth.family import Objective
 from synth.generators.adversarial import between, critic_loss, generator_loss, one_centred, zero_centred
 from synth.generators.base import Call, Draw, Generator
+from synth.generators.given import Given, choose, draw_state, draw_states, each, log_masses
 from synth.generators.layout import Encoded, Layout
 from synth.generators.states import Segments
 from synth.generators.table_networks import Critic, Synthesis
 
 DROPPED = 0.15  # share of the classifier's hidden units, in training
 TINY = 2**-24
+CANDIDATES = 16  # noise drawn for each row of which something is asked
+KERNEL = 0.1  # standard deviations by which a value may well be moved to where it is asked to be
 
 
 class TableGan(Generator):
@@ -44,6 +47,7 @@ class TableGan(Generator):
     """
 
     judges = ("critic",)
+    target: Tensor
     asked: Tensor
     shares: Tensor
     weights: Tensor
@@ -74,6 +78,9 @@ class TableGan(Generator):
         self.critic = Critic(layout, bool(asked), pac=pac, spectral=spectral, **size)
         self.segments = Segments(layout)
         shares = torch.tensor([share for cell in layout.cells for share in cell.shares])
+        self.register_buffer(
+            "target", torch.tensor([] if target is None else [target], dtype=torch.long), persistent=False
+        )
         self.register_buffer("asked", torch.tensor(asked, dtype=torch.long), persistent=False)
         self.register_buffer("shares", shares, persistent=False)
         self.register_buffer("weights", importance(shares, self.segments, emphasis), persistent=False)
@@ -154,21 +161,66 @@ class TableGan(Generator):
         return torch.where(own, torch.zeros_like(states).scatter_(1, given, 1.0), states)
 
     @torch.no_grad()
-    def sample(self, rows: int, draw: Draw) -> Encoded:
-        cells, given = len(self.layout.cells), None
+    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
+        """What is asked for is drawn from restricted probabilities given the noise, and the noise is one of CANDIDATES a
+        row, by the mass that it allows and by how near its values come to what they should be."""
+        if given is None:
+            return self._drawn(rows, draw, None)[0]
+        found, chance, near, _ = self._drawn(
+            rows * CANDIDATES, draw, given.take(each(rows, CANDIDATES, given.low.device))
+        )
+        kept = choose((chance + near).view(rows, CANDIDATES), draw.uniform(rows, 1)[:, 0])
+        kept = kept + torch.arange(rows, device=kept.device) * CANDIDATES
+        return Encoded(found.cells[kept], found.values[kept])
+
+    @torch.no_grad()
+    def log_chances(self, draw: Draw, given: Given) -> Tensor:
+        _, chance, _, missed = self._drawn(len(given.low), draw, given)
+        return chance.masked_fill(missed, -torch.inf)
+
+    def _drawn(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor, Tensor, Tensor]:
+        """Rows, as they are asked for where something is; (rows) logs of the masses that were allowed, logs of how well
+        their values fit, and whether one was out of its range: values follow from the noise, and none may hit."""
+        cells, state = len(self.layout.cells), None
+        marginal = self.shares.log().expand(rows, -1)
+        allowed = None if given is None else given.states
+        chance = self.shares.new_zeros(rows)
         if len(self.asked):
             cell = self.asked[(draw.stratified(rows, 1) * len(self.asked)).long()]
-            marginal = self.segments.drawn(self.shares.expand(rows, -1), draw.stratified(rows, cells))
-            given = (marginal + self.segments.first).gather(1, cell)
+            if given is not None and allowed is not None:  # of a row, the first cell that is restricted says most of it
+                restricted = ~given.free_cells(self.segments.cell, cells)[:, self.asked]
+                first = self.asked[restricted.float().argmax(1, keepdim=True)]
+                cell = torch.where(restricted.any(1, keepdim=True), first, cell)
+                chance = log_masses(marginal, allowed, self.segments.cell, cells).gather(1, cell)[:, 0]
+            drawn = draw_states(marginal, allowed, draw.stratified(rows, cells), self.segments.cell)
+            state = (drawn + self.segments.first).gather(1, cell)
         noise = torch.special.ndtri(draw.stratified(rows, self.noise))
-        logits, values, _ = self.generator(noise, given)
+        logits, values, _ = self.generator(noise, state)
+        values, near, missed = _within(values, given)
         if not cells:
-            return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values)
-        states = self._with(self.segments.softmax(logits), given)
-        states = self.segments.hot(self.segments.drawn(states, draw.stratified(rows, cells)))
-        if self.generator.classifier is not None:
-            states = self.generator.classifier.draw(states, values, draw.stratified(rows, 1))
-        return Encoded(states.nonzero()[:, 1].view(rows, cells) - self.segments.first, values)
+            return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values), chance, near, missed
+        logits = self._with(self.segments.softmax(logits), state).log()
+        classifier = self.generator.classifier
+        if allowed is not None:
+            masses = log_masses(logits, allowed, self.segments.cell, cells)
+            chance = chance + (masses if classifier is None else masses.index_fill(1, self.target, 0.0)).sum(1)
+        found = draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell)
+        if classifier is not None:
+            classes, own = classifier(self.segments.hot(found), values), classifier.own
+            states = torch.ones_like(classes) if allowed is None else allowed[:, own]
+            found[:, self.layout.target], mass = draw_state(classes, states, draw.stratified(rows, 1)[:, 0])
+            chance = chance + mass
+        return Encoded(found, values), chance, near, missed
+
+
+def _within(values: Tensor, given: Given | None) -> tuple[Tensor, Tensor, Tensor]:
+    """``values`` (rows, V) moved to where they may lie, (rows) the log of a Gaussian kernel of how far that was, and (rows)
+    boolean, whether one was out of a range."""
+    if given is None:
+        return values, values.new_zeros(len(values)), values.new_zeros(len(values), dtype=torch.bool)
+    moved = torch.minimum(torch.maximum(values, given.low), given.high)
+    near = -((moved - values) / KERNEL).square().sum(1) / 2
+    return moved, near, ((moved != values) & given.bounded_values).any(1)
 
 
 def importance(shares: Tensor, segments: Segments, emphasis: float) -> Tensor:
