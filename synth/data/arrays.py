@@ -7,11 +7,12 @@ pixels as they are.
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
 
@@ -19,6 +20,9 @@ from synth.data.image_files import IMAGE
 from synth.data.location import Files, reading
 from synth.data.schema import IMAGE_ROWS, check_names, chosen, plain_type
 from synth.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Arrays:
@@ -35,8 +39,9 @@ class Arrays:
             told = ", ".join(f"{name} has {count:,}" for name, count in lengths.items())
             raise UserError(f"{where}: its arrays differ in length: {told}. Give those that belong together alone.")
         self._arrays = {name: found[name] for name in chosen(list(found), columns, where)}
-        fields = [(name, plain_type(_encoded(array[:1]).type)) for name, array in self._arrays.items()]
-        self.schema = pa.schema(fields)
+        self.schema = pa.schema(
+            [(n, a.type if isinstance(a, pa.Array) else pa.binary()) for n, a in self._arrays.items()]
+        )
         self.counts = [next(iter(lengths.values()))]
         self.notes: list[str] = []
         self._rows = min(batch_rows, IMAGE_ROWS)
@@ -46,8 +51,9 @@ class Arrays:
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         for start in range(0, self.counts[0] if self.counts[units] else 0, self._rows):
-            rows = [_encoded(self._arrays[name][start : start + self._rows]) for name in self.schema.names]
-            yield pa.record_batch([a.cast(f.type) for a, f in zip(rows, self.schema, strict=True)], schema=self.schema)
+            parts = [self._arrays[name][start : start + self._rows] for name in self.schema.names]
+            columns = [part if isinstance(part, pa.Array) else _pixmaps(part) for part in parts]
+            yield pa.record_batch(columns, schema=self.schema)
 
 
 class ArrayFiles:
@@ -73,20 +79,24 @@ class ArrayFiles:
     def _open(self, path: str) -> Arrays:
         """A file's arrays: left on the disk where NumPy can, and never unpickled."""
         name = self.files.name(path)
-        try:
-            with reading(name):
-                if path.endswith(".npy") and isinstance(self.files.filesystem, pafs.LocalFileSystem):
-                    found = np.load(path, mmap_mode="r", allow_pickle=False)
+        with reading(name):
+            file: str | io.BytesIO = path
+            if not isinstance(self.files.filesystem, pafs.LocalFileSystem):
+                with self.files.open(path, decompress=False) as stream:
+                    file = io.BytesIO(stream.read())
+            try:
+                found = np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
+                if isinstance(found, np.ndarray):
+                    arrays = {IMAGE: found}
                 else:
-                    with self.files.open(path, decompress=False) as stream:
-                        found = np.load(io.BytesIO(stream.read()), allow_pickle=False)
-                arrays = {IMAGE: found} if isinstance(found, np.ndarray) else dict(found.items())
-        except ValueError as e:
-            raise UserError(
-                f"{name}: is no NumPy file of plain numbers or text ({e}). Write it with numpy.savez."
-            ) from e
-        if not arrays:
-            raise UserError(f"{name}: holds no arrays.")
+                    with found:
+                        arrays = dict(found.items())
+            except (ValueError, zipfile.BadZipFile, zlib.error) as e:
+                raise UserError(
+                    f"{name}: is no whole NumPy file of numbers or text ({e}). Write it with numpy.savez."
+                ) from e
+        if not are_images(arrays):
+            raise UserError(f"{name}: holds no images: uint8 of (n, height, width) or (n, height, width, channels).")
         return Arrays(arrays, self._columns, self._batch_rows, name)
 
 
@@ -114,20 +124,25 @@ def _file(image: Any) -> bytes:
     return file.getvalue()
 
 
-def _column(array: np.ndarray, what: str) -> np.ndarray:
-    """One column's array: (n,), or (n, height, width, channels) of images."""
+def _column(array: np.ndarray, what: str) -> np.ndarray | pa.Array:
+    """One column: (n,) in Arrow's type, or images (n, height, width, channels)."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 1:
-        return array
-    remedies = {
-        2: "For classes give one number an image, such as y.argmax(1), and for images three dimensions.",
-        3: "Give uint8, such as (x * 255).round().astype('uint8') of numbers from 0 to 1.",
-    }
+        try:
+            values = pa.array(array)
+            return values.cast(plain_type(values.type))
+        except pa.ArrowException as e:
+            raise UserError(f"{what}: mixes types or holds what Arrow cannot ({e}). Give it one type.") from e
     if array.ndim not in (3, 4):
-        raise UserError(f"{what}: has shape {array.shape}. {remedies[2]}")
+        raise UserError(
+            f"{what}: has shape {array.shape}. For classes give one number an image, such as y.argmax(1), and for images "
+            "three dimensions."
+        )
     if array.dtype != np.uint8:
-        raise UserError(f"{what}: images of {array.dtype}. {remedies[3]}")
+        raise UserError(
+            f"{what}: images of {array.dtype}. Give uint8, such as (x * 255).round().astype('uint8') of numbers from 0 to 1."
+        )
     array = array[..., None] if array.ndim == 3 else array
     if array.shape[-1] not in (1, 3) or 0 in array.shape[1:]:
         raise UserError(
@@ -135,10 +150,6 @@ def _column(array: np.ndarray, what: str) -> np.ndarray:
             "3 channels; x.transpose(0, 2, 3, 1) puts the channels last."
         )
     return array
-
-
-def _encoded(array: np.ndarray) -> pa.Array:
-    return pa.array(array) if array.ndim == 1 else _pixmaps(array)
 
 
 def _pixmaps(images: np.ndarray) -> pa.Array:

@@ -49,7 +49,7 @@ def infer(
     categorical. A target of two whole numbers is categorical. NaN is missing.
     What was taken for granted stands in the schema's ``notes``.
 
-    Raises UserError, naming column and remedy, for unknown or twice-named columns, free text, nested and binary types,
+    Raises UserError, naming column and remedy, for unknown or twice-named columns, free text, nested types,
     infinities, integers too far apart for a double, strings that are not what an option says, too few rows
     (``MINIMUM_ROWS``), a target that is absent, constant, or an id, and ``constraints`` that cannot be; for images that
     ``survey`` refuses, and for more beside them than a class.

@@ -155,9 +155,9 @@ class Survey:
             notes.append(f"{other:,} {of} were cut to their middle and resized to {width} × {height}{enlarged}")
         grey = self.readable - self.colour
         if channels == 3 and grey:
-            notes.append(f"{grey:,} {of} are grey among others in colour, and were taken as such")
+            notes.append(f"{grey:,} {of} are grey among others in colour, and are learnt in colour, too")
         if channels == 1 and self.colour:
-            notes.append(f"{self.colour:,} {of} are in colour, and were made grey as all others are")
+            notes.append(f"{self.colour:,} {of} are in colour, and were made grey, as those are that are learnt from")
         values, counts = self.classes.counts()
         if alone := [str(value) for value in values.filter(pa.array(counts == 1)).to_pylist()]:
             told = Tally(len(alone), alone[:NAMED])

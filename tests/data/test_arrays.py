@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -27,6 +27,7 @@ def pixels_of(source: Source, shape: Any) -> np.ndarray:
     return array_of(pixel_array(source.table()["image"].combine_chunks(), shape), shape)
 
 
+@settings(max_examples=40)
 @given(
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3])))
 )
@@ -87,6 +88,7 @@ def test_images_alone_in_a_file_here_and_on_storage(tmp_path: Path) -> None:
         ({"image": X, "label": np.eye(9)}, r"label: has shape \(9, 9\)\. For classes give one number an image"),
         ({"image": X[:, :, :0]}, r"images of shape \(5, 0, 3\)"),
         ({"image": X[:0]}, "no rows"),
+        ({"image": X[..., 0, 0]}, r"a table cannot be a dict|holds no images"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
@@ -99,11 +101,24 @@ def test_arrays_that_are_no_images_are_refused(arrays: dict[str, np.ndarray], me
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    with pytest.raises(UserError, match=r"x\.npy: is no NumPy file of plain numbers"):
+    with pytest.raises(UserError, match=r"x\.npy: is no whole NumPy file of numbers"):
         open_source(tmp_path / "x.npy")
     (tmp_path / "x.npy").write_bytes(b"\x80\x04N.")
-    with pytest.raises(UserError, match=r"x\.npy: is no NumPy file"):
+    with pytest.raises(UserError, match=r"x\.npy: is no whole NumPy file"):
         open_source(tmp_path / "x.npy")
+
+
+def test_damaged_and_missing_files_are_named(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", image=X)
+    whole = (tmp_path / "x.npz").read_bytes()
+    for damaged in (whole[:300], whole[:100] + bytes(40) + whole[140:], whole[:2]):
+        (tmp_path / "x.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"x\.npz: (is no whole NumPy file|cannot be read)"):
+            open_source(tmp_path / "x.npz")
+    with pytest.raises(UserError, match="no such file"):
+        open_source(tmp_path / "y.npz")
+    with pytest.raises(UserError, match=r"label: mixes types"):
+        open_source({"image": X, "label": np.array([1, "a", {}] * 3, object)})
 
 
 def test_a_dict_of_plain_lists_is_no_table() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -35,6 +35,7 @@ def codec_of(rows: pa.RecordBatch, schema: Schema) -> Codec:
     return fit.finish(**CODEC)
 
 
+@settings(max_examples=40)
 @given(
     hnp.arrays(np.uint8, st.tuples(st.integers(20, 30), st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3]))),
     st.integers(1, 4),
