@@ -113,7 +113,7 @@ def sample_command(
     if format == "png":
         if address is not None or out == "-":
             raise UserError("--format png: draws here, into a folder; for a cluster or standard output write parquet")
-        _sample_pngs(release, rows, out, seed, overwrite)
+        _sample_pngs(release, rows, out, seed)
     elif out.endswith("/"):
         _sample_parts(release, rows, out, seed, format, address, overwrite)
     elif address is not None:
@@ -141,18 +141,21 @@ def _sample_file(release: str, rows: int, out: str, seed: int, format: str | Non
     display.console.print(f"{written:,} rows written to {place}", soft_wrap=True)
 
 
-def _sample_pngs(release: str, rows: int, out: str, seed: int, overwrite: bool) -> None:
+def _sample_pngs(release: str, rows: int, out: str, seed: int) -> None:
     from cluster import storage
     from synth import release as releases
     from synth.data import image_sink
     from synth.progress import Display, counted
     from synth.sampling import Sampler
 
+    place = storage.without_credentials(out)
+    if storage.exists(out):  # whose files may be anybody's, so --overwrite replaces none
+        raise UserError(f"{place}: exists, and a folder of images is not replaced; choose another --out, or remove it")
     sampler = Sampler.from_release(releases.load(release))
     image_sink.check(sampler.schema, "png")
-    with Display() as display, storage.staged_directory(out, overwrite=overwrite) as folder:
+    with Display() as display, storage.staged_directory(out) as folder:
         image_sink.write_folder(counted(sampler.batches(rows, seed=seed), rows, display), sampler.schema, folder)
-    display.console.print(f"{rows:,} images are in {storage.without_credentials(out)}", soft_wrap=True)
+    display.console.print(f"{rows:,} images are in {place}", soft_wrap=True)
 
 
 def _sample_parts(
