@@ -70,6 +70,9 @@ def sample_command(
         raise UserError(f"--format {format}: a folder gets Parquet parts; give a file for other formats")
     if pngs and (address is not None or out == "-"):
         raise UserError("--format png: draws here, into a folder; for a cluster or standard output write parquet")
+    if pngs and storage.exists(out):  # whose files may be anybody's, so --overwrite replaces none
+        place = storage.without_credentials(out)
+        raise UserError(f"{place}: exists, and a folder of images is not replaced; choose another --out, or remove it")
     if address is not None and not folder:
         raise UserError(f"--address: a cluster draws into a folder; write --out {out}/")
     chosen = "parquet" if folder else "png" if pngs else _format(out, format, overwrite)
@@ -92,7 +95,7 @@ def sample_command(
         else:
             batches = counted(sampler.batches(rows, seed=seed, request=request), rows, display)
             if pngs:
-                with storage.staged_directory(out, overwrite=overwrite) as target:
+                with storage.staged_directory(out) as target:
                     image_sink.write_folder(batches, sampler.schema, target)
                 done = f"{rows:,} images are in {place}"
             else:

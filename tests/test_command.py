@@ -392,8 +392,8 @@ def test_images_are_drawn_as_files_and_read_back(
     found = [row for part in source.batches() for row in conform(part, images.schema).to_pylist()]
     places = [Path(source.place(row)) for row in range(64)]
     assert [found[places.index(path)] for path in files] == drawn.to_pylist()[:64]
-    assert run(["sample", "release", "-n", "64", *options], monkeypatch) == 2
-    assert "drawn" in capsys.readouterr().err
+    assert run(["sample", "release", "-n", "64", "--overwrite", *options], monkeypatch) == 2
+    assert f"{folder}/: exists, and a folder of images is not replaced" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

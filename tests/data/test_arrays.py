@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -27,6 +27,7 @@ def pixels_of(source: Source, shape: Any) -> np.ndarray:
     return array_of(pixel_array(source.table()["image"].combine_chunks(), shape), shape)
 
 
+@settings(max_examples=40)
 @given(
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3])))
 )
