@@ -40,8 +40,8 @@ class DiffusionRecipe(FamilyRecipe):
 class VaeRecipe(FamilyRecipe):
     """The table VAE: its size, its latent units, and how their divergence is weighed.
 
-    AdamW's second moment is short of memory, since gradients change while the divergence's weight rises: with a long one
-    and this rate, most units of a table of weak dependences (Beijing PM2.5) were given up, and 3 nats a row with them.
+    AdamW's second moment has a short memory, since gradients change while the divergence's weight rises: at 6e-3 a long
+    one lost most units of a table of weak dependences (Beijing PM2.5), and 3 nats a row with them.
     """
 
     TRAINING: ClassVar[dict[str, Any]] = {"batch": 256, "learning_rate": 5e-3, "beta2": 0.99}
