@@ -9,22 +9,21 @@ The classic fault of VAEs is that the posteriors of all rows together are no sta
 decode to rows between the real ones. Here each rung adds a few units to the decoder's state, and its posterior sees the
 state that the rungs before it have made, q(z_l | x, z_<l) (ladder VAEs: Sønderby et al. 2016, arXiv 1602.02282; with many
 rungs, Child 2021, arXiv 2011.10650). The units are innovations: standard normal under the prior whatever came before, and
-shaped by the decoder. So learnt priors p(u_l | u_<l) of any shape are held in one decoder, divergences stay closed forms,
-and a sample is one pass.
+shaped by the decoder. So it holds a learnt prior of any shape, the divergence stays a closed form, and a sample is one
+pass.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from synth.generators import latent
-from synth.generators.autoencoder import Autoencoder
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.given import Given, choose, draw_states, each, log_masses
+from synth.generators.ladder import Autoencoder
 from synth.generators.layout import Encoded, Layout
 from synth.generators.likelihood import Categorical, draw_between, draw_values, log_density
 from synth.generators.states import Segments

@@ -1,4 +1,4 @@
-"""The table VAE's network: encoder, ladder of latent units, decoder, and the target's classifier."""
+"""The network of the table VAE: encoder, ladder of latent units, decoder, and the target's classifier."""
 
 from __future__ import annotations
 
