@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from synth.data import conform
 from synth.data.codec import Codec
-from synth.data.columns import Numbers
+from synth.data.columns import Coder, Numbers
 from synth.data.conditions import Conditions, Wanted
 from synth.data.schema import arrow_type
 from synth.data.source import Source
@@ -123,17 +123,24 @@ def _asked(
     for c in codec.columns:
         sizes = [len(cell.shares) for cell in c.cells]
         if (array := known.get(c.name)) is not None:
-            there, cells, *values = c.known(array)
-            at = np.flatnonzero(there)
+            there = _seen(c, array)
+            at, (cells, values) = np.flatnonzero(there), c.encode(array.filter(pa.array(there)))
             states[at, state : state + sum(sizes)] = 0
             offsets = state + np.cumsum([0, *sizes])[:-1]
-            states[at[:, None], cells[at] + offsets.astype(np.int64)] = 1
-            if values:
-                low[at, value] = high[at, value] = values[0][at]
+            states[at[:, None], cells + offsets.astype(np.int64)] = 1
+            low[at, value : value + values.shape[1]] = high[at, value : value + values.shape[1]] = values
             if count := int((~there & array.is_valid().to_numpy(zero_copy_only=False)).sum()):
                 unseen[c.name] += count
         state, value = state + sum(sizes), value + isinstance(c, Numbers)
     return states, low, high
+
+
+def _seen(coder: Coder, array: pa.Array) -> np.ndarray:
+    """(rows) boolean: which values are known, and of a kind that the training rows have."""
+    if isinstance(coder, Numbers):
+        k = coder.lattice.to_float(array)
+        return (k >= coder.knots[0]) & (k <= coder.knots[-1])
+    return coder.is_state(array)
 
 
 def _blocks(source: Source) -> Iterator[pa.RecordBatch]:
