@@ -177,8 +177,7 @@ def _balanced(
     if where:
         each = max(4 * PROBES // len(kinds), 32)
         true = np.array([chance(kind, each).mean for kind in kinds])
-        if true.sum() < RAREST:
-            _frequent(chance(where, PROBES), where)
+        _frequent(Chance(float(true.sum()), 0.0), where)
     else:
         true = _counts(codec, name, list(shares))
     true, drawn = true / true.sum(), np.array(list(shares.values()))

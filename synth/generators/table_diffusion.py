@@ -232,9 +232,8 @@ class TableDiffusion(Generator):
         asked = ~given.free_cells(self.cell_of_state, len(layout.cells))
         restricted = asked & (~known | bounded.any(1, keepdim=True) | everything)
         # The only state of those that are known, the first allowed one of the others.
-        states = draw_states(
-            given.states.new_zeros(given.states.shape), given.states, draw.uniform(*known.shape) * 0, self.cell_of_state
-        )
+        even, least = torch.zeros_like(given.states), torch.zeros_like(known, dtype=torch.float32)
+        states = draw_states(even, given.states, least, self.cell_of_state)
         taken = known & asked & ~restricted
         partial.cells[taken], partial.hidden[taken] = states[taken], False
         partial.values[given.known_values] = given.low[given.known_values]
