@@ -104,6 +104,8 @@ def ask(
     codec.asked(asked)  # says what is impossible before any network is run
     if balance is not None and rare is not None:
         raise UserError("--balance and --rare both say how often rows are drawn: give one of them")
+    if rare is None and boost != 1:
+        raise UserError(f"--boost {boost:g}: of which event? write one, such as --rare 'capital.gain>50000'")
     if rare is not None:
         return _boosted(codec, chance, asked, conditions.parse(rare, codec.table), boost)
     if balance is not None:
