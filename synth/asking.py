@@ -104,6 +104,8 @@ def ask(
     codec.asked(asked)  # says what is impossible before any network is run
     if balance is not None and rare is not None:
         raise UserError("--balance and --rare both say how often rows are drawn: give one of them")
+    if rare is None and boost != 1:
+        raise UserError(f"--boost {boost:g}: of which event? write one, such as --rare 'capital.gain>50000'")
     if rare is not None:
         return _boosted(codec, chance, asked, conditions.parse(rare, codec.table), boost)
     if balance is not None:
@@ -177,8 +179,7 @@ def _balanced(
     if where:
         each = max(4 * PROBES // len(kinds), 32)
         true = np.array([chance(kind, each).mean for kind in kinds])
-        if true.sum() < RAREST:
-            _frequent(chance(where, PROBES), where)
+        _frequent(Chance(float(true.sum()), 0.0), where)
     else:
         true = _counts(codec, name, list(shares))
     true, drawn = true / true.sum(), np.array(list(shares.values()))

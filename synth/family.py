@@ -40,13 +40,13 @@ class DiffusionRecipe(FamilyRecipe):
         0.125, gt=0, lt=1, description="share of the rows that learn cells that learn the target"
     )
     target_shown: float = Field(
-        0.25,
+        0.5,
         ge=0,
         le=1,
         description="share of the others to which the target is a cell like any, so it can be asked for",
     )
     evidence: float = Field(
-        0.25, ge=0, le=1, description="share of rows shown some of their values, so that values can be asked for"
+        0.125, ge=0, le=1, description="share of rows shown some of their values, so that values can be asked for"
     )
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)

@@ -131,13 +131,12 @@ def _asked(
         assert not isinstance(c, Pixels), "refused at the start"
         sizes = [len(cell.shares) for cell in c.cells]
         if (array := known.get(c.name)) is not None:
-            there, cells, *values = c.known(array)
-            at = np.flatnonzero(there)
+            there = c.encodable(array) & array.is_valid().to_numpy(zero_copy_only=False)
+            at, (cells, values) = np.flatnonzero(there), c.encode(array.filter(pa.array(there)))
             states[at, state : state + sum(sizes)] = 0
             offsets = state + np.cumsum([0, *sizes])[:-1]
-            states[at[:, None], cells[at] + offsets.astype(np.int64)] = 1
-            if values:
-                low[at, value] = high[at, value] = values[0][at]
+            states[at[:, None], cells + offsets.astype(np.int64)] = 1
+            low[at, value : value + values.shape[1]] = high[at, value : value + values.shape[1]] = values
             if count := int((~there & array.is_valid().to_numpy(zero_copy_only=False)).sum()):
                 unseen[c.name] += count
         state, value = state + sum(sizes), value + isinstance(c, Numbers)

@@ -139,6 +139,7 @@ def test_a_rare_event_comes_so_many_times_as_often_and_weighs_as_much_less(fresh
         ({"rare": "age>80", "boost": 500}, "--boost 500: .*at most [\\d.]+ times as often"),
         ({"rare": "age>80", "boost": float("nan")}, "--boost nan"),
         ({"rare": [], "boost": 2}, "names no event"),
+        ({"boost": 2}, "--boost 2: of which event"),
         ({"rare": "age>800", "boost": 2}, "no row of the training table is so"),
     ],
 )

@@ -8,8 +8,6 @@ point mass or "in between", and a value for the rest.
 from __future__ import annotations
 
 import math
-from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Literal, NamedTuple
 
@@ -18,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from synth.data.conditions import ALL, Wanted
+from synth.data.conditions import ALL, Wanted, number
 from synth.data.conform import show, without_nan
 from synth.data.numbers import Lattice
 from synth.data.pixels import Pixels
@@ -120,7 +118,7 @@ class Categories(_Coder):
     def allowed(self, wanted: Wanted) -> np.ndarray:
         """(states) boolean: which are asked for. UserError for none, and for a category that there is not."""
         if self.ordered:
-            of_values = [any(r.holds(_fraction(v)) for r in wanted.ranges) for v in self.values]
+            of_values = [any(r.holds(number(v)) for r in wanted.ranges) for v in self.values]
         else:
             for name in (wanted.names or frozenset()) | wanted.other_than:
                 if name not in self._known:
@@ -141,7 +139,6 @@ class Categories(_Coder):
         grid = np.pad(states, (0, -len(states) % self.base)).reshape(-1, self.base)
         return Asked(np.concatenate([grid.any(1), grid.any(0)]).astype(np.float32))
 
-    @cached_property
     def _known(self) -> frozenset[str | bool | int | float]:
         return frozenset(self.values)
 
@@ -187,15 +184,6 @@ class Categories(_Coder):
         far = 2 * self.base
         away = [abs(at - codes) + np.where(at // self.base == codes // self.base, 0, far) for at in (left, right)]
         return np.where(away[0] <= away[1], left, right)
-
-    def known(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """(rows) boolean, which values are of a state that the training rows have; and (rows, cells) int32, their cells,
-        0 for the others."""
-        array = without_nan(array)
-        there = pc.is_in(array, value_set=self._states, skip_nulls=True).to_numpy(zero_copy_only=False)
-        cells = np.zeros((len(array), len(self.cells)), np.int32)
-        cells[there] = self.encode(array.filter(pa.array(there)))[0]
-        return there, cells
 
 
 class Numbers(_Coder):
@@ -279,16 +267,6 @@ class Numbers(_Coder):
             return Asked(present, *[float(self._scale.score(first))] * 2)
         return Asked(present, float(self._scale.edge(first, -1)), float(self._scale.edge(last, 1)))
 
-    def known(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(rows) boolean, which numbers lie within the range of the training rows; and of these (rows, cells) int32 and
-        (rows) float64, their cells and values, 0 for the others."""
-        k = self.lattice.to_float(array)
-        there = (k >= self.knots[0]) & (k <= self.knots[-1])
-        cells, values = np.zeros((len(k), len(self.cells)), np.int32), np.zeros(len(k))
-        cells[there], one = self.encode(array.filter(pa.array(there)))
-        values[there] = one[:, 0]
-        return there, cells, values
-
     def meets(self, array: pa.Array, wanted: Wanted) -> np.ndarray:
         """(rows) boolean: which numbers are as wanted."""
         k, spans = self.lattice.to_float(array), self._scale.spans(wanted.ranges)
@@ -331,11 +309,6 @@ class Numbers(_Coder):
         if spans is not None and len(spans):
             k = snap(k, spans)
         return self.lattice.to_arrow(k, cells[:, 0] == len(self.upper) if self.missing else None)
-
-
-def _fraction(value: str | bool | int | float) -> Fraction:
-    """A number as it is written."""
-    return Fraction(value) if isinstance(value, int) else Fraction(Decimal(str(value)))
 
 
 Coder = Annotated[Categories | Numbers | Pixels, Field(discriminator="how")]

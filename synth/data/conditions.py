@@ -136,15 +136,20 @@ def exact(column: Column, value: Any, text: str) -> Fraction:
             ) from e
         return Fraction(ticks(moment)[0].as_py())
     try:
-        number = Decimal(str(value).strip().replace("_", ""))
+        read = Decimal(str(value).strip().replace("_", ""))
     except InvalidOperation as e:
         raise UserError(f"{text!r}: {value!r} is no number, and '{column.name}' holds numbers") from e
-    if not number.is_finite():
+    if not read.is_finite():
         raise UserError(f"{text!r}: {value!r} is no number to compare with; write '{column.name} is missing' for gaps")
     # Compared as the column holds it: to full precision, or as the nearest number of its type.
     if column.decimals is None and column.kind == "numerical" and pa.types.is_floating(arrow_type(column.dtype)):
-        return Fraction(Decimal(repr(float(np.float32(number) if column.dtype == "float" else float(number)))))
-    return Fraction(number)
+        return number(float(np.float32(read) if column.dtype == "float" else float(read)))
+    return Fraction(read)
+
+
+def number(value: Any) -> Fraction:
+    """A number of the codec's as it is written."""
+    return Fraction(value) if isinstance(value, int) else Fraction(Decimal(str(value)))
 
 
 def learnt(name: str, schema: Schema, what: str) -> Column:
@@ -208,6 +213,8 @@ def _operation(column: Column, match: re.Match[str], text: str) -> Wanted:
         return Wanted(ranges=(), names=frozenset(), text=(text,)) if absent else Wanted(missing=False, text=(text,))
     if match["set"]:
         values = split_values(match["values"])
+        if not values:
+            raise UserError(f"{text!r}: no values; write {column.name} in (A, B)")
         if not all(values):
             raise UserError(f"{text!r}: an empty value; write '{column.name} is missing' for gaps")
         among = _among(column, values, text)

@@ -17,7 +17,6 @@ the number of network evaluations is C + 2 · steps − 1 and no such error is m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +27,7 @@ from synth.generators.base import Call, Draw, Generator
 from synth.generators.denoiser import Denoiser
 from synth.generators.given import Given, choose, draw_state, draw_states, log_mass_between, normal_between
 from synth.generators.layout import Encoded, Layout
+from synth.generators.partial import Partial
 from synth.generators.states import SMALLEST
 
 CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other
@@ -232,9 +232,8 @@ class TableDiffusion(Generator):
         asked = ~given.free_cells(self.cell_of_state, len(layout.cells))
         restricted = asked & (~known | bounded.any(1, keepdim=True) | everything)
         # The only state of those that are known, the first allowed one of the others.
-        states = draw_states(
-            given.states.new_zeros(given.states.shape), given.states, draw.uniform(*known.shape) * 0, self.cell_of_state
-        )
+        even, least = torch.zeros_like(given.states), torch.zeros_like(known, dtype=torch.float32)
+        states = draw_states(even, given.states, least, self.cell_of_state)
         taken = known & asked & ~restricted
         partial.cells[taken], partial.hidden[taken] = states[taken], False
         partial.values[given.known_values] = given.low[given.known_values]
@@ -284,31 +283,3 @@ class TableDiffusion(Generator):
             kept = kept + choose(weight.view(-1, each), draw.uniform(rows, 1)[index, 0])
         partial.put(index, part.take(kept))
         return weights.index_copy(0, index, weight[kept])
-
-
-@dataclass
-class Partial:
-    """Rows on the way: their ``cells`` (rows, C), which of them are ``hidden`` still; their ``values`` (rows, V), and
-    which of them are known and ``shown``."""
-
-    cells: Tensor
-    hidden: Tensor
-    values: Tensor
-    shown: Tensor
-
-    @classmethod
-    def blank(cls, layout: Layout, rows: int, device: torch.device) -> Partial:
-        cells = torch.zeros(rows, len(layout.cells), dtype=torch.long, device=device)
-        values = torch.zeros(rows, layout.values, device=device)
-        return cls(cells, torch.ones_like(cells, dtype=torch.bool), values, torch.zeros_like(values, dtype=torch.bool))
-
-    def take(self, rows: Tensor) -> Partial:
-        return Partial(self.cells[rows], self.hidden[rows], self.values[rows], self.shown[rows])
-
-    def put(self, rows: Tensor, other: Partial) -> None:
-        for name in ("cells", "hidden", "values", "shown"):
-            getattr(self, name)[rows] = getattr(other, name)
-
-    def evidence(self) -> Tensor | None:
-        """What the network is shown of the values, None where it is nothing."""
-        return torch.cat([self.values * self.shown, self.shown], 1) if bool(self.shown.any()) else None

@@ -115,7 +115,7 @@ class TableVAE(Generator):
         rows, h = len(given.low), self.vae.decode(self.prior(rows=len(given.low), draw=draw))
         others, chance = self._restricted(self.cells, self.vae.of_cells(h), given, self.left, draw)
         mixture, known = self.vae.of_values(h, others), given.known_values
-        low, high = given.low.masked_fill(known, -math.inf), given.high.masked_fill(known, math.inf)
+        low, high = given.low.masked_fill(known, -torch.inf), given.high.masked_fill(known, torch.inf)
         uniform, place = draw.uniform(rows, 2 * self.layout.values).chunk(2, 1)
         values, mass = draw_between(mixture, low, high, uniform, place)
         values = torch.where(known, given.low, values)

@@ -248,6 +248,20 @@ def test_known_values_are_kept_and_the_cells_follow_them(chain: TableDiffusion) 
     assert float(drawn.values[:, 1].std()) == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.parametrize("layout", [LAYOUTS[2], LAYOUTS[3]])
+def test_tables_of_cells_alone_or_values_alone_can_be_asked_too(layout: Layout) -> None:
+    free = torch.full((50, layout.values), torch.inf)
+    given = Given(torch.ones(50, sum(layout.sizes)), -free, free)
+    given.states[:, 1:2] = 0
+    given.low[:, :1], given.low[:, 1:2], given.high[:, 1:2] = 1.5, 0.25, 0.25
+    drawn = small(layout).sample(50, Draw(1), given)
+    assert not drawn.cells[:, :1].any() and bool((drawn.values[:, :1] >= 1.5).all())
+    assert bool((drawn.values[:, 1:2] == 0.25).all())
+    chance = small(layout).log_chances(Draw(1), given).exp()
+    expected = 0.5 if layout.cells else 0.0668
+    torch.testing.assert_close(chance, torch.full((50,), expected), atol=1e-3, rtol=0)
+
+
 def test_values_stay_within_bounds_and_rows_differ_in_what_is_asked(chain: TableDiffusion) -> None:
     given = asked(600)
     given.low[:300, 0] = 0.8

@@ -1,0 +1,109 @@
+"""The commands sample and fill, from a release on disk to files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import artesian
+from synth import release
+from synth.data.codec import Fit
+from synth.data.infer import infer
+from synth.data.source import open_source
+from synth.generators.families import build
+from synth.provenance.manifest import Training
+from synth.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> str:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": draw.normal(size=500), "k": draw.choice(["a", "b", "c"], 500, p=[0.7, 0.2, 0.1])})
+    recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
+    source = open_source(frame)
+    fit = Fit(infer(source))
+    for batch in source.batches():
+        fit.update(batch)
+    codec = fit.finish(**recipe.codec.model_dump())
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("release")
+    release.save(
+        folder, tensors=build(recipe, codec.layout).state_dict(), codec=codec.model_dump(mode="json"),
+        schema=codec.table, recipe=recipe.model_dump(), certificate=None, report=None, name="k", data=[], parents=[],
+        real_fraction=1.0, seed=0, training=Training(steps=0, seconds=0, workers=1, zero=0, devices=["CPU"]),
+    )  # fmt: skip
+    return str(folder)
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["artesian", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        artesian.main()
+    return int(stopped.value.code or 0)
+
+
+def test_rows_as_asked_reach_the_file(
+    published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rows.csv"
+    asked = ["--where", "k in (b, c)", "--where", "x>=0.5"]
+    assert run(["sample", published, "-n", "300", *asked, "--out", str(out)], monkeypatch) == 0
+    frame = pd.read_csv(out)
+    assert len(frame) == 300 and set(frame["k"]) == {"b", "c"} and (frame["x"] >= 0.5).all()
+    assert "of the model's rows, 1 row in" in capsys.readouterr().err
+    same = artesian.load(published).sample(300, where={"k": ["b", "c"], "x": ">= 0.5"})
+    assert (same["x"] >= 0.5).all() and len(same) == 300
+
+
+def test_weights_reach_the_file(
+    published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rows.parquet"
+    assert run(["sample", published, "-n", "1024", "--balance", "k", "--out", str(out)], monkeypatch) == 0
+    frame = pd.read_parquet(out)
+    assert frame["k"].value_counts().between(340, 343).all() and frame["_weight"].mean() == pytest.approx(1, abs=0.01)
+    rare = ["--rare", "k=c", "--rare", "x>1", "--boost", "10", "--overwrite"]
+    assert run(["sample", published, "-n", "1024", *rare, "--out", str(out)], monkeypatch) == 0
+    assert "95 % confidence interval" in (said := capsys.readouterr().err) and "effective sample size" in said
+    frame = pd.read_parquet(out)
+    assert set(frame["_weight"][(frame["k"] == "c") & (frame["x"] > 1)]) == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--where", "kk=a"], "Did you mean 'k'?"),
+        (["--where", "k=z"], "'k' is never 'z' in the training rows"),
+        (["--where", "x>100"], "no row of the training table is so"),
+        (["--balance", "x"], "only classes can be balanced"),
+        (["--rare", "k=c", "--boost", "0.5"], "a number from 1 on"),
+        (["--rare", "k=c"], "--rare and --boost belong together"),
+    ],
+)
+def test_what_cannot_be_asked_is_explained(
+    options: list[str], message: str, published: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert run(["sample", published, "-n", "5", *options, "--out", str(tmp_path / "x.csv")], monkeypatch) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_gaps_are_filled(
+    published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gaps, out = tmp_path / "gaps.csv", tmp_path / "whole.csv"
+    gaps.write_text("k,who\na,Ann\n,Bob\nq,Cy\n")
+    assert run(["fill", str(gaps), "--release", published, "--out", str(out)], monkeypatch) == 0
+    frame = pd.read_csv(out)
+    assert list(frame) == ["k", "who", "x"] and frame["k"].isin(["a", "b", "c", "q"]).all() and frame["x"].notna().all()
+    assert frame["who"].tolist() == ["Ann", "Bob", "Cy"] and frame["k"][2] == "q"
+    said = capsys.readouterr().err
+    assert "'k': 1 missing cells filled" in said and "taken for unknown" in said and "left as they are: who" in said
+    assert run(["fill", str(gaps), "--release", published, "--out", str(out)], monkeypatch) == 2  # it is there
+    filled = artesian.load(published).fill(pd.DataFrame({"k": ["a", None]}))
+    assert filled["k"][0] == "a" and filled.notna().all(None) and "'k': 1 missing cells filled" in filled.attrs["notes"]
