@@ -103,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     source = load_digits()
     pixels = np.rint(source.data * (255 / 16)).astype(np.uint8)
-    classifier = MLPClassifier((256,), early_stopping=True, random_state=0).fit(pixels / 255, source.target)
+    classifier = MLPClassifier((256,), random_state=0).fit(pixels / 255, source.target)
     RESULTS.parent.mkdir(exist_ok=True)
     stacks = np.random.default_rng(0).integers(0, len(pixels), 3 * SAMPLES)
     real = counted(classifier.predict_proba(pixels[stacks] / 255))
