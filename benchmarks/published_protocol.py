@@ -29,7 +29,7 @@ SHOWN = ("shape_error", "trend_error", "tstr", "trtr", "c2st_auc", "exact_copies
 
 
 def measure(
-    folder: Path, seed: int, budget: str, yardstick: Path, python: str, command: list[str]
+    folder: Path, family: str, seed: int, budget: str, yardstick: Path, python: str, command: list[str]
 ) -> dict[str, object]:
     schema = json.loads((folder / "schema.json").read_text())
     rows = schema["rows"]["train"]
@@ -44,7 +44,8 @@ def measure(
         began = time.monotonic()
         subprocess.run(
             [*command, "train", str(folder / "train.parquet"), "--target", schema["target"], "--split", "1,0,0",
-             "--test", str(folder / "test.parquet"), "--budget", budget, "--seed", str(seed), "--out", release, *kinds],
+             "--test", str(folder / "test.parquet"), "--family", family, "--budget", budget, "--seed", str(seed),
+             "--out", release, *kinds],
             check=True,
         )  # fmt: skip
         trained = time.monotonic()
@@ -56,7 +57,7 @@ def measure(
         certificate = json.loads(Path(release, "certificate.json").read_text())
         score = scored(folder, samples, yardstick, python)
     return {
-        "table": schema["name"], "seed": seed, "budget": budget, **score,
+        "table": schema["name"], "family": family, "seed": seed, "budget": budget, **score,
         "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
         "train_command_s": round(trained - began, 1), "sample_command_s": round(sampled - trained, 1),
         "certificate": {name: figure["value"] for name, figure in certificate["figures"].items()},
@@ -103,13 +104,17 @@ def circumstances() -> dict[str, str]:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """Medians over the seeds measured at the newest commit of each table, and their range, as Markdown."""
+    """Medians over the seeds measured at the newest commit of each family and table, and their range, as Markdown."""
     keys = [*SHOWN, "steps"] if "steps" in rows[-1] else list(SHOWN)
-    lines = ["| table | seeds | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
-    for name in dict.fromkeys(str(r["table"]) for r in rows):
-        mine = [r for r in rows if r["table"] == name]
+    lines = ["| family | table | seeds | " + " | ".join(keys) + " |", "|---" * (len(keys) + 3) + "|"]
+    # Rows without a family are of the time when diffusion was the only one, or of no generator.
+    of = ["–" if "steps" not in r else str(r.get("family", "diffusion")) for r in rows]
+    for family, name in dict.fromkeys((f, str(r["table"])) for f, r in zip(of, rows, strict=True)):
+        mine = [r for f, r in zip(of, rows, strict=True) if (f, r["table"]) == (family, name)]
         mine = list({r["seed"]: r for r in mine if r["commit"] == mine[-1]["commit"]}.values())
-        lines.append(f"| {name} | {len(mine)} | " + " | ".join(shown([r[key] for r in mine]) for key in keys) + " |")
+        lines.append(
+            f"| {family} | {name} | {len(mine)} | " + " | ".join(shown([r[key] for r in mine]) for key in keys) + " |"
+        )
     return "\n".join(lines)
 
 
@@ -130,6 +135,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", default=["adult", "default", "shoppers", "magic", "beijing"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--budget", default="4m")
+    parser.add_argument("--family", default="diffusion")
     parser.add_argument("--resample", action="store_true", help="score bootstraps of the train rows; train nothing")
     parser.add_argument("--table", action="store_true", help="only print the medians of what was measured")
     options = parser.parse_args()
@@ -145,7 +151,7 @@ def main() -> None:
                 if options.resample:
                     row = resample(folder, seed, *judge)
                 else:
-                    row = measure(folder, seed, options.budget, *judge, command)
+                    row = measure(folder, options.family, seed, options.budget, *judge, command)
                 with results.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)

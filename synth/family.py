@@ -21,8 +21,9 @@ class FamilyRecipe(Part):
     TRAINING: ClassVar[dict[str, Any]] = {}
 
     @property
-    def unsharded(self) -> str | None:
-        """Why each worker must have all weights, so that ZeRO goes to stage 2 at most; None where it need not."""
+    def second_order(self) -> str | None:
+        """What in it needs gradients of gradients, which neither weights that are spread over the workers (ZeRO 3) nor
+        activations that are computed again allow; None where nothing does."""
         return None
 
 
@@ -114,10 +115,10 @@ class GanRecipe(FamilyRecipe):
     )
 
     @property
-    def unsharded(self) -> str | None:
+    def second_order(self) -> str | None:
         if not self.gamma:
             return None
-        return f"gan.gamma={self.gamma:g} penalises the critic's gradients (gan.objective={self.objective})"
+        return f"the gradient penalty of gan.objective={self.objective}, gan.gamma={self.gamma:g}"
 
 
 class ImageGanRecipe(FamilyRecipe):
@@ -146,10 +147,10 @@ class ImageGanRecipe(FamilyRecipe):
     )
 
     @property
-    def unsharded(self) -> str | None:
+    def second_order(self) -> str | None:
         if not self.gamma:
             return None
-        return f"image.gan.gamma={self.gamma:g} penalises the critic's gradients (image.gan.objective={self.objective})"
+        return f"the gradient penalty of image.gan.objective={self.objective}, image.gan.gamma={self.gamma:g}"
 
 
 class ImageVaeRecipe(FamilyRecipe):

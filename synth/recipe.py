@@ -170,13 +170,16 @@ class Recipe(Part):
     def suited(self, *, images: bool) -> Recipe:
         """With what the family trains best with, for tables or images, in place of defaults that nobody has set.
 
-        Raises UserError for a ZeRO stage that the family cannot be trained at.
+        Raises UserError for a way to save memory that the family's objective rules out.
         """
         training, settings = self.training, self.settings(images=images)
-        if training.zero == 3 and settings.unsharded:
-            raise UserError(
-                f"training.zero=3: {settings.unsharded}, which needs all weights on each worker: set training.zero=2"
-            )
+        if settings.second_order:
+            for key, instead, wanted in (("zero", 2, training.zero == 3), ("recompute", False, training.recompute)):
+                if wanted:
+                    raise UserError(
+                        f"training.{key}={getattr(training, key)}: is not possible with {settings.second_order}, which takes "
+                        f"gradients of gradients: set training.{key}={instead}, or a recipe without it"
+                    )
         suits = {k: v for k, v in settings.TRAINING.items() if k not in training.model_fields_set}
         return self.model_copy(update={"training": TrainingRecipe(**(training.model_dump() | suits))})
 

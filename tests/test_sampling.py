@@ -50,6 +50,17 @@ def test_row_i_depends_on_the_seed_and_i_alone(sampler: Sampler) -> None:
     assert not sampler.table(50, seed=8).equals(whole.slice(0, 50))
 
 
+def test_a_release_is_without_the_players_that_only_judge(sampler: Sampler) -> None:
+    recipe = Recipe.check({"family": "gan"})
+    trained = build(recipe, sampler.codec.layout).state_dict()  # as a checkpoint holds them
+    made = Sampler.of(recipe, sampler.codec, trained)
+    published = made.generator.state_dict()
+    assert published.keys() == {name for name in trained if name.startswith("generator.")}
+    assert Sampler.of(recipe, sampler.codec, published).table(20).equals(made.table(20))
+    with pytest.raises(RuntimeError, match=r"generator\.noise\.weight"):
+        Sampler.of(recipe, sampler.codec, {n: t for n, t in published.items() if n != "generator.noise.weight"})
+
+
 def test_rows_satisfy_the_schema(sampler: Sampler) -> None:
     table = sampler.table(3000, seed=1)
     assert table.schema.equals(sampler.schema.arrow())

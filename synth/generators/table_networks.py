@@ -104,10 +104,14 @@ class Synthesis(nn.Module):
 class Critic(nn.Module):
     """Scores of packs of ``pac`` rows (Lin et al. 2018, "PacGAN", arXiv 1712.04086): a residual MLP without normalisation.
 
-    It is computed in full precision: a gradient of gradients in bfloat16 would have too few digits.
+    Slopes are with respect to states as they are, between which the distance is √2, and to values in units of FINE, a
+    tenth of their deviation: penalties that leave room to tell states apart would blur what is fine in numbers. All is
+    computed in full precision, since a gradient of gradients in bfloat16 would have too few digits.
     """
 
+    FINE = 0.1
     slots: Tensor
+    units: Tensor
 
     def __init__(
         self, layout: Layout, given: bool, *, pac: int, spectral: bool, width: int, blocks: int, expansion: int
@@ -121,6 +125,8 @@ class Critic(nn.Module):
         self.given = nn.Parameter(torch.randn(pac * cells, width) * deviation) if given else None
         self.blocks = nn.ModuleList(Block(width, expansion, norm=False) for _ in range(blocks))
         self.score = nn.Linear(width, 1, bias=False)  # of which a difference of scores would know nothing
+        units = torch.tensor([1.0] * self.split[0] + [self.FINE] * self.split[1])
+        self.register_buffer("units", units, persistent=False)
         self.register_buffer("slots", torch.arange(pac) * cells, persistent=False)
         if spectral:
             for module in [m for m in self.modules() if isinstance(m, nn.Linear) and m.weight.numel()]:
@@ -137,7 +143,7 @@ class Critic(nn.Module):
         state of the cells ``given`` (packs, pac) in common with what they are compared with."""
         with torch.autocast(packs.device.type, enabled=False):
             if slopes:
-                return judged(lambda x: self._scores(x, given), packs)
+                return judged(lambda x: self._scores(x * self.units, given), packs / self.units)
             return self._scores(packs, given), None
 
     def _scores(self, packs: Tensor, given: Tensor | None) -> Tensor:

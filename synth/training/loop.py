@@ -98,8 +98,8 @@ class Worker:
         self.feed = Stream(rows, share) if isinstance(rows, Stored) else Feed(rows, share)
         self.bf16 = computes_in_bf16(training.precision, device)
         parameters = sum(p.numel() for player in self.generator.players.values() for p in player.parameters())
-        whole = self.recipe.settings(images=layout.image is not None).unsharded
-        self.zero, self.sharding = decide(training, parameters, device, most=2 if whole else 3)
+        second_order = self.recipe.settings(images=layout.image is not None).second_order
+        self.zero, self.sharding = decide(training, parameters, device, most=2 if second_order else 3)
         self.engines = {
             name: make_engine(player, training, self.feed.rows, device, zero=self.zero, bf16=self.bf16)
             for name, player in self.generator.players.items()

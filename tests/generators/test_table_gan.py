@@ -180,11 +180,12 @@ def test_spectral_normalisation_divides_by_the_greatest_singular_value(shape: tu
     assert not Spectral(*shape).state_dict()
 
 
-def test_zero_3_is_refused_by_the_name_of_the_penalty_that_rules_it_out() -> None:
-    recipe = Recipe.check({"family": "gan", "training": {"zero": 3, "steps": 1}})
-    with pytest.raises(
-        UserError, match=r"training.zero=3: gan.gamma=.* gan.objective=relativistic.*set training.zero=2"
-    ):
+@pytest.mark.parametrize(("key", "value", "instead"), [("zero", 3, 2), ("recompute", True, False)])
+def test_what_gradient_penalties_rule_out_is_refused_by_name(key: str, value: object, instead: object) -> None:
+    training = {key: value, "steps": 1}
+    recipe = Recipe.check({"family": "gan", "training": training})
+    wanted = f"training.{key}={value}: .*gan.objective=relativistic, gan.gamma=.*set training.{key}={instead}"
+    with pytest.raises(UserError, match=wanted):
         recipe.suited(images=False)
-    Recipe.check({"family": "gan", "gan": {"gamma": 0}, "training": {"zero": 3, "steps": 1}}).suited(images=False)
-    Recipe.check({"training": {"zero": 3, "steps": 1}}).suited(images=False)
+    Recipe.check({"family": "gan", "gan": {"gamma": 0}, "training": training}).suited(images=False)
+    Recipe.check({"training": training}).suited(images=False)

@@ -24,6 +24,12 @@ def test_a_first_loss_that_is_no_number_is_no_measure() -> None:
     assert divergence.describe(1, math.inf) == "step 1: the loss was inf"
 
 
+def test_a_loss_against_other_networks_may_be_of_any_size_but_must_be_a_number() -> None:
+    divergence = Divergence()
+    assert not any(divergence.seen(loss, relative=True) for loss in (0.001, 50.0, -50.0))
+    assert divergence.seen(math.nan, relative=True)
+
+
 def test_each_return_is_slower_and_two_are_all() -> None:
     divergence = Divergence()
     shares = []

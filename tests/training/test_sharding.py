@@ -34,6 +34,12 @@ def test_the_lowest_stage_that_fits(parameters: int, workers: int, memory: int, 
     assert f"on each of {workers} worker(s)" in why
 
 
+def test_no_stage_beyond_the_most_is_chosen() -> None:
+    stage, why = choose(1_000_000_000, 8, 8 * GIB, most=2)
+    assert stage == 2 and "does not fit" in why
+    assert choose(3_000_000, 4, 16 * GIB, most=2)[0] == 0
+
+
 def test_the_workers_of_a_container_share_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file, text in {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": str(GIB)}.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,118 @@
+"""How many modes of a grid of 25 Gaussians a GAN finds, with and without what keeps it from collapsing.
+
+    python benchmarks/modes.py [--steps 8000] [--seeds 0 1 2] [--only cured|plain] [--table]
+
+A grid of 5 × 5 normal distributions of deviation 0.05, two apart (Srivastava et al. 2017, arXiv 1705.07761, section 5.1;
+Lin et al. 2018, arXiv 1712.04086, section 4.1), standardised, is a table of two numbers. ``cured`` is the table GAN as its
+recipe is by default; ``plain`` is the same networks with the non-saturating loss and no penalty. Of 10,000 samples, those
+within three deviations of the nearest centre are ``good``; a mode is found that has 20 of them or more (one in 20 of its
+share); ``kl`` is the Kullback-Leibler divergence of the good samples' modes from the uniform distribution, in nats, and
+``kl_all`` that of all samples' nearest modes. The loop is a bare one, over the generator's losses; rows are appended to
+benchmarks/results/modes.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from published_protocol import circumstances, shown
+from torch import Tensor
+
+from synth.generators.base import Draw
+from synth.generators.families import build
+from synth.generators.layout import Encoded, Layout
+from synth.recipe import Recipe
+from synth.training.engine import Average, make_optimizer
+from synth.training.schedule import Schedule
+
+RESULTS = Path(__file__).parent / "results" / "modes.jsonl"
+DEVIATION, SAMPLES, ENOUGH = 0.05, 10_000, 20
+CENTRES = torch.cartesian_prod(*[torch.arange(-4.0, 5.0, 2.0)] * 2)
+SCALE = float((CENTRES.square().mean() + DEVIATION**2).sqrt())
+GANS = {"cured": {}, "plain": {"objective": "non-saturating", "gamma": 0.0, "pac": 1}}
+ROWS = 100_000  # that an epoch would have; the grid is drawn anew at every step
+
+
+def rows(draw: Draw, count: int) -> Encoded:
+    """(count, 2) standardised points of the grid."""
+    centre = CENTRES[(draw.uniform(count, 1)[:, 0] * len(CENTRES)).long()]
+    return Encoded(torch.zeros(count, 0, dtype=torch.long), (centre + DEVIATION * draw.normal(count, 2)) / SCALE)
+
+
+def divergence(counts: Tensor) -> float:
+    """KL of shares from equal ones, in nats."""
+    shares = counts.double() / counts.sum().clamp_min(1)
+    return float(torch.xlogy(shares, shares * len(shares)).sum())
+
+
+def judge(points: Tensor) -> dict[str, float]:
+    distance, mode = torch.cdist(points, CENTRES).min(1)
+    good, every = [torch.bincount(m, minlength=len(CENTRES)) for m in (mode[distance < 3 * DEVIATION], mode)]
+    return {
+        "modes": int((good >= ENOUGH).sum()), "good": round(float(good.sum() / len(points)), 4),
+        "kl": round(divergence(good), 4), "kl_all": round(divergence(every), 4),
+    }  # fmt: skip
+
+
+def train(gan: dict[str, object], steps: int, seed: int) -> dict[str, float]:
+    recipe = Recipe.check({"family": "gan", "gan": gan, "seed": seed, "training": {"steps": steps}}).suited(
+        images=False
+    )
+    training, schedule = recipe.training, Schedule.of(recipe.training)
+    torch.manual_seed(seed)
+    model = build(recipe, Layout(cells=(), values=2))
+    optimizers = {name: make_optimizer(player, training, ROWS) for name, player in model.players.items()}
+    average = Average([p.data for p in model.parameters()], training.ema)
+    for step in range(steps):
+        draw = Draw(seed, "train", step)
+        for player, loss in model.losses(model.players, rows(Draw(seed, "rows", step), training.batch), draw, step):
+            for group in optimizers[player].param_groups:
+                group["lr"] = schedule.rate(step)
+            optimizers[player].zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.players[player].parameters(), training.clip)
+            optimizers[player].step()
+        average.update()
+    for parameter, averaged in zip(model.parameters(), average.shards, strict=True):
+        parameter.data.copy_(averaged)
+    return judge(model.sample(SAMPLES, Draw(seed, "sample")).values * SCALE)
+
+
+def table(found: list[dict[str, object]]) -> str:
+    """Medians and ranges over the seeds at the newest commit, as Markdown."""
+    keys = ("modes", "good", "kl", "kl_all", "steps", "seconds")
+    lines = ["| GAN | seeds | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
+    for gan in dict.fromkeys(row["gan"] for row in found):
+        mine = [row for row in found if row["gan"] == gan]
+        mine = list({row["seed"]: row for row in mine if row["commit"] == mine[-1]["commit"]}.values())
+        lines.append(f"| {gan} | {len(mine)} | " + " | ".join(shown([r[key] for r in mine]) for key in keys) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--only", choices=list(GANS), help="one of the two")
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
+    options = parser.parse_args()
+    for seed in [] if options.table else options.seeds:
+        for name in [options.only] if options.only else GANS:
+            began = time.process_time()
+            figures = train(GANS[name], options.steps, seed)
+            row = {
+                "gan": name, "seed": seed, "steps": options.steps, **figures,
+                "seconds": round(time.process_time() - began), **circumstances(),
+            }  # fmt: skip
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+    print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+
+
+if __name__ == "__main__":
+    main()
