@@ -153,7 +153,7 @@ class ImageGanRecipe(FamilyRecipe):
 
     # The penalties want an optimizer that remembers little, and none of AdamW's forgetting.
     TRAINING: ClassVar[dict[str, Any]] = {
-        "batch": 64, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "memory": 1e9, "ema": 0.998, "decay": 0.4,
+        "batch": 64, "learning_rate": 5e-4, "beta1": 0.0, "beta2": 0.99, "memory": 1e9, "ema": 0.998, "decay": 0.4,
     }  # fmt: skip
 
     latent: int = Field(64, ge=1, le=4096, description="numbers of noise an image is made from")

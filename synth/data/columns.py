@@ -139,6 +139,7 @@ class Categories(_Coder):
         grid = np.pad(states, (0, -len(states) % self.base)).reshape(-1, self.base)
         return Asked(np.concatenate([grid.any(1), grid.any(0)]).astype(np.float32))
 
+    @cached_property
     def _known(self) -> frozenset[str | bool | int | float]:
         return frozenset(self.values)
 

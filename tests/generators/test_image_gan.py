@@ -211,7 +211,7 @@ def test_the_recipe_builds_it_and_has_it_trained_as_suits_it() -> None:
     assert isinstance(model, ImageGAN) and model.critic.gamma == 0.5
     training = recipe.suited(images=True).training
     assert training.beta1 == 0.0 and training.memory > 1e6 and training.batch == 48
-    assert recipe.image.gan.unsharded is not None and ImageGanRecipe(gamma=0.0).unsharded is None
+    assert recipe.image.gan.second_order is not None and ImageGanRecipe(gamma=0.0).second_order is None
 
 
 def test_it_says_how_often_images_are_augmented() -> None:
