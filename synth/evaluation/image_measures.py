@@ -26,9 +26,13 @@ from synth.evaluation.intervals import NORMAL_95, Estimate, auc, multiplicities,
 from synth.evaluation.neighbours import closest, nearest
 
 DETECTED = 5_000
+"""Images of each table that trees and logistic regression see; with more they would take minutes."""
 COMPARED_PIXELS = 1024
 """Values of an image between whose pixels distances are measured: larger ones are averaged down to about as many."""
-PANELS, PANEL, SHOWN, SEARCHED = 12, 10, 8, 5_000
+SEARCHED = 5_000
+"""Images whose nearest training images are looked for among all that are looked at."""
+PANELS, PANEL, SHOWN = 12, 10, 8
+"""For the report: classes that are pictured, images of each, and pairs drawn at random as well as of the nearest."""
 
 
 @dataclass
@@ -43,6 +47,8 @@ class Findings:
 
 
 def basis_of(network: str | None, train: Images, fresh: Images, rng: np.random.Generator) -> Features:
+    """The features to compare by: those of the ``network`` of a file, or learnt from the classes, or without enough of
+    them from how images are turned."""
     height, width, channels = train.pixels.shape[1:]
     if network is not None:
         return image_features.given(network, (height, width, channels), len(train))
@@ -99,6 +105,7 @@ def _leading(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def tell_apart(found: Findings, train: Images, sample: Images, fresh: Images, rng: np.random.Generator) -> None:
+    """The two-sample test of pixels, which sees what features have no word for (Lopez-Paz and Oquab 2017)."""
     count, seed = min(len(train), len(sample), len(fresh)), int(rng.integers(2**31))
     drawn = train.draw(count, rng).pixels
     found.add("c2st_network", *(_told_apart(drawn, part.draw(count, rng).pixels, seed) for part in (sample, fresh)))
