@@ -185,7 +185,7 @@ def test_a_run_that_diverges_goes_back_and_on_more_slowly_twice(
         loop.train_worker(job)
 
     monkeypatch.setattr(loop, "train_worker", train_on_bad_rows)
-    found = fit(str(tmp_path / "x.run"))
+    found = fit(str(tmp_path / "x.run"), training__checks=0)  # the best is then that with the lowest loss
     assert all(tensor.isfinite().all() for tensor in found["weights"].values())
     assert len(found["notes"]) == {1: 1, 3: 4}[times]
     for note, share in zip(found["notes"], ("0.33", "0.11"), strict=False):
