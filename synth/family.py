@@ -40,7 +40,7 @@ class DiffusionRecipe(FamilyRecipe):
         0.125, gt=0, lt=1, description="share of the rows that learn cells that learn the target"
     )
     target_shown: float = Field(
-        0.5,
+        0.25,
         ge=0,
         le=1,
         description="share of the others to which the target is a cell like any, so it can be asked for",
