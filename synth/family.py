@@ -159,7 +159,7 @@ class ImageGanRecipe(FamilyRecipe):
     latent: int = Field(64, ge=1, le=4096, description="numbers of noise an image is made from")
     width: int = Field(32, ge=16, le=2048, multiple_of=16, description="channels of the finest level, 4 times at most")
     depth: int = Field(1, ge=1, le=16, description="residual blocks a level")
-    objective: Objective = "relativistic"
+    objective: Objective = Field("relativistic", description="relativistic, non-saturating or wasserstein")
     gamma: float = Field(
         1.0,
         ge=0,

@@ -52,10 +52,12 @@ class Block(nn.Module):
 
 
 def blocks(channels: int, depth: int) -> nn.Sequential:
+    """``depth`` residual blocks in a row: what happens at one level."""
     return nn.Sequential(*(Block(channels) for _ in range(depth)))
 
 
 def _widths(width: int, levels: int) -> list[int]:
+    """Channels of each level, fine to coarse."""
     return [width * min(2**level, 4) for level in range(levels)]
 
 
