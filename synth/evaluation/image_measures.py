@@ -136,7 +136,7 @@ def compare_classes(
     if min(len(known), len(held)) < FEWEST:
         found.notes.append("too few labelled images: classes, label agreement and utility were not measured")
         return []
-    judge = image_network.train(known.pixels, known.classes, size, seed)
+    judge = _pupil(known, size, seed)
     sees, sees_fresh = image_classes.seen(judge, sample.pixels), image_classes.seen(judge, fresh.pixels)
     count = min(len(sample), len(fresh))
     real = np.bincount(known.classes, minlength=size) / len(known)
@@ -156,14 +156,16 @@ def compare_classes(
         right = np.bincount(sample.classes[sees == sample.classes], minlength=size)
         agrees = np.where(named > 0, right / np.maximum(named, 1), np.nan)
         if len(taught) >= FEWEST and np.ptp(taught.classes) > 0:
-            pupil = image_network.train(taught.pixels, taught.classes, size, seed)
-            told = [image_classes.seen(network, held.pixels) for network in (pupil, judge)]
+            count = min(len(taught), len(known))
+            pupil = _pupil(taught.draw(count, rng), size, seed)
+            rival = judge if count == len(known) else _pupil(known.draw(count, rng), size, seed)
+            told = [image_classes.seen(network, held.pixels) for network in (pupil, rival)]
             scores = image_classes.accuracy(told[0], told[1], held.classes, rng)
             found.add("utility", scores.relative, Estimate(1, 1, 1))
             found.add("tstr_accuracy", scores.synthetic, scores.real)
             found.notes.append(
-                f"utility: trained on {len(taught):,} synthetic and on {len(known):,} real images, tested on "
-                f"{len(held):,} real ones; what another training would do to either network is not in the interval"
+                f"utility: trained on {count:,} synthetic and on as many real images, tested on {len(held):,} "
+                "real ones; what another training would do to either network is not in the interval"
             )
         else:
             found.notes.append("utility was not measured: the synthetic images are of one class, or too few")
@@ -180,6 +182,11 @@ def compare_classes(
         )
         for k in range(size)
     ]
+
+
+def _pupil(images: Images, size: int, seed: int) -> image_network.Network:
+    assert images.classes is not None
+    return image_network.train(images.pixels, images.classes, size, seed)
 
 
 def find_copies(
