@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -18,7 +17,6 @@ import pyarrow as pa
 
 from cluster.storage import is_remote
 from synth.data.codec import Codec, Fit
-from synth.data.conform import conform
 from synth.data.infer import infer
 from synth.data.passes import Pass, here
 from synth.data.reduction import Reduction
@@ -30,11 +28,11 @@ from synth.errors import UserError
 from synth.evaluation.copies import Keys, row_keys
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
+from synth.training.parting import as_many, conformed, drawn, judged, parted, split_of
 from synth.training.stored import Stored, Writer, record
 
 MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
 EVALUATED_BYTES = 512 << 20  # of images, so many bytes at most
-DECODED_BYTES = 64 << 20  # of the images that are decoded at a time
 # Rows that samples are held against during training, in number and bytes; and of select, below which those of train
 # stand in, which tell less of what was learnt by heart.
 MOST_WATCHED, WATCHED_BYTES, FEW = 2_000, 64 << 20, 200
@@ -71,7 +69,7 @@ class Prepared:
 
 def open_train(data: Any, test: Any, recipe: Recipe) -> Source:
     """The table to train on. UserError for what is wrong with it at first sight, or with the split."""
-    split = _split(recipe)
+    split = split_of(recipe)
     if test is not None and split.test:
         raise UserError(
             f"the split {split} keeps rows for the test, and --test names a file of them: give three shares, "
@@ -133,13 +131,13 @@ def prepare(
 ) -> Prepared:
     """Split, fit the codec in one pass over the training rows, and encode them in another: to files at ``store``, or in
     memory without it."""
-    split, seed = _split(recipe), recipe.seed
+    split, seed = split_of(recipe), recipe.seed
     reduction = Reduction(schema)
     needed = {column.name for column in schema.learnt}.union(*(c.columns for c in reduction.constraints))
     train = sources["train"].only([name for name in schema.names if name in needed])
     codec, counts, notes = _fit(train, schema, split, recipe, over)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
-    most = _rows(schema, MOST_EVALUATED, EVALUATED_BYTES)
+    most = as_many(schema, MOST_EVALUATED, EVALUATED_BYTES)
     shares = {part: most / max(rows[part], 1) for part in ("train", "test")}
     watched = "select" if rows["select"] >= FEW else "train"
     watch = watched, min(MOST_WATCHED, WATCHED_BYTES // record(codec.layout).itemsize) / max(rows[watched], 1)
@@ -153,9 +151,9 @@ def prepare(
     if "test" in sources:
         draw, share = np.random.default_rng([seed, TEST]), most / max(sources["test"].rows(), 1)
         rows["test"], tested = 0, []
-        for _, batch in _conformed(sources["test"].whole(), schema):
+        for _, batch in conformed(sources["test"].whole(), schema):
             rows["test"] += batch.num_rows
-            tested.append(_drawn(batch, share, draw))
+            tested.append(drawn(batch, share, draw))
     stored = None
     if store is not None:
         written = {name: count for part in parts for name, count in part.written.items()}
@@ -190,7 +188,7 @@ def _fit(
 
     def look(piece: Piece) -> Looked:
         fit, counts, broken = Fit(schema), np.zeros(len(PARTS), np.int64), Counter[str]()
-        for part, batch in _parted(piece, schema, split, broken):
+        for part, batch in parted(piece, schema, split, broken):
             counts += np.bincount(part, minlength=len(PARTS))
             fit.update(batch.filter(pa.array(part == TRAIN)))
         return fit, counts, broken
@@ -200,7 +198,7 @@ def _fit(
         return so_far[0], so_far[1] + later[1], so_far[2] + later[2]
 
     fit, counts, broken = reduce(merged, over("fitting the codec", look, train))
-    notes = _judged(broken, train, recipe)
+    notes = judged(broken, train, recipe)
     codec = fit.finish(**recipe.codec.model_dump())
     split.check(counts)
     if counts[TRAIN] < recipe.training.most:
@@ -214,21 +212,6 @@ def _fit(
             "nothing to learn. Bring rows that differ."
         )
     return codec, counts, notes
-
-
-def _judged(broken: Counter[str], train: Source, recipe: Recipe) -> list[str]:
-    """Notes on the constraints that real rows break; UserError where a larger share of them does than the recipe allows."""
-    rows = train.rows()
-    said = {text: f"{text!r} is broken by {n:,} of {rows:,} rows ({n / rows:.2%})" for text, n in broken.items()}
-    if refused := [said[text] for text, n in broken.items() if n > recipe.broken * rows]:
-        worst = max(broken.values()) / rows
-        raise UserError(
-            f"{train.location}: the constraint "
-            + "; the constraint ".join(refused)
-            + ". Correct the rows or the constraint, "
-            f"or have such rows left out: --set broken={math.ceil(worst * 1000) / 1000:g}"
-        )
-    return [f"the constraint {text}; these rows were left out" for text in said.values()]
 
 
 @dataclass
@@ -255,7 +238,7 @@ def _encode(
     watched, share = PARTS.index(watch[0]), watch[1]
     draw_watched = np.random.default_rng([seed, piece.first, watched])
     writer = Writer(store, codec.layout, piece.first) if store is not None else None
-    for part, batch in _parted(piece, schema, split):
+    for part, batch in parted(piece, schema, split):
         train = batch.filter(pa.array(part == TRAIN))
         rows, keys = codec.encode(train), row_keys(schema, train)
         if writer is not None:
@@ -263,9 +246,9 @@ def _encode(
         else:
             done.rows.append(_narrow(rows, codec))
             done.keys.append(keys)
-        done.real.append(_drawn(train, shares["train"], draw))
-        done.test.append(_drawn(batch.filter(pa.array(part == TEST)), shares["test"], draw))
-        seen = _drawn(batch.filter(pa.array(part == watched)), share, draw_watched)
+        done.real.append(drawn(train, shares["train"], draw))
+        done.test.append(drawn(batch.filter(pa.array(part == TEST)), shares["test"], draw))
+        seen = drawn(batch.filter(pa.array(part == watched)), share, draw_watched)
         known = codec.encodable(seen)
         done.watched.append(_narrow(codec.encode(seen.filter(pa.array(known))), codec))
         done.left_out += int((~known).sum())
@@ -277,49 +260,3 @@ def _encode(
 def _narrow(rows: Encoded, codec: Codec) -> Encoded:
     """Encoded rows with values as they are held."""
     return Encoded(rows.cells, rows.values.astype(codec.layout.dtype))
-
-
-def _split(recipe: Recipe) -> Split:
-    assert recipe.split is not None, "resolved when the run begins"
-    train, select, confirm, *test = recipe.split
-    return Split(train, select, confirm, test[0] if test else 0.0, seed=recipe.seed)
-
-
-def _parted(
-    piece: Piece, schema: Schema, split: Split, broken: Counter[str] | None = None
-) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
-    """The batches of a piece, without rows that break a constraint, each after the part of the split of each of its rows.
-
-    ``broken`` counts the rows that break each constraint.
-    """
-    learnt, reduction = [c.name for c in schema.learnt], Reduction(schema)
-    ids = {name for c in reduction.constraints for name in c.columns if schema[name].kind == "id"}
-    for batch, rows in _conformed(piece, schema):
-        # Ids are let go when rows are conformed; here their own values are tested.
-        whole = [batch.column(name) if name in ids else rows.column(name) for name in schema.names]
-        found = reduction.broken(pa.record_batch(whole, schema.names))
-        if broken is not None:
-            broken.update({text: int(marks.sum()) for text, marks in found.items() if marks.any()})
-        if any(marks.any() for marks in found.values()):
-            rows = rows.filter(pa.array(~np.logical_or.reduce(list(found.values()))))
-        yield split.assign(rows.select(learnt)), rows
-
-
-def _conformed(piece: Piece, schema: Schema) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """The batches of a piece as they are read and as the schema has them, of images few enough to be decoded at a time."""
-    step = _rows(schema, piece.source.rows(), DECODED_BYTES)
-    for first, batch in piece.batches():
-        for start in range(0, batch.num_rows, step):
-            part = batch.slice(start, step)
-            yield part, conform(part, schema, piece.place(first + start))
-
-
-def _rows(schema: Schema, most: int, size: int) -> int:
-    """``most`` rows, or fewer whose images have ``size`` bytes in all."""
-    shape = schema[schema.image].shape if schema.image is not None else None
-    return max(1, min(most, size // math.prod(shape))) if shape else most
-
-
-def _drawn(batch: pa.RecordBatch, share: float, draw: np.random.Generator) -> pa.RecordBatch:
-    """All rows, or a random sample of about so many."""
-    return batch if share >= 1 else batch.filter(pa.array(draw.random(batch.num_rows) < share))
