@@ -52,7 +52,7 @@ class Checks:
         """Made before the engines, which take the weights of ``generator`` apart."""
         self.seed, self.layout, self.device, self.world = recipe.seed, layout, device, world
         self.number = recipe.training.checks if watched["count"] >= ENOUGH else 0
-        self.falls = recipe.training.falls
+        self.falls, self.warmup = recipe.training.falls, recipe.training.warmup
         self.block = max(recipe.training.batch // (recipe.training.accumulate * world), 1)  # as many rows as fit
         self.plays = len(generator.players) > 1  # a game: its losses do not tell how well it goes
         self.generator: Generator | None = None
@@ -180,16 +180,22 @@ class Checks:
         self.record |= about
         self.record["checks"].append(check)
         step, coverage, loss = check["step"], check["coverage"], None if self.plays else check["loss"]
-        at_best = self.collapse.seen(step, coverage, about["rows"], about["real"]["coverage"], loss)
+        # Until the learning rate has risen, what is drawn is no more than initial weights do, which may cover much.
+        at_best = step > self.warmup and self.collapse.seen(
+            step, coverage, about["rows"], about["real"]["coverage"], loss
+        )
         notes = [f"step {step}: {remark}" for remark in remarks if remark not in self.remarks]
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
-        fall = f"step {step}: {self.collapse.describe(coverage, loss)}"
-        collapsed = self.collapse.falls >= self.falls
-        if last and self.collapse.falls and not collapsed:
-            notes.append(fall)
+        collapse = None
+        if self.collapse.falls:
+            fall = f"step {step}: {self.collapse.describe(coverage, loss)}"
+            if self.collapse.falls >= self.falls:
+                collapse = f"collapse at {fall}"
+            elif last:
+                notes.append(fall)
         if last and coverage < LOW * about["real"]["coverage"]:
             notes.append(
                 f"step {step}: samples cover {coverage:.2f} of the real rows and {check['modes']:.0%} of their modes, other "
                 f"real rows {about['real']['coverage']:.2f} and {about['real']['modes']:.0%}: most was not learnt"
             )
-        return Found(at_best, notes, f"collapse at {fall}" if collapsed else None, seconds)
+        return Found(at_best, notes, collapse, seconds)

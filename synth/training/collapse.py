@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 ERRORS = 2.0  # standard errors of a difference between two checks that are no fall yet
-LEAST = 0.05  # share of the best coverage, however many rows are watched, that is none either
+LEAST = 0.1  # share of the best coverage, however many rows are watched, that is none either
 LEARNT = 0.25  # of what real rows cover: early on, a run that will learn well may wander between few modes
 
 

@@ -220,7 +220,7 @@ class Worker:
         lowest = lately < self.best and not self.generator.judges
         if lowest:
             self.best = lately
-        best = lowest if self.checks.coverage is None else bool(at_best)
+        best = lowest if self.checks.collapse.best is None else bool(at_best)
         progress = {
             "step": self.step, "total": self.schedule.total, "elapsed_s": self.elapsed, "loss": self.loss,
             "rows_per_s": self.step * self.recipe.training.batch / self.elapsed if self.elapsed else 0.0,

@@ -57,7 +57,7 @@ def checks(rows: int = 2000, rank: int = 0, **training: Any) -> Checks:
     values = np.random.default_rng(0).normal(size=(rows, 2)).astype(np.float32)
     halves = [Encoded(np.empty((rows // 2, 0), np.int32), half) for half in np.split(values, 2)]
     watched = {"count": rows, "rows": halves, "part": "select", "left_out": 7}
-    recipe = Recipe.model_validate({"training": {"steps": 100, **training}})
+    recipe = Recipe.model_validate({"training": {"steps": 100, "warmup": 5, **training}})
     return Checks(recipe, Gaussian(), LAYOUT, watched, CPU, rank, 1)
 
 
@@ -117,6 +117,12 @@ def test_rows_are_as_many_as_the_time_allows() -> None:
     look(few, 10, 1.0)
     assert few.state()["watched"]["rows"] == 30
     assert isinstance(few.generator, Gaussian) and few.generator.drawn[-2:] == [16, 14]  # blocks as large as a batch
+
+
+def test_what_initial_weights_cover_is_no_best_to_fall_from() -> None:
+    found = checks(warmup=20)
+    assert [look(found, step, 1.0).at_best for step in (10, 20)] == [False, False] and found.collapse.best is None
+    assert look(found, 30, 0.5).at_best and len(found.state()["watched"]["checks"]) == 3
 
 
 def test_a_run_that_ends_with_little_says_so() -> None:
