@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ def test_the_column_of_weights_takes_no_ones_name(sampler: Sampler, monkeypatch:
 
 
 def test_parts_of_another_request_are_not_mixed_in(sampler: Sampler, tmp_path: Any) -> None:
-    release: Any = type("Release", (), {"manifest": type("Manifest", (), {"id": "ab"})})
+    release: Any = SimpleNamespace(manifest=SimpleNamespace(id="ab"), schema=sampler.schema)
     (tmp_path / parts.MARKER).write_text(f'{{"release": "ab", "seed": 1, "rows": 5, "part": {parts.PART}}}')
     with pytest.raises(UserError, match=r"parts of another request \(asked None\)"):
         parts.sample(release, 5, str(tmp_path), seed=1, request=sampler.ask(balance="city"))

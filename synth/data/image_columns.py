@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from synth.data.images import array_of
 from synth.data.schema import Schema
 from synth.errors import UserError
 
@@ -22,13 +23,8 @@ def pixels(images: pa.Array | pa.ChunkedArray, shape: tuple[int, int, int]) -> N
     if images.null_count:
         raise UserError(f"{images.null_count:,} of {len(images):,} images are missing; leave their rows out")
     chunks = images.chunks if isinstance(images, pa.ChunkedArray) else [images]
-    views = [_view(chunk, width) for chunk in chunks if len(chunk)] or [np.empty((0, width), np.uint8)]
-    return (views[0] if len(views) == 1 else np.concatenate(views)).reshape(-1, *shape)
-
-
-def _view(chunk: pa.Array, width: int) -> NDArray[np.uint8]:
-    view = np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width)
-    return view.reshape(len(chunk), width)
+    views = [array_of(chunk, shape) for chunk in chunks if len(chunk)] or [np.empty((0, *shape), np.uint8)]
+    return views[0] if len(views) == 1 else np.concatenate(views)
 
 
 def column_of(images: NDArray[np.uint8]) -> pa.Array:

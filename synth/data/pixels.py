@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from synth.data.image_columns import column_of
 from synth.data.images import array_of
 from synth.generators.layout import Cell
 
@@ -49,5 +50,4 @@ class Pixels(BaseModel):
     def decode(self, cells: np.ndarray, values: np.ndarray) -> pa.Array:
         """Arrow array of the pixels, from uint8 values."""
         assert values.dtype == np.uint8, "a generator of images draws whole numbers 0 … 255"
-        rows = np.ascontiguousarray(values.reshape(-1, *self.image).transpose(0, 2, 3, 1))
-        return pa.FixedSizeBinaryArray.from_buffers(pa.binary(self.width), len(rows), [None, pa.py_buffer(rows)])
+        return column_of(values.reshape(-1, *self.image).transpose(0, 2, 3, 1))

@@ -44,7 +44,7 @@ def row_keys(schema: Schema, rows: pa.RecordBatch | pa.Table) -> NDArray[np.uint
     for name in numbers:
         values = numbers_of(table.column(name), schema[name].kind, name, "the real table")
         total += _named(_number_hashes(values, schema[name].decimals), name)
-    for name in codes + schema.of_kind("image"):
+    for name in codes:
         parts = [hash_values(chunk) for chunk in table.column(name).chunks]
         total += _named(np.concatenate([np.zeros(0, np.uint64), *parts]), name)
     return mix(total)
