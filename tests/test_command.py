@@ -27,6 +27,7 @@ from synth.data.source import open_source
 from synth.errors import UserError
 from synth.evaluation import summary
 from synth.generators.base import Draw, Generator
+from synth.generators.given import Given
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
 from synth.sampling import Sampler
@@ -356,7 +357,7 @@ def test_samples_that_cannot_be_had_are_explained(
 class Confetti(Generator):
     """Draws images 3 × 2 in colour of two classes, every pixel by chance."""
 
-    def sample(self, rows: int, draw: Draw) -> Encoded:
+    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
         return Encoded((draw.uniform(rows, 1) * 2).long(), (draw.uniform(rows, 18) * 256).byte())
 
 
@@ -370,7 +371,7 @@ def images(monkeypatch: pytest.MonkeyPatch) -> Sampler:
     for batch in source.batches():
         fit.update(conform(batch, schema))
     sampler = Sampler(Confetti(), fit.finish(ordered_up_to=256, atom_share=0.0025, bins=32))
-    monkeypatch.setattr("synth.release.load", lambda location: SimpleNamespace(location=location))
+    monkeypatch.setattr("synth.release.load", lambda location: SimpleNamespace(location=location, schema=schema))
     monkeypatch.setattr(Sampler, "from_release", lambda release: sampler)
     return sampler
 

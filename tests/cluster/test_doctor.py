@@ -24,6 +24,7 @@ def no_ray_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.integration  # not beside others: it is timed
 def test_this_machine_is_diagnosed_quickly_and_changes_nothing(tmp_path: Path, config_dir: Path) -> None:
     import torch  # noqa: F401  (its import is counted in the command, and not what is measured here)
 
