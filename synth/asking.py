@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from synth.data import conditions
+from synth.data.categories import Categories
 from synth.data.codec import Codec
-from synth.data.columns import Categories
 from synth.data.conditions import Conditions, Wanted, Where
 from synth.errors import UserError
 from synth.generators.base import Draw

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth.data import conform
+from synth.data.categories import Categories
 from synth.data.codec import Codec
-from synth.data.columns import Categories, Numbers
+from synth.data.columns import Numbers
 from synth.data.conditions import Conditions, Wanted
 from synth.data.pixels import Pixels
 from synth.data.schema import arrow_type

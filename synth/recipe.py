@@ -182,7 +182,8 @@ class Recipe(Part):
     def suited(self, *, images: bool) -> Recipe:
         """With what the family trains best with, for tables or images, in place of defaults that nobody has set.
 
-        Raises UserError for a way to save memory that the family's objective rules out.
+        Raises UserError for a way to save memory that the family's objective rules out, and where the family's batch does
+        not go with what was set.
         """
         training, settings = self.training, self.settings(images=images)
         if settings.second_order:
@@ -193,7 +194,7 @@ class Recipe(Part):
                         f"gradients of gradients: set training.{key}={instead}, or a recipe without it"
                     )
         suits = {k: v for k, v in settings.TRAINING.items() if k not in training.model_fields_set}
-        return self.model_copy(update={"training": TrainingRecipe(**(training.model_dump() | suits))})
+        return Recipe.check(self.model_dump() | {"training": training.model_dump() | suits})
 
     def settings(self, *, images: bool) -> FamilyRecipe:
         """The part of the recipe that is the family's own."""

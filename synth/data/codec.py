@@ -13,7 +13,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtri
 
-from synth.data.columns import Categories, Coder, Numbers, as_text
+from synth.data.categories import Categories, as_text
+from synth.data.columns import Coder, Numbers
 from synth.data.conditions import Conditions, Wanted
 from synth.data.conform import without_nan
 from synth.data.constraints import Pattern

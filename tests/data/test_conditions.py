@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
+from synth.data.categories import Categories
 from synth.data.codec import Codec, Fit
-from synth.data.columns import Categories, Numbers
+from synth.data.columns import Numbers
 from synth.data.conditions import Wanted, parse
 from synth.data.infer import infer
 from synth.data.source import open_source
