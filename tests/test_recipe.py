@@ -109,3 +109,11 @@ def test_a_setting_without_a_key_or_a_value_is_refused(text: str) -> None:
 def test_a_setting_that_is_not_yaml_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"--set 'target=.*is not YAML; put quotes"):
         parse_setting(text)
+
+
+def test_a_family_trains_with_its_own_defaults_where_nothing_else_was_set() -> None:
+    training = {"steps": 1, "workers": 200}
+    given = Recipe.check({"family": "vae", "training": training | {"batch": 1000}}).suited(images=False).training
+    assert (given.batch, given.learning_rate) == (1000, Recipe().vae.TRAINING["learning_rate"])
+    with pytest.raises(UserError, match="batch=256 leaves less than two rows to each of workers=200"):
+        Recipe.check({"family": "vae", "training": training}).suited(images=False)
