@@ -32,6 +32,12 @@ def finished(table: Path, tmp_path_factory: pytest.TempPathFactory) -> run.Train
     return run.train(str(table), Recipe.read(None, SMALL), str(tmp_path_factory.mktemp("out") / "release"))
 
 
+def said_besides(notes: list[str]) -> list[str]:
+    """Without what the last check says of a model of forty steps, which covers about half of the real rows: how many rows a
+    check draws is a matter of time."""
+    return [note for note in notes if "samples cover" not in note]
+
+
 def test_a_release_is_whole_certified_and_draws_the_same_rows_again(finished: run.Trained, table: Path) -> None:
     assert releases.verify(finished.location).whole
     assert {p.name for p in Path(finished.location).iterdir()} == {
@@ -41,7 +47,7 @@ def test_a_release_is_whole_certified_and_draws_the_same_rows_again(finished: ru
     assert not Path(f"{finished.location}.run").exists()
     model = artesian.load(finished.location)
     assert model.certificate.figures and finished.manifest.training.steps == 40
-    assert finished.manifest.training.notes == []
+    assert said_besides(finished.manifest.training.notes) == []
     watched = finished.manifest.training.watched
     assert watched is not None and [check.step for check in watched.checks] == list(range(4, 41, 4))
     assert "During training" in (Path(finished.location) / "report.html").read_text()
@@ -133,8 +139,8 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(
     resumed = run.train(str(table), recipe, str(out), resume=True)
     assert saved["step"] < 40 and resumed.manifest.training.seconds > 1000  # the checkpoint was not ignored
     told = f"{run.CHECKPOINTS} was damaged: went on from {progress.parent.name}, at step {saved['step']}"
-    notes = [told, *finished.manifest.training.notes]
-    assert resumed.manifest.training.notes == notes and told in resumed.notes
+    notes = resumed.manifest.training.notes
+    assert said_besides(notes) == [told] and told in resumed.notes
     assert releases.load(resumed.location).manifest.training.notes == notes
     expected = releases.load(finished.location).tensors
     for key, tensor in releases.load(resumed.location).tensors.items():
@@ -158,7 +164,7 @@ def test_a_trained_run_that_was_not_published_is_published_without_training_agai
         str(table), recipe, out, resume=True, progress=lambda p, d, facts: steps.append(facts.get("step", 0))
     )
     assert not any(steps) and resumed.manifest.id == finished.manifest.id
-    [note] = resumed.manifest.training.notes
+    [note] = said_besides(resumed.manifest.training.notes)
     assert note.startswith(f"{run.CHECKPOINTS} was missing: went on from ") and note.endswith("at step 40")
 
 
