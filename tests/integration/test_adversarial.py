@@ -93,7 +93,8 @@ def train_all(job: dict[str, Any]) -> None:
     rank, world = get_context().get_world_rank(), get_context().get_world_size()
     for case in CASES[world]:
         keys = recipe(world, **case).model_dump()
-        job_of_case = {"recipe": keys, "layout": LAYOUT.model_dump(), "run": "", "notes": []}
+        watched = {"rows": [rows()], "count": 300, "part": "train", "left_out": 0}
+        job_of_case = {"recipe": keys, "layout": LAYOUT.model_dump(), "run": "", "notes": [], "watched": watched}
         worker = loop.Worker(job_of_case, [rows()], rank, world)
         told = torch.stack([loss for _ in range(STEPS) for loss in worker.optimize()])
         dist.all_reduce(told)

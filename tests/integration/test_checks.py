@@ -12,8 +12,10 @@ import pytest
 import ray
 import torch
 
+from synth.family import DiffusionRecipe
 from synth.generators import families
 from synth.generators.base import Call, Draw, Generator
+from synth.generators.given import Given
 from synth.generators.layout import Encoded, Layout
 from synth.provenance.manifest import Watched
 from synth.recipe import Recipe
@@ -43,7 +45,7 @@ def shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
             def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, torch.Tensor]]:
                 yield "spread", call["spread"](draw.normal(*batch.values.shape)).square().mean()
 
-            def sample(self, rows: int, draw: Draw) -> Encoded:
+            def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
                 values = self.spread(draw.normal(rows, self.spread.in_features)).detach()
                 return Encoded(torch.zeros(rows, 0, dtype=torch.long), values)
 
@@ -54,17 +56,15 @@ def shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
         return Shrinking
 
     made = make()
-    [recipe] = families.FAMILIES
 
     def train(job: dict[str, Any]) -> None:
         from synth.generators import families
         from synth.training import loop
 
-        [recipe] = families.FAMILIES
-        families.FAMILIES[recipe] = made
+        families.FAMILIES[DiffusionRecipe] = made
         loop.train_worker(job)
 
-    monkeypatch.setitem(families.FAMILIES, recipe, made)
+    monkeypatch.setitem(families.FAMILIES, DiffusionRecipe, made)
     monkeypatch.setattr(loop, "train_worker", train)
 
 
