@@ -108,16 +108,16 @@ def told_apart(domain: Domain, real: Labelled, made: Labelled) -> float:
     return float(torch.cat([said[0], ~said[1]]).float().mean())
 
 
-def test_a_shifted_generator_is_moved_to_where_it_cannot_be_told_apart_while_the_task_is_learnt() -> None:
+def test_a_shift_of_what_the_class_depends_on_is_unlearnt_and_the_task_is_not() -> None:
     torch.manual_seed(0)
-    shift, draw = torch.tensor([2.0, -1.5], requires_grad=True), Draw("toy")
+    shift, draw = torch.tensor([1.5, 0.0], requires_grad=True), Draw("toy")
 
     def rows(shifted: Tensor | float, number: int = 256) -> Labelled:
-        x = draw.normal(number, 2)
-        return Labelled(x[:, :0], x + shifted, (x.sum(1) > 0).long())
+        x = draw.normal(number, 2) + shifted
+        return Labelled(x[:, :0], x, (x[:, 0] > 0).long())
 
     domain = Domain(VALUES, 2, width=16, weight=1.0, steps=1)
-    optimizer = torch.optim.AdamW([{"params": domain.parameters(), "lr": 5e-3}, {"params": [shift], "lr": 1e-2}])
+    optimizer = torch.optim.AdamW([*domain.parameters(), shift], lr=1e-2, betas=(0.0, 0.99))
 
     def fit(steps: int, step: int) -> float:
         for _ in range(steps):
@@ -127,9 +127,9 @@ def test_a_shifted_generator_is_moved_to_where_it_cannot_be_told_apart_while_the
             optimizer.step()
         return told_apart(domain, rows(0.0, 2000), rows(shift.detach(), 2000))
 
-    assert fit(80, 0) > 0.75 and shift.tolist() == pytest.approx([2.0, -1.5], abs=0.1)  # at step 0 nothing is reversed
-    fit(500, 1)
-    assert fit(80, 0) < 0.6 and shift.abs().max() < 0.4
+    assert fit(80, 0) > 0.7  # at step 0 nothing is reversed; the best that can be is 0.77
+    assert shift[0] > 1.2
+    assert fit(250, 1) < 0.58 and shift[0].abs() < 0.25
     real = rows(0.0, 2000)
     said = domain.task(domain.features(real.states, real.values)).argmax(1)
     assert (said == real.label).float().mean() > 0.95
