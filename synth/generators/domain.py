@@ -40,7 +40,7 @@ class Reversal(torch.autograd.Function):
         return -ctx.strength * gradients[0], None
 
 
-def strength(step: int, steps: int) -> float:
+def strength_at(step: int, steps: int) -> float:
     """λ = 2 / (1 + e^(−10 p)) − 1 with p = ``step`` / ``steps`` up to 1: the head learns before it is listened to (Ganin et
     al. 2016, section 5)."""
     return 2 / (1 + math.exp(-10 * min(1.0, step / steps))) - 1
@@ -111,8 +111,8 @@ class Domain(nn.Module):
         )
         label = torch.cat([real.label, made.label])
         task = F.cross_entropy(self.task(features[: 2 * rows]).float(), label, reduction="none")
-        judged = self.judge(torch.cat([features[:rows], features[2 * rows :]]), label, strength(step, self.steps))
-        is_real = torch.cat([torch.ones(rows), torch.zeros(rows)]).to(judged.device)
+        judged = self.judge(torch.cat([features[:rows], features[2 * rows :]]), label, strength_at(step, self.steps))
+        is_real = (torch.arange(2 * rows, device=judged.device) < rows).float()
         domain = F.binary_cross_entropy_with_logits(judged, is_real, reduction="none")
         return (task + self.weight / 2 * domain).view(2, rows).sum(0)
 

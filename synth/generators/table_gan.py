@@ -98,7 +98,8 @@ class TableGan(Generator):
         return {"critic": self.critic, "generator": self.generator}
 
     def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
-        """The critic's loss with its gradient penalties, then the generator's with its classifier's cross-entropy.
+        """The critic's loss with its gradient penalties, then the generator's with its classifier's cross-entropy and, where
+        there is one, the domain's loss.
 
         Each worker divides its sums by the whole batch's rows, so that the mean over workers is the batch's loss.
         """

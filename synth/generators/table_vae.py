@@ -88,7 +88,8 @@ class TableVAE(Generator):
         return {"vae": self.vae}
 
     def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
-        """One loss: the negative evidence lower bound in nats a variable, as a mean over the whole batch."""
+        """One loss: the negative evidence lower bound in nats a variable, as a mean over the whole batch; where there
+        is one, with the domain's loss."""
         cells, values = batch
         rows, variables = len(cells), cells.shape[1] + values.shape[1]
         others = cells[:, self.left]

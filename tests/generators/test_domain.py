@@ -12,7 +12,7 @@ from torch import Tensor
 
 from synth.errors import UserError
 from synth.generators.base import Draw, Generator
-from synth.generators.domain import Domain, Labelled, Reversal, harden, strength
+from synth.generators.domain import Domain, Labelled, Reversal, harden, strength_at
 from synth.generators.families import build
 from synth.generators.layout import Cell, Encoded, Layout
 from synth.generators.states import Segments
@@ -58,7 +58,7 @@ def test_reversal_is_the_identity_and_turns_gradients_around() -> None:
 
 @pytest.mark.parametrize(("step", "p"), [(0, 0.0), (10, 0.05), (100, 0.5), (200, 1.0), (5000, 1.0)])
 def test_strength_rises_from_0_and_stays(step: int, p: float) -> None:
-    assert strength(step, 200) == pytest.approx(math.tanh(5 * p))  # the same function
+    assert strength_at(step, 200) == pytest.approx(math.tanh(5 * p))  # the same function
 
 
 def test_hardened_states_are_whole_and_pass_gradients_on() -> None:
