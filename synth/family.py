@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Objective = Literal["relativistic", "non-saturating", "wasserstein"]  # of two players; synth.generators.adversarial
+DOMAIN = "weight of domain-adversarial training, by features that predict the target class; 0: none"
+DOMAIN_STEPS = "steps over which domain-adversarial training sets in"
 
 
 class Part(BaseModel):
@@ -24,6 +26,11 @@ class FamilyRecipe(Part):
     def second_order(self) -> str | None:
         """What in it needs gradients of gradients, which neither weights that are spread over the workers (ZeRO 3) nor
         activations that are computed again allow; None where nothing does."""
+        return None
+
+    @property
+    def classified(self) -> str | None:
+        """What in it needs a target class; None where nothing does."""
         return None
 
 
@@ -75,12 +82,18 @@ class GanRecipe(FamilyRecipe):
     emphasis: float = Field(
         0.25, ge=0, le=1, description="share of conditions that count by the logarithm of their frequency"
     )
+    domain: float = Field(0.0, ge=0, description=DOMAIN)
+    domain_steps: int = Field(1000, ge=1, description=DOMAIN_STEPS)
 
     @property
     def second_order(self) -> str | None:
         if not self.gamma:
             return None
         return f"the gradient penalty of gan.objective={self.objective}, gan.gamma={self.gamma:g}"
+
+    @property
+    def classified(self) -> str | None:
+        return f"gan.domain={self.domain:g}" if self.domain else None
 
 
 class VaeRecipe(FamilyRecipe):
@@ -105,6 +118,12 @@ class VaeRecipe(FamilyRecipe):
     )
     cycles: int = Field(1, ge=0, description="cycles; 1: plain annealing, 0: none")
     dropout: float = Field(0.3, ge=0, le=0.9, description="share of the target's classifier's hidden units dropped")
+    domain: float = Field(0.0, ge=0, description=DOMAIN)
+    domain_steps: int = Field(1000, ge=1, description=DOMAIN_STEPS)
+
+    @property
+    def classified(self) -> str | None:
+        return f"vae.domain={self.domain:g}" if self.domain else None
 
 
 class ImageDiffusionRecipe(FamilyRecipe):

@@ -10,8 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synth.generators import latent
+from synth.generators.domain import Domain, Labelled, harden
 from synth.generators.layout import Layout
-from synth.generators.states import Logits, Smooth, States
+from synth.generators.likelihood import draw_values
+from synth.generators.states import Logits, Segments, Smooth, States
+
+TEMPERATURE = 0.5  # of Gumbel-softmax, by which gradients reach the logits of rows from the prior
 
 
 class Block(nn.Module):
@@ -126,15 +130,32 @@ class Classifier(nn.Module):
         return self.logits(x).float()
 
 
+class Beside(NamedTuple):
+    """What domain-adversarial training needs beside a batch: the optimizer ``step``, the ``label`` (rows) of the batch's
+    rows, and noise of as many rows from the prior: ``z`` (rows, units) and ``place`` (rows, V) standard normal,
+    ``component`` (rows, V) uniform on (0, 1), ``states`` (rows, states of the cells but the target) and ``classes`` (rows,
+    its states) standard Gumbel."""
+
+    step: int
+    label: Tensor
+    z: Tensor
+    states: Tensor
+    component: Tensor
+    place: Tensor
+    classes: Tensor
+
+
 class Parts(NamedTuple):
     """What the network says of rows: ``logits`` (rows, states of the cells but the target), ``mixture`` (rows, V, 3,
-    components), logits of the ``target`` (rows, its states), posterior ``mean`` and ``log_variance`` (rows, units)."""
+    components), logits of the ``target`` (rows, its states), posterior ``mean`` and ``log_variance`` (rows, units), and the
+    loss of domain-adversarial training ``domain`` (rows), if there is any."""
 
     logits: Tensor
     mixture: Tensor
     target: Tensor
     mean: Tensor
     log_variance: Tensor
+    domain: Tensor | None
 
 
 class Autoencoder(nn.Module):
@@ -167,12 +188,35 @@ class Autoencoder(nn.Module):
         self.logits = nn.Sequential(nn.LayerNorm(width), Logits(others, width)) if others.cells else None
         self.mixtures = Mixtures(others, width, expansion, components) if others.values else None
         self.classifier = Classifier(others, target, width, blocks, expansion) if target.cells else None
+        self.domain: Domain | None = None
 
-    def forward(self, cells: Tensor, values: Tensor, noise: Tensor, gain: Tensor | None) -> Parts:
+    def forward(
+        self,
+        cells: Tensor,
+        values: Tensor,
+        noise: Tensor,
+        gain: Tensor | None,
+        beside: Beside | None,
+    ) -> Parts:
         """``noise`` (rows, units) is standard normal, ``gain`` the classifier's dropout."""
         h, mean, log_variance = self.infer(cells, values, noise)
         target = self.of_target(cells, values, gain)
-        return Parts(self.of_cells(h), self.of_values(h, cells), target, mean, log_variance)
+        domain = None
+        if self.domain is not None and beside is not None:
+            real = Labelled(self.domain.segments.hot(cells), values, beside.label)
+            domain = self.domain(real, self._made(beside, self.domain.segments), beside.step)
+        return Parts(self.of_cells(h), self.of_values(h, cells), target, mean, log_variance, domain)
+
+    def _made(self, beside: Beside, segments: Segments) -> Labelled:
+        """Rows from the prior, whose gradients reach the logits of all states, and of the values' mixtures the means and
+        the deviations."""
+        h = self.decode(beside.z)
+        soft = segments.softmax((self.of_cells(h) + beside.states) / TEMPERATURE)
+        cells, states = harden(soft, segments)
+        values = draw_values(self.of_values(h, cells), beside.component, beside.place)
+        with torch.no_grad():
+            label = (self.of_target(cells, values) + beside.classes).argmax(1)
+        return Labelled(states, values, label)
 
     def infer(self, cells: Tensor, values: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The decoder's state (rows, width) at z drawn with ``noise`` from q(z | x), and q's means and log-variances."""

@@ -12,6 +12,8 @@ real and on generated rows: ``synth.generators.adversarial``) and in what tables
 - A target class is drawn last, by a classifier in the generator that learns from real rows alone. The auxiliary classifier
   of CTAB-GAN (Zhao et al. 2021, arXiv 2102.08369, section 4.1) corrects a generator's classes by a loss; where they are
   the classifier's own, there is nothing to correct.
+- Domain-adversarial training (``synth.generators.domain``) may push generated rows to where a network that predicts the
+  target sees no difference.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from synth.family import Objective
 from synth.generators.adversarial import between, critic_loss, generator_loss, one_centred, zero_centred
 from synth.generators.base import Call, Draw, Generator
+from synth.generators.domain import Domain, Labelled, harden
 from synth.generators.given import Given, choose, draw_state, draw_states, each, log_masses
 from synth.generators.layout import Encoded, Layout
 from synth.generators.states import Segments
@@ -43,7 +46,8 @@ class TableGan(Generator):
     of the gradient penalty: zero-centred on real and on generated rows, or one-centred between them where the
     ``objective`` is "wasserstein"; 0 for none. ``spectral`` normalises the critic's matrices, ``pac`` is how many rows it
     sees together: the others of a pack are of the same worker, so that beyond 1 the loss depends on their number a
-    little. ``temperature`` is that of Gumbel-softmax; ``emphasis`` is explained at ``importance``.
+    little. ``temperature`` is that of Gumbel-softmax; ``emphasis`` is explained at ``importance``. ``domain`` is the weight
+    of domain-adversarial training, which sets in over ``domain_steps``; UserError where there is no class for it.
     """
 
     judges = ("critic",)
@@ -66,6 +70,8 @@ class TableGan(Generator):
         pac: int,
         temperature: float,
         emphasis: float,
+        domain: float,
+        domain_steps: int,
     ) -> None:
         super().__init__()
         self.layout, self.objective, self.gamma = layout, objective, gamma
@@ -76,6 +82,8 @@ class TableGan(Generator):
         size = {"width": width, "blocks": blocks, "expansion": expansion}
         self.generator = Synthesis(layout, target, bool(asked), noise=noise, **size)
         self.critic = Critic(layout, bool(asked), pac=pac, spectral=spectral, **size)
+        if domain:  # last, so that the other networks begin as they do without it
+            self.generator.domain = Domain.of(layout, target, width=width, weight=domain, steps=domain_steps)
         self.segments = Segments(layout)
         shares = torch.tensor([share for cell in layout.cells for share in cell.shares])
         self.register_buffer(
@@ -90,7 +98,8 @@ class TableGan(Generator):
         return {"critic": self.critic, "generator": self.generator}
 
     def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
-        """The critic's loss with its gradient penalties, then the generator's with its classifier's cross-entropy.
+        """The critic's loss with its gradient penalties, then the generator's with its classifier's cross-entropy and, where
+        there is one, the domain's loss.
 
         Each worker divides its sums by the whole batch's rows, so that the mean over workers is the batch's loss.
         """
@@ -133,8 +142,18 @@ class TableGan(Generator):
         loss = share * (weight * generator_loss(self.objective, of_real, of_fake)).sum()
         if classes is not None:
             loss = loss + share * F.cross_entropy(classes, cells[:, self.layout.target], reduction="sum")
+        if (domain := self.generator.domain) is not None:
+            made = self._labelled(*fake.split(self.critic.split, 1))
+            made = made._replace(states=harden(made.states, domain.segments)[1])
+            loss = loss + share * domain(self._labelled(states, values), made, step).sum()
         self.critic.requires_grad_(True)
         yield "generator", loss
+
+    def _labelled(self, states: Tensor, values: Tensor) -> Labelled:
+        sizes, target = self.layout.sizes, self.layout.target
+        assert target is not None
+        before, own, after = states.split([sum(sizes[:target]), sizes[target], sum(sizes[target + 1 :])], 1)
+        return Labelled(torch.cat([before, after], 1), values, own.argmax(1))
 
     def _made(
         self,

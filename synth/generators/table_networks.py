@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from synth.generators.adversarial import judged
+from synth.generators.domain import Domain
 from synth.generators.layout import Layout
 from synth.generators.spectral import Spectral
 from synth.generators.states import Logits, Smooth, States
@@ -84,6 +85,7 @@ class Synthesis(nn.Module):
         self.logits = Logits(layout, width) if layout.cells else None
         self.values = nn.Linear(width, layout.values)
         self.classifier = Classifier(layout, target, width, expansion) if target is not None else None
+        self.domain: Domain | None = None
 
     def forward(
         self, noise: Tensor, given: Tensor | None, real: tuple[Tensor, Tensor, Tensor] | None = None

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from synth.generators import latent
 from synth.generators.base import Call, Draw, Generator
+from synth.generators.domain import Domain
 from synth.generators.given import Given, choose, draw_states, each, log_masses
-from synth.generators.ladder import Autoencoder
+from synth.generators.ladder import Autoencoder, Beside
 from synth.generators.layout import Encoded, Layout
 from synth.generators.likelihood import Categorical, draw_between, draw_values, log_density
 from synth.generators.states import Segments
@@ -36,7 +37,8 @@ class TableVAE(Generator):
 
     ``rungs`` × ``units`` latent units; ``components`` Gaussians a value; ``beta`` weighs the divergence at the end of
     ``cycles`` ramps, each ``period`` steps long; ``free_bits`` nats of each unit are free; ``dropout`` is the
-    classifier's.
+    classifier's. ``domain`` is the weight of domain-adversarial training, which sets in over ``domain_steps``; UserError
+    where there is no class for it.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class TableVAE(Generator):
         period: int,
         cycles: int,
         dropout: float,
+        domain: float,
+        domain_steps: int,
     ) -> None:
         super().__init__()
         self.layout, self.units, self.hidden = layout, rungs * units, width * expansion
@@ -67,6 +71,9 @@ class TableVAE(Generator):
             others, target, width=width, blocks=blocks, expansion=expansion,
             rungs=rungs, units=units, components=components,
         )  # fmt: skip
+        if domain:
+            target_cell = layout.target if chosen else None
+            self.vae.domain = Domain.of(layout, target_cell, width=width, weight=domain, steps=domain_steps)
         self.cells, self.classes = Categorical(others), Categorical(target)
         self.register_buffer("left", torch.tensor(left, dtype=torch.long), persistent=False)
         self.register_buffer("chosen", torch.tensor(chosen, dtype=torch.long), persistent=False)
@@ -81,18 +88,30 @@ class TableVAE(Generator):
         return {"vae": self.vae}
 
     def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
-        """One loss: the negative evidence lower bound in nats a variable, as a mean over the whole batch."""
+        """One loss: the negative evidence lower bound in nats a variable, as a mean over the whole batch; where there
+        is one, with the domain's loss."""
         cells, values = batch
         rows, variables = len(cells), cells.shape[1] + values.shape[1]
         others = cells[:, self.left]
         noise = draw.normal(rows, self.units)
         gain = draw.kept(rows, self.hidden, self.dropout) / (1 - self.dropout) if self.dropout else None
-        parts = call["vae"](others, values, noise, gain)
+        beside = self._beside(cells, draw, step) if self.vae.domain is not None else None
+        parts = call["vae"](others, values, noise, gain, beside)
         weight = self.beta * latent.cyclical(step, self.period, self.cycles, 0.5)
         nats = weight * latent.free_bits(latent.divergence(parts.mean, parts.log_variance), self.free)
         nats = nats + self.cells.entropy(parts.logits, others).sum(1) - log_density(parts.mixture, values).sum(1)
         nats = nats + self.classes.entropy(parts.target, cells[:, self.chosen]).sum(1)
+        if parts.domain is not None:
+            nats = nats + parts.domain
         yield "vae", nats.sum() * draw.parts / draw.whole(rows) / variables
+
+    def _beside(self, cells: Tensor, draw: Draw, step: int) -> Beside:
+        rows = len(cells)
+        z, (component, place) = self.prior(rows, draw), draw.stratified(rows, 2 * self.layout.values).chunk(2, 1)
+        states, classes = (
+            -(-draw.uniform(rows, len(kind.cell)).clamp_min(2**-24).log()).log() for kind in (self.cells, self.classes)
+        )
+        return Beside(step, cells[:, self.chosen[0]], z, states, component, torch.special.ndtri(place), classes)
 
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:

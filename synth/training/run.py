@@ -99,6 +99,7 @@ def train(
         recipe = recipe.suited(images=schema.image is not None)
         claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
         _check_network(recipe, schema)
+        _check_target(recipe, schema)
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
         _claim(run, claim, resume=resume, overwrite=overwrite)
 
@@ -169,6 +170,18 @@ def _check_network(recipe: Recipe, schema: Schema) -> None:
     from synth.evaluation.image_rows import image_shape
 
     given(network, image_shape(schema), 0)
+
+
+def _check_target(recipe: Recipe, schema: Schema) -> None:
+    """UserError for a family's option that needs a class where there is none."""
+    wanted = recipe.settings(images=schema.image is not None).classified
+    if wanted is None or schema.task == "classification":
+        return
+    found = "there is none" if schema.target is None else f"'{schema.target}' is a {schema[schema.target].kind} column"
+    raise UserError(
+        f"{wanted}: needs a target that is a class, and {found}; name a categorical one with --target, or set "
+        f"{wanted.partition('=')[0]}=0"
+    )
 
 
 def _claimed(recipe: Recipe) -> Recipe:

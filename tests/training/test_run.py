@@ -165,6 +165,19 @@ def test_a_network_to_compare_images_by_is_looked_at_before_the_training(tmp_pat
         run._check_network(recipe, Schema(columns=[column]))
 
 
+@pytest.mark.parametrize("family", ["gan", "vae"])
+@pytest.mark.parametrize(("target", "found"), [(None, "there is none"), ("x", "'x' is a numerical column")])
+def test_what_needs_a_target_class_is_refused_before_the_training(
+    tmp_path: Path, family: str, target: str | None, found: str
+) -> None:
+    table = pa.table({"x": np.random.default_rng(0).normal(size=60), "y": ["a", "b"] * 30})
+    keys = {"family": family, "target": target, "split": [1, 0, 0], f"{family}.domain": 0.1}
+    wanted = f"{family}.domain=0.1: needs a target that is a class, and {found}; .* set {family}.domain=0$"
+    with pytest.raises(UserError, match=wanted):
+        run.train(table, Recipe.read(None, keys), str(tmp_path / "out"), test=table)
+    assert not any(tmp_path.iterdir())
+
+
 def test_test_rows_are_read_as_the_training_rows_are(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("x,y\n" + "".join(f"{i},{('True', 'False', '?')[i % 3]}\n" for i in range(60)))
     (tmp_path / "test.csv").write_text("x,y\n" + "".join(f"{i},{('True', 'False')[i % 2]}\n" for i in range(60)))
