@@ -22,7 +22,9 @@ from synth.generators.base import Draw
 from synth.generators.denoiser import Trunk
 from synth.generators.layout import Encoded, Layout
 
-LEAST = 0.05  # noise level below which nothing is guided: σ² would leave nothing of the gradient
+# Noise levels that are learnt. Below them σ² leaves nothing of the gradient; above them rows drown, and what can be told
+# of them no longer changes.
+LEAST, MOST = 0.05, 5.0
 
 
 class Discriminator(Trunk):
@@ -54,17 +56,24 @@ class Discriminator(Trunk):
         trunk = self.trunk(cells, cells.new_zeros(0, cells.shape[1]).bool(), noisy, sigma, evidence=evidence)
         return (self.ratio(trunk).float() / (sigma**2 + 1).sqrt())[:, 0]
 
-    def gradient(self, cells: Tensor, noisy: Tensor, sigma: Tensor, evidence: Tensor | None = None) -> Tensor:
-        """(rows, V) gradient of ``of_values`` with respect to the noisy values."""
+    def shift(self, cells: Tensor, noisy: Tensor, sigma: float, evidence: Tensor | None = None) -> Tensor:
+        """(rows, V) σ² ∇ log ratio: what the denoised values D lack at noise level ``sigma``.
+
+        It tends to a difference of conditional means, a function of c_in x alone, as noise grows. So the network is asked
+        at level MOST instead of the levels above, at which it could have learnt little.
+        """
+        level = min(sigma, MOST)
+        scale = (sigma**2 + 1) / (level**2 + 1)
         with torch.enable_grad():
-            noisy = noisy.detach().requires_grad_()
-            return torch.autograd.grad(self.of_values(cells, noisy, sigma, evidence).sum(), noisy)[0]
+            scaled = (noisy.detach() / scale**0.5).requires_grad_()
+            ratio = self.of_values(cells, scaled, scaled.new_full((len(scaled), 1), level), evidence)
+            return torch.autograd.grad(ratio.sum(), scaled)[0] * sigma**2 / scale
 
     def loss(self, real: Encoded, own: Encoded, shown: Tensor, draw: Draw) -> Tensor:
         """Cross-entropy of telling ``real`` rows from as many of the model's ``own``, by their cells, and by their cells
         and noisy values. ``shown`` (rows, V) boolean are the values that the rows, real ones first, are shown clean.
 
-        Noise levels are log-uniform over those that are guided, as the sampler takes a few steps at each of them.
+        Noise levels are log-uniform, as the sampler takes about as many steps in each octave of those that matter.
         """
         cells, values = torch.cat([real.cells, own.cells]), torch.cat([real.values, own.values])
         rows, v = values.shape
@@ -74,7 +83,7 @@ class Discriminator(Trunk):
         loss = F.binary_cross_entropy_with_logits(logits, is_real)
         if not v:
             return loss
-        low, high = math.log(LEAST), math.log(noise.SIGMA_MAX)
+        low, high = math.log(LEAST), math.log(MOST)
         sigma = torch.exp(low + (high - low) * draw.uniform(rows, 1))
         noisy = values + sigma * draw.normal(rows, v)
         # The cells' part is learnt from the cells alone, where no noise hides it.

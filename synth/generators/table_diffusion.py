@@ -207,7 +207,7 @@ class TableDiffusion(Generator):
             raw = self.denoiser(cells, hidden, x, level, evidence=evidence)[1]
             clean = noise.denoised(raw, x, level)
             if discriminator is not None and sigma >= LEAST:
-                clean = clean + self.guidance * sigma**2 * discriminator.gradient(cells, x, level, evidence)
+                clean = clean + self.guidance * discriminator.shift(cells, x, sigma, evidence)
             return torch.where(shown, values, clean)
 
         return Encoded(cells, torch.where(shown, values, noise.heun(denoise, start, self.steps)))

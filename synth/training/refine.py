@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from cluster import storage
-from cluster.machine import usable_cores
 from cluster.session import terminable
 from synth import release as releases
 from synth.data.codec import Codec
@@ -47,7 +46,7 @@ from synth.training.workers import Progress
 OWN = 20_000  # most rows of the release to learn from
 WEIGHTS = (0.5, 1.0, 2.0)  # that are tried; with 1, a discriminator that knew the ratio would put all right
 HELD, LOOKS = 0.1, 20  # share of the rows that the discriminator does not learn from, and how often it is tried on them
-LEARNING = TrainingRecipe(batch=1024, learning_rate=1e-3, memory=20)
+LEARNING = TrainingRecipe(batch=1024, learning_rate=2e-3, warmup=20, memory=20)
 
 
 def refine(
@@ -86,7 +85,6 @@ def _refine(
 ) -> Trained:  # fmt: skip
     progress("reading the table", 0.0, {})
     table = _table(parent, recipe, data, test)
-    torch.set_num_threads(usable_cores())
     plain = Sampler.from_release(parent)
     real = Encoded(*(np.concatenate(parts) for parts in zip(*_held(table), strict=True)))
     own = _own_rows(plain, min(len(real.cells), OWN), recipe.seed, progress)

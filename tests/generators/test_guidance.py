@@ -11,7 +11,6 @@ from torch import Tensor
 
 from synth.generators.base import Draw
 from synth.generators.given import Given
-from synth.generators.guidance import LEAST
 from synth.generators.layout import Cell, Encoded, Layout
 from synth.generators.table_diffusion import CANDIDATES, TableDiffusion
 
@@ -127,11 +126,9 @@ def test_a_learnt_ratio_of_values_is_the_true_one_at_each_noise_level() -> None:
     model, none = untrained(NUMBER, 1.0), torch.zeros(4000, 0, dtype=torch.long)
     real, own = 0.8 + Draw("real").normal(4000, 1), Draw("own").normal(4000, 1)
     learn(model, Encoded(none, real), Encoded(none, own), 80)
-    for sigma in (0.3, 1.0, 3.0):
-        level = torch.full((50, 1), sigma)
+    for sigma in (0.3, 1.0, 3.0, 30.0):
         noisy = torch.linspace(-1, 1.8, 50)[:, None] * (1 + sigma**2) ** 0.5
-        slope = model.discriminator.gradient(none[:50], noisy, level) * (1 + sigma**2)
-        assert float(slope.mean()) == pytest.approx(0.8, abs=0.2)
+        shift = model.discriminator.shift(none[:50], noisy, sigma)
+        assert float(shift.mean()) == pytest.approx(0.8 * sigma**2 / (1 + sigma**2), abs=0.2)
     drawn = model.sample(2000, Draw(8)).values
     assert float(drawn.mean()) == pytest.approx(0.8, abs=0.15) and float(drawn.std()) == pytest.approx(1, abs=0.15)
-    assert LEAST < 0.3
