@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synth.generators import noise
 from synth.generators.base import Draw
 from synth.generators.denoiser import Trunk
 from synth.generators.layout import Encoded, Layout

@@ -45,7 +45,7 @@ from synth.training.workers import Progress
 
 OWN = 20_000  # most rows of the release to learn from
 WEIGHTS = (0.5, 1.0, 2.0)  # that are tried; with 1, a discriminator that knew the ratio would put all right
-HELD, LOOKS = 0.1, 20  # share of the rows that the discriminator does not learn from, and how often it is tried on them
+HELD, EVERY = 0.1, 25  # share of the rows that the discriminator does not learn from, and the steps from try to try
 LEARNING = TrainingRecipe(batch=1024, learning_rate=2e-3, warmup=20, memory=20)
 
 
@@ -202,7 +202,7 @@ def learn(
     """Teach the discriminator of ``generator`` to tell ``real`` rows from its ``own``, arrays; (steps, seconds) it took.
 
     A tenth of both is kept apart, and the weights are those that told it best: real rows are few, and what is known of
-    them by heart would pull samples towards copies of them.
+    them by heart would pull samples towards copies of them. As many ``steps`` as a budget came to give the same weights.
     """
     discriminator = generator.discriminator
     assert discriminator is not None
@@ -213,7 +213,7 @@ def learn(
     least = min(len(rows.cells) for rows in held)
     tried = [Encoded(*(a[:least] for a in rows)) for rows in held]
     optimizer = make_optimizer(discriminator, recipe, len(learnt[1].cells) * 2)
-    schedule, step, began, looks = Schedule.of(recipe), 0, time.monotonic(), 0
+    schedule, step, began = Schedule.of(recipe), 0, time.monotonic()
     best, weights = math.inf, copy.deepcopy(discriminator.state_dict())
     while not schedule.finished(step):
         for group in optimizer.param_groups:
@@ -226,15 +226,13 @@ def learn(
         optimizer.step()
         step, elapsed = step + 1, time.monotonic() - began
         schedule.observe(step, elapsed)
-        done = schedule.fraction(step, elapsed)
-        if done * LOOKS >= looks + 1 or schedule.finished(step):
-            looks = int(done * LOOKS)
+        if step % EVERY == 0 or schedule.finished(step):
             with torch.no_grad():
                 found = float(generator.discrimination(tried[0], tried[1], Draw("held", seed, device=device)))
             if found < best:
                 best, weights = found, copy.deepcopy(discriminator.state_dict())
             facts = {"step": step, "loss": found, "rows": step * recipe.batch, "elapsed_s": elapsed}
-            progress("learning to tell them apart", done, facts)
+            progress("learning to tell them apart", schedule.fraction(step, elapsed), facts)
     discriminator.load_state_dict(weights)
     return step, time.monotonic() - began
 
@@ -249,7 +247,7 @@ def _apart(rows: Encoded, seed: int, what: str, device: torch.device) -> tuple[E
 
 
 def _some(rows: Encoded, number: int, draw: Draw) -> Encoded:
-    chosen = (draw.uniform(number, 1)[:, 0] * len(rows.cells)).long()
+    chosen = (draw.uniform(number, 1)[:, 0] * len(rows.cells)).long().clamp_max(len(rows.cells) - 1)  # rounded up
     return Encoded(rows.cells[chosen], rows.values[chosen])
 
 
