@@ -154,17 +154,21 @@ def _table(parent: Release, recipe: Recipe, data: object, test: object | None) -
     held, told = preparing.is_held(source, recipe)
     if not held:
         raise UserError(f"{told}; a release is refined where its table can be held: it cannot be refined yet")
+
+    def same(differing: list[str], what: str) -> None:
+        if differing:
+            raise UserError(
+                f"{source.location}: is not the table that {parent.location} has learnt from: {what} "
+                f"{', '.join(map(repr, differing))}. Give that table, whole"
+            )
+
+    known = {c.name: c for c in parent.schema.columns}
+    same([name for name in known if name not in source.schema.names], "it lacks")  # perhaps what the recipe names
     sources, schema = preparing.describe(source, test, recipe)
-    expected = {c.name: c for c in parent.schema.columns}
-    others = [c.name for c in schema.columns if expected.pop(c.name, None) != c] + list(expected)
-    where = f"{source.location}: is not the table that {parent.location} has learnt from"
-    if others:
-        raise UserError(f"{where}: other columns, or of another kind: {', '.join(map(repr, others))}. Give that table")
+    same([c.name for c in schema.columns if known.get(c.name) != c], "other columns, or of another kind:")
     table = preparing.prepare(sources, schema, recipe)
-    found, known = table.codec.model_dump(mode="json")["columns"], parent.codec["columns"]
-    others = [a["name"] for a, b in zip(found, known, strict=True) if a != b]
-    if others:
-        raise UserError(f"{where}: other values in {', '.join(map(repr, others))}. Give that table, whole")
+    found, expected = table.codec.model_dump(mode="json")["columns"], parent.codec["columns"]
+    same([a["name"] for a, b in zip(found, expected, strict=True) if a != b], "other values in")
     if table.watched.part != "select":
         raise UserError(
             f"{source.location}: the split {recipe.split} leaves {table.rows['select']} select rows, and it takes {FEW} to "

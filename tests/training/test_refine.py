@@ -127,7 +127,8 @@ def test_what_counts_as_an_improvement(c2st: float, coverage: float, improves: b
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.drop_columns("colour"), r"is not the table that .*blunt has learnt from: other columns.*'colour'"),
+        (lambda t: t.drop_columns("colour"), r"is not the table that .*blunt has learnt from: it lacks 'colour'"),
+        (lambda t: t.append_column("more", t["colour"]), r"other columns, or of another kind: 'more'"),
         (lambda t: t.set_column(0, "size", pa.array(["x", "y"] * 1250)), r"of another kind: 'size'"),
         (lambda t: t.set_column(0, "size", rows(seed=1)["size"]), r"other values in 'size'"),
         (lambda t: t.slice(0, 2000), r"other values in 'size', 'colour', 'kind'"),
