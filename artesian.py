@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from synth.evaluation.certificate import Certificate
     from synth.release import Release
 
-__all__ = ["Model", "UserError", "evaluate", "load", "train"]
+__all__ = ["Model", "UserError", "evaluate", "load", "refine", "train"]
 
 
 class Model:
@@ -146,6 +146,25 @@ def train(
         data, checked, os.fspath(out), test=test, address=address, overwrite=overwrite, resume=resume
     )  # fmt: skip
     return load(trained.location)
+
+
+def refine(
+    release: str | os.PathLike[str], data: Any, *, out: str | os.PathLike[str], test: Any = None, budget: str = "1m",
+    steps: int | None = None, overwrite: bool = False,
+) -> Model:  # fmt: skip
+    """Guide a release of table diffusion by a discriminator, and return the release published at ``out``.
+
+    ``data``, and ``test`` where they came apart, are the tables that the release was trained with; the discriminator learns
+    for the ``budget``, or so many ``steps``. Raises UserError where the tables are others, and where no weight of it makes
+    samples harder to tell from the select rows without covering fewer of them: nothing is published then.
+    """
+    from synth.recipe import seconds
+    from synth.training.refine import refine
+
+    refined = refine(
+        os.fspath(release), data, os.fspath(out), test=test, budget_s=seconds(budget), steps=steps, overwrite=overwrite
+    )
+    return load(refined.location)
 
 
 def load(release: str | os.PathLike[str]) -> Model:

@@ -67,18 +67,52 @@ def train_command(
 
 
 def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
-    from cluster.location import join, without_credentials
-    from synth.evaluation.summary import figures_table
     from synth.progress import Display
     from synth.training import run
 
     with Display() as display:
-        trained = run.train(data, recipe, out, progress=display, **options)
+        _tell(run.train(data, recipe, out, progress=display, **options), display)
+
+
+def _tell(trained: Any, display: Any) -> None:
+    from cluster.location import join, without_credentials
+    from synth.evaluation.summary import figures_table
+
     for note in trained.notes:
         display.console.print(f"note: {note}")
     display.console.print(figures_table(trained.certificate))
     place, report = map(without_credentials, (trained.location, join(trained.location, "report.html")))
     display.console.print(f"release {trained.manifest.id[:12]} at {place}\nreport  {report}", soft_wrap=True)
+
+
+@app.command("refine", epilog="Example: artesian refine adult-release --against adult.parquet --out adult-refined")
+def refine_command(
+    release: Annotated[str, typer.Argument(help="folder or URI of a release of table diffusion")],
+    against: Annotated[str, typer.Option(metavar="DATA", help="the real table that the release has learnt from")],
+    out: Annotated[str, typer.Option(help="folder or URI of the refined release")],
+    test: Annotated[str | None, typer.Option(metavar="FILE", help="the test rows, if the release had a file of them")] = None,
+    budget: Annotated[str, typer.Option(metavar="1m", help="how long the discriminator learns")] = "1m",
+    steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps, instead of --budget")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the release at --out")] = False,
+) -> None:  # fmt: skip
+    """Guide a release by a discriminator, which learns what its rows still lack, and publish what that gives.
+
+    Its weight is chosen on the select rows. Where none makes samples harder to tell from these without covering fewer of
+    them, nothing is published. The release itself stays as it is; the new one names it as its parent, and draws rows more
+    slowly.
+    """
+    from synth.progress import Display
+    from synth.recipe import seconds
+    from synth.training.refine import refine
+
+    with Display() as display:
+        _tell(
+            refine(
+                release, against, out, test=test, budget_s=seconds(budget), steps=steps, overwrite=overwrite,
+                progress=display,
+            ),
+            display,
+        )  # fmt: skip
 
 
 app.command("sample", epilog="Example: artesian sample adult-release -n 100000 --where 'age>=65' --out rows.parquet")(

@@ -59,6 +59,9 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+    guidance: float = Field(
+        0.0, ge=0, le=10, description="weight of a discriminator in sampling; above 0 of a refined release alone"
+    )
 
 
 class GanRecipe(FamilyRecipe):

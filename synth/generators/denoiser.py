@@ -35,13 +35,12 @@ class Block(nn.Module):
         return x + self.narrow(units)
 
 
-class Denoiser(nn.Module):
-    """Residual MLP over partly masked cells and noisy values.
+class Trunk(nn.Module):
+    """Partly masked cells and noisy values → a hidden state a row; what is read from it is a subclass's matter.
 
-    The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values; they return logits of
-    all states (masked rows, sum of sizes). The others see all cells and noisy ``values`` (rest, V) at noise level
-    ``sigma`` (rest, 1), and return EDM's raw output F (rest, V). ``gain`` (masked rows, units) is the dropout of the
-    masked rows, in training alone; all blocks share it, since their units have nothing in common. The first ``smooth``
+    The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values. The others see all cells
+    and noisy ``values`` (rest, V) at noise level ``sigma`` (rest, 1). ``gain`` (first rows, units) is the dropout of the
+    first rows, in training alone; all blocks share it, since their units have nothing in common. The first ``smooth``
     rows see the smooth vectors of their cells. ``evidence`` (rows, 2 V) are the values that a row is shown clean, 0 for
     the others, and then which they are; None: no row is shown any. It counts for nothing at first.
     """
@@ -57,11 +56,6 @@ class Denoiser(nn.Module):
         self.absent = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        self.logits = Logits(layout, width) if layout.cells else None
-        self.raw = nn.Linear(width, layout.values) if layout.values else None
-        if self.raw is not None:
-            nn.init.zeros_(self.raw.weight)
-            nn.init.zeros_(self.raw.bias)
         if self.evidence is not None:
             nn.init.zeros_(self.evidence.weight)
         self.register_buffer("frequencies", torch.logspace(math.log10(0.3), math.log10(20), 16), persistent=False)
@@ -93,6 +87,21 @@ class Denoiser(nn.Module):
         for block in self.blocks:
             x = block(x, level, gain)
         return self.norm(x)
+
+
+class Denoiser(Trunk):
+    """Residual MLP over partly masked cells and noisy values.
+
+    The masked rows return logits of all states (masked rows, sum of sizes), the others EDM's raw output F (rest, V).
+    """
+
+    def __init__(self, layout: Layout, width: int, blocks: int, expansion: int) -> None:
+        super().__init__(layout, width, blocks, expansion)
+        self.logits = Logits(layout, width) if layout.cells else None
+        self.raw = nn.Linear(width, layout.values) if layout.values else None
+        if self.raw is not None:
+            nn.init.zeros_(self.raw.weight)
+            nn.init.zeros_(self.raw.bias)
 
     def forward(
         self,

@@ -12,10 +12,14 @@ network learn by heart: with them its AUC on held-out rows of two tables was bel
 
 Unmasking several cells in one step, as joint samplers do, draws them as if they were independent of each other. Here
 the number of network evaluations is C + 2 · steps − 1 and no such error is made.
+
+A model that was refined is guided by a discriminator (``synth.generators.guidance``), which is no player: it is learnt when
+the denoiser has been. Cells are then drawn CANDIDATES times, and each noise level takes a gradient more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -25,12 +29,13 @@ from torch import Tensor, nn
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.denoiser import Denoiser
-from synth.generators.given import Given, choose, draw_state, draw_states, log_mass_between, normal_between
+from synth.generators.given import Given, choose, draw_state, draw_states, each, log_mass_between, normal_between
+from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
 from synth.generators.states import SMALLEST
 
-CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other
+CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other, or that is guided
 
 
 def balance(layout: Layout) -> float:
@@ -51,7 +56,8 @@ class TableDiffusion(Generator):
     like any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
     ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
     on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
-    values, which still gain when the cells have long begun to overfit.
+    values, which still gain when the cells have long begun to overfit. ``guidance`` is the weight of a discriminator's log
+    ratio in sampling; 0: there is none.
     """
 
     def __init__(
@@ -69,12 +75,15 @@ class TableDiffusion(Generator):
         evidence: float,
         dropout: float,
         steps: int,
+        guidance: float = 0.0,
     ) -> None:
         super().__init__()
         self.layout, self.steps, self.dropout = layout, steps, dropout
         self.units = width * expansion
         self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
         self.denoiser = Denoiser(layout, width, blocks, expansion)
+        self.guidance = guidance
+        self.discriminator = Discriminator(layout, width, blocks, expansion) if guidance else None
         self.cell_share = balance(layout) if cell_share is None else cell_share
         # Alone, the target is drawn from its shares, as any lone cell: there is nothing to predict it from.
         self.target = layout.target if len(layout.cells) > 1 else None
@@ -162,15 +171,30 @@ class TableDiffusion(Generator):
         sums = torch.zeros(cells.shape, device=logits.device).index_add(1, self.cell_of_state, (logits - top).exp())
         return sums.clamp_min(SMALLEST).log() + top - logits.gather(1, cells + self.first)
 
+    def discrimination(self, real: Encoded, own: Encoded, draw: Draw) -> Tensor:
+        """The discriminator's loss on ``real`` rows and as many that were drawn from the model without it. Some are shown
+        some of their values, so that rows of which values are known are guided, too."""
+        assert self.discriminator is not None
+        rows = 2 * len(real.cells)
+        shown = self._show(draw.uniform(rows, 1), draw.uniform(rows, self.layout.values), rows)
+        return self.discriminator.loss(real, own, shown, draw)
+
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
         """Known cells are visible from the start, and known values shown. What is restricted is drawn first, and then the
         rest as always. Values within ranges are drawn from their marginal distributions, as if independent of each
-        other; which of the candidates is kept depends on the cells."""
-        partial = Partial.blank(self.layout, rows, self.first.device)
+        other; which of the candidates is kept depends on the cells. Of guided rows, several are drawn and one is kept,
+        by the log ratio of their cells."""
+        discriminator, times = self.discriminator, 1 if self.discriminator is None else CANDIDATES
+        partial = Partial.blank(self.layout, rows * times, self.first.device)
         if given is not None:
-            self._grant(partial, draw, given, candidates=CANDIDATES, everything=False)
+            asked = given if discriminator is None else given.take(each(rows, times, self.first.device))
+            self._grant(partial, draw, asked, candidates=CANDIDATES, everything=False)
         self._unmask(partial, draw)
+        if discriminator is not None:
+            weights = self._log_weights(partial).view(rows, times)
+            kept = choose(weights, draw.uniform(rows, 1)[:, 0])
+            partial = partial.take(torch.arange(rows, device=kept.device) * times + kept)
         cells, values, shown = partial.cells, partial.values, partial.shown
         hidden = partial.hidden[:0]
         start = noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
@@ -181,14 +205,29 @@ class TableDiffusion(Generator):
         def denoise(x: Tensor, sigma: float) -> Tensor:
             level = x.new_full((rows, 1), sigma)
             raw = self.denoiser(cells, hidden, x, level, evidence=evidence)[1]
-            return torch.where(shown, values, noise.denoised(raw, x, level))
+            clean = noise.denoised(raw, x, level)
+            if discriminator is not None and sigma >= LEAST:
+                clean = clean + self.guidance * discriminator.shift(cells, x, sigma, evidence)
+            return torch.where(shown, values, clean)
 
         return Encoded(cells, torch.where(shown, values, noise.heun(denoise, start, self.steps)))
 
     @torch.no_grad()
     def log_chances(self, draw: Draw, given: Given) -> Tensor:
+        """Of a guided model, each counts by its ratio, relative to the mean ratio of as many free rows."""
         partial = Partial.blank(self.layout, len(given.low), self.first.device)
-        return self._grant(partial, draw, given, candidates=1, everything=True)
+        chances = self._grant(partial, draw, given, candidates=1, everything=True)
+        if self.discriminator is None:
+            return chances
+        free = Partial.blank(self.layout, len(given.low), self.first.device)
+        for one in (partial, free):
+            self._unmask(one, draw)
+        return chances + self._log_weights(partial) - self._log_weights(free).logsumexp(0) + math.log(len(given.low))
+
+    def _log_weights(self, partial: Partial) -> Tensor:
+        """(rows) by which rows whose cells are all drawn are reweighted."""
+        assert self.discriminator is not None
+        return self.guidance * self.discriminator.of_cells(partial.cells, partial.evidence())
 
     def _unmask(self, partial: Partial, draw: Draw) -> None:
         """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last."""

@@ -16,43 +16,29 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow as pa
 
 from cluster import storage
-from cluster.machine import usable_cores
 from cluster.session import connected, terminable
 from synth.data.passes import here, on_cluster
 from synth.data.schema import Schema
 from synth.errors import JobError, UserError
-from synth.evaluation.certificate import Certificate
 from synth.provenance import keys
-from synth.provenance.manifest import Manifest
+from synth.provenance.manifest import Training, Watched
 from synth.recipe import Recipe
 from synth.training import prepare as preparing
 from synth.training import room, workers
 from synth.training.prepare import Prepared
+from synth.training.publish import Trained, publish
 from synth.training.snapshot import CHECKPOINTS
 from synth.training.workers import Progress
 
-SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
-SAMPLED_IMAGES = 10_000  # most images; the certificate looks at as many
 STORE = "encoded"  # the folder of a run that holds the rows of a table which is streamed
 UNPUBLISHED = "trained, not yet published; the same command with --resume publishes it"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a run published, and where."""
-
-    location: str
-    manifest: Manifest
-    certificate: Certificate
-    notes: list[str]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -75,6 +61,11 @@ def train(
     Raises UserError for anything wrong with the data, the recipe or the place, before Ray starts where it can be known
     then; Interrupted on Ctrl-C.
     """
+    if recipe.diffusion.guidance:
+        raise UserError(
+            f"diffusion.guidance={recipe.diffusion.guidance:g}: there is no discriminator before there is a release; "
+            "train with diffusion.guidance=0, then refine the release: artesian refine"
+        )
     recipe = recipe.resolved(test_apart=test is not None)
     location = out if "://" in out else str(Path(out).resolve())
     storage.check_free(location, overwrite=overwrite)
@@ -266,70 +257,14 @@ def _publish(
     overwrite: bool,
     progress: Progress,
 ) -> Trained:
-    """Draw rows, certify them against the real ones, and write the signed release."""
-    import torch
-
-    from synth import release
-    from synth.evaluation.certificate import evaluate
-    from synth.evaluation.report import render
-    from synth.provenance.manifest import DataEntry, Training, Watched
-    from synth.sampling import Sampler
-
-    torch.set_num_threads(usable_cores())
-    sampler = Sampler.of(recipe, table.codec, weights)
-    most = SAMPLED if table.schema.image is None else SAMPLED_IMAGES
-    rows, drawn, count = min(table.rows["train"], most), [], 0
-    for batch in sampler.batches(rows, seed=recipe.seed):
-        drawn.append(batch)
-        count += batch.num_rows
-        progress("sampling", count / rows, {})
-    synthetic = pa.Table.from_batches(drawn)
-    if table.schema.constraints:
-        table.notes.append(
-            f"all of {rows:,} rows drawn satisfy the {len(table.schema.constraints)} constraint(s); "
-            f"{sampler.redrawn:,} were drawn anew for that ({sampler.redrawn / rows:.2%}), none was corrected"
-        )
-    certificate = evaluate(
-        table.real, synthetic, table.test, table.schema, seed=recipe.seed,
-        train_keys=table.keys, preparation=table.notes, network=recipe.image.features,
-        progress=lambda what, done: progress(f"certifying: {what}", done, {}),
-    )  # fmt: skip
-    name = storage.resolve(out)[1].rpartition("/")[2]
-    data = [
-        DataEntry(location=s.location, sha256=s.fingerprint(), rows=s.rows(), role=role)
-        for role, s in table.sources.items()
-    ]
-    details = {
-        "data": storage.without_credentials(table.sources["train"].location),
-        "rows": ", ".join(f"{count:,} {part}" for part, count in table.rows.items() if count),
-        "family": recipe.family,
-        "training": f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "
-        f"{facts['workers']} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}",
-        "seed": str(recipe.seed),
-    }
+    """Certify and publish what was trained, with what the run took."""
     watched = facts["checks"]["watched"] and Watched.model_validate(facts["checks"]["watched"])
-    progress("writing the report", 0.0, {})
-    report = render(
-        certificate, title=name, real=table.real, synthetic=synthetic, schema=table.schema, details=details,
-        watched=watched,
+    training = Training(
+        steps=facts["step"], seconds=facts["elapsed_s"], workers=facts["workers"], watched=watched,
+        zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]], notes=facts["notes"],
     )  # fmt: skip
-    with storage.staged_directory(out, overwrite=overwrite) as folder:
-        manifest = release.save(
-            folder,
-            tensors=sampler.generator.state_dict(),
-            codec=table.codec.model_dump(mode="json"),
-            schema=table.schema,
-            recipe=recipe.model_dump(),
-            certificate=certificate.model_dump(mode="json"),
-            report=report,
-            name=name,
-            data=data,
-            parents=[],
-            real_fraction=1.0,
-            seed=recipe.seed,
-            training=Training(
-                steps=facts["step"], seconds=facts["elapsed_s"], workers=facts["workers"], watched=watched,
-                zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]], notes=facts["notes"],
-            ),
-        )  # fmt: skip
-    return Trained(out, manifest, certificate, table.notes)
+    took = (
+        f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "
+        f"{facts['workers']} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}"
+    )
+    return publish(recipe, table, weights, out, training=training, took=took, overwrite=overwrite, progress=progress)

@@ -1,0 +1,110 @@
+"""What ends every way of making a generator: rows drawn, certified against real ones, and a signed release written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from cluster import storage
+from cluster.machine import usable_cores
+from synth.evaluation.certificate import Certificate
+from synth.provenance.manifest import DataEntry, Manifest, Training
+from synth.recipe import Recipe
+from synth.training.prepare import Prepared
+from synth.training.workers import Progress
+
+SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
+SAMPLED_IMAGES = 10_000  # most images; the certificate looks at as many
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run published, and where."""
+
+    location: str
+    manifest: Manifest
+    certificate: Certificate
+    notes: list[str]
+
+
+def publish(
+    recipe: Recipe,
+    table: Prepared,
+    weights: dict[str, Any],
+    out: str,
+    *,
+    training: Training,
+    took: str,
+    overwrite: bool,
+    progress: Progress,
+    parents: Sequence[str] = (),
+    real_fraction: float = 1.0,
+) -> Trained:
+    """Draw rows, certify them against the real ones, and write the signed release.
+
+    ``training`` is what the manifest keeps of how the weights came about, ``took`` the same in a line of the report;
+    ``parents`` are the ids of releases that they come from, ``real_fraction`` the share of real rows in what they saw.
+    """
+    import torch
+
+    from synth import release
+    from synth.evaluation.certificate import evaluate
+    from synth.evaluation.report import render
+    from synth.sampling import Sampler
+
+    torch.set_num_threads(usable_cores())
+    sampler = Sampler.of(recipe, table.codec, weights)
+    most = SAMPLED if table.schema.image is None else SAMPLED_IMAGES
+    rows, drawn, count = min(table.rows["train"], most), [], 0
+    for batch in sampler.batches(rows, seed=recipe.seed):
+        drawn.append(batch)
+        count += batch.num_rows
+        progress("sampling", count / rows, {})
+    synthetic = pa.Table.from_batches(drawn)
+    if table.schema.constraints:
+        table.notes.append(
+            f"all of {rows:,} rows drawn satisfy the {len(table.schema.constraints)} constraint(s); "
+            f"{sampler.redrawn:,} were drawn anew for that ({sampler.redrawn / rows:.2%}), none was corrected"
+        )
+    certificate = evaluate(
+        table.real, synthetic, table.test, table.schema, seed=recipe.seed,
+        train_keys=table.keys, preparation=table.notes, network=recipe.image.features,
+        progress=lambda what, done: progress(f"certifying: {what}", done, {}),
+    )  # fmt: skip
+    name = storage.resolve(out)[1].rpartition("/")[2]
+    data = [
+        DataEntry(location=s.location, sha256=s.fingerprint(), rows=s.rows(), role=role)
+        for role, s in table.sources.items()
+    ]
+    details = {
+        "data": storage.without_credentials(table.sources["train"].location),
+        "rows": ", ".join(f"{count:,} {part}" for part, count in table.rows.items() if count),
+        "family": recipe.family,
+        "training": took,
+        "seed": str(recipe.seed),
+    }
+    progress("writing the report", 0.0, {})
+    report = render(
+        certificate, title=name, real=table.real, synthetic=synthetic, schema=table.schema, details=details,
+        watched=training.watched,
+    )  # fmt: skip
+    with storage.staged_directory(out, overwrite=overwrite) as folder:
+        manifest = release.save(
+            folder,
+            tensors=sampler.generator.state_dict(),
+            codec=table.codec.model_dump(mode="json"),
+            schema=table.schema,
+            recipe=recipe.model_dump(),
+            certificate=certificate.model_dump(mode="json"),
+            report=report,
+            name=name,
+            data=data,
+            parents=parents,
+            real_fraction=real_fraction,
+            seed=recipe.seed,
+            training=training,
+        )
+    return Trained(out, manifest, certificate, table.notes)
