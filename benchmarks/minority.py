@@ -1,0 +1,245 @@
+"""Does a generator help where one class is rare? Downstream models on real rows with and without synthetic ones.
+
+    python benchmarks/minority.py DATA_DIR [--seeds 0 1 2 3 4] [--steps 1000] [--family diffusion] [--keep FOLDER]
+    python benchmarks/minority.py DATA_DIR --rehearse --seeds 101 102 …
+
+DATA_DIR holds a binary table: train.parquet, test.parquet and schema.json. For each seed the rarer class of the train rows
+is cut to 1 % of them, ``artesian train`` learns from what is left, and ``artesian sample`` draws from it. Each contender
+trains the same downstream models, at the same settings, on the same real rows and on what it adds to them:
+
+- ``real``: nothing; ``real, weighted``: nothing, but both classes weigh the same;
+- ``smote``: SMOTENC (imbalanced-learn) rows of the rare class, until both classes have as many rows;
+- ``synthetic``: drawn rows of the rare class (``--where``), until both classes have as many rows;
+- ``balanced``: as many drawn rows as real ones, half of each class (``--balance``);
+- ``balanced, weighed``: the same rows, those that were drawn counting for their ``_weight``, and real ones for 1.
+
+All are judged on the untouched test rows, where the class is as frequent as it ever was, by how they rank them: recall of
+the rare class at precisions of 0.5 to 0.8, read off the precision-recall curve, their mean, and average precision. So no
+contender gains by the threshold that its class shares lead to (moving the threshold is what ``real`` does at each
+precision), and the shift of class shares from train to test rows is the same for all. Nothing is chosen on test rows: the
+contenders above and their shares were settled in rehearsals, which cut a fifth of the commoner class's train rows off, and
+judge on these and on the rare rows that were cut away, weighed to the class shares of the train rows.
+
+The rows of results/minority.jsonl hold the figures of a seed; ``--table`` prints the means over seeds, and the paired
+differences with their standard errors, which are over the seeds (draws of real rows, trainings and samples) at one set of
+test rows. imbalanced-learn is no dependency of this project: ``pip install imbalanced-learn``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from published_protocol import circumstances
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, precision_recall_curve
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+try:
+    from imblearn.over_sampling import SMOTENC
+except ImportError:
+    sys.exit("this benchmark compares with SMOTE: pip install imbalanced-learn")
+
+RESULTS = Path(__file__).parent / "results" / "minority.jsonl"
+SHARE = 0.01  # of the rare class among the real rows
+PRECISIONS = (0.5, 0.6, 0.7, 0.8)
+OURS = "synthetic"
+# Boosting at scikit-learn's defaults; the small trees are what the real rows alone are best served with.
+LEARNERS: Mapping[str, dict[str, Any]] = {"boosting": {}, "small trees": {"max_leaf_nodes": 4}, "linear": {}}
+
+
+class Task:
+    """A binary table: its real rows with one class cut, the rows to judge on, and how both are shown to learners."""
+
+    def __init__(self, folder: Path, seed: int, *, rehearse: bool) -> None:
+        self.schema = json.loads((folder / "schema.json").read_text())
+        self.target = str(self.schema["target"])
+        train = pd.read_parquet(folder / "train.parquet")
+        counts = train[self.target].value_counts()
+        self.rare, self.share = str(counts.index[-1]), float(counts.iloc[-1] / counts.sum())
+        draw = np.random.default_rng(seed)
+        common, rare = (draw.permutation(np.flatnonzero(train[self.target] == v)) for v in counts.index)
+        kept = round(0.8 * len(common)) if rehearse else len(common)
+        few = round(kept * SHARE / (1 - SHARE))
+        self.real = train.iloc[np.sort(np.concatenate([common[:kept], rare[:few]]))]
+        rest = np.sort(np.concatenate([common[kept:], rare[few:]]))
+        self.test = train.iloc[rest] if rehearse else pd.read_parquet(folder / "test.parquet")
+        self.categories = {name: sorted(train[name].dropna().unique()) for name in self.schema["categorical"]}
+
+    def shown(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) float64, categories as codes from 0 and missing ones as one of them; (n) bool, who is of the rare class."""
+        columns = [*self.categories, *self.schema["numerical"]]
+        coded = {n: pd.Categorical(frame[n], values).codes + 1 for n, values in self.categories.items()}
+        return frame.assign(**coded)[columns].to_numpy(float), (frame[self.target] == self.rare).to_numpy()
+
+    @property
+    def is_category(self) -> np.ndarray:
+        return np.arange(len(self.categories) + len(self.schema["numerical"])) < len(self.categories)
+
+
+def contenders(task: Task, drawn: Mapping[str, pd.DataFrame], seed: int) -> dict[str, tuple[np.ndarray, ...]]:
+    """Rows, classes and weights that each trains on."""
+    x, y = task.shown(task.real)
+    even = np.ones(len(y))
+    smote = SMOTENC(task.is_category, random_state=seed).fit_resample(x, y)
+
+    def added(rows: pd.DataFrame, weights: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        more, classes = task.shown(rows)
+        weights = np.ones(len(classes)) if weights is None else weights
+        return np.concatenate([x, more]), np.concatenate([y, classes]), np.concatenate([even, weights])
+
+    balanced = drawn["balanced"]
+    return {
+        "real": (x, y, even),
+        "real, weighted": (x, y, np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))),
+        "smote": (*smote, np.ones(len(smote[1]))),
+        "synthetic": added(drawn["rare"]),
+        "balanced": added(balanced),
+        "balanced, weighed": added(balanced, balanced["_weight"].to_numpy()),
+    }
+
+
+def judged(task: Task, learner: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray, seed: int) -> dict[str, float]:
+    if learner == "linear":
+        encode = make_column_transformer(
+            (OneHotEncoder(handle_unknown="ignore"), task.is_category), (StandardScaler(), ~task.is_category)
+        )
+        model = make_pipeline(encode, LogisticRegression(max_iter=1000))
+        model.fit(x, y, logisticregression__sample_weight=weights)
+    else:
+        model = HistGradientBoostingClassifier(
+            categorical_features=task.is_category, early_stopping=False, random_state=seed, **LEARNERS[learner]
+        ).fit(x, y, weights)
+    rows, truth = task.shown(task.test)
+    score = model.predict_proba(rows)[:, 1]
+    # Test rows have these shares already, but for a thousandth; those of a rehearsal have not.
+    even = np.where(truth, task.share / truth.mean(), (1 - task.share) / (1 - truth.mean()))
+    precision, recall, _ = precision_recall_curve(truth, score, sample_weight=even)
+    recalls = {f"recall at {p}": float(recall[precision >= p].max()) for p in PRECISIONS}
+    return {
+        **recalls, "mean recall": float(np.mean(list(recalls.values()))),
+        "average precision": float(average_precision_score(truth, score, sample_weight=even)),
+    }  # fmt: skip
+
+
+def draw(task: Task, folder: Path, seed: int, options: list[str]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """What is drawn, and the manifest of the release that it is drawn from, trained unless it is there."""
+    command = [sys.executable, "-m", "artesian"]
+    release = folder / "release"
+    train, test = (folder / f"{part}.parquet" for part in ("train", "test"))
+    task.real.to_parquet(train)
+    task.test.to_parquet(test)
+    kinds = ["--categorical", ",".join([*task.schema["categorical"], task.target])]
+    if task.schema["numerical"]:
+        kinds += ["--numerical", ",".join(task.schema["numerical"])]
+    if not release.exists():
+        subprocess.run(
+            [*command, "train", str(train), "--target", task.target, "--split", "1,0,0", "--test", str(test),
+             "--seed", str(seed), "--out", str(release), *kinds, *options],
+            check=True,
+        )  # fmt: skip
+    real = len(task.real)
+    lots = {
+        "rare": (real - 2 * round(real * SHARE), ["--where", f"{task.target}={json.dumps(task.rare)}"]),
+        "balanced": (real, ["--balance", task.target]),
+    }
+    drawn = {}
+    for name, (rows, asked) in lots.items():
+        out = folder / f"{name}.parquet"
+        subprocess.run(
+            [*command, "sample", str(release), "-n", str(rows), "--seed", str(seed), "--out", str(out), "--overwrite", *asked],
+            check=True,
+        )  # fmt: skip
+        drawn[name] = pd.read_parquet(out)
+    return drawn, json.loads((release / "manifest.json").read_text())
+
+
+def measure(
+    folder: Path, seed: int, family: str, options: list[str], keep: Path | None, rehearse: bool
+) -> dict[str, Any]:
+    task = Task(folder, seed, rehearse=rehearse)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory())) if keep is None else keep / f"{family}-{seed}"
+        place.mkdir(parents=True, exist_ok=True)
+        drawn, manifest = draw(task, place, seed, ["--family", family, *options])
+    found = {
+        learner: {name: judged(task, learner, *rows, seed) for name, rows in contenders(task, drawn, seed).items()}
+        for learner in LEARNERS
+    }
+    return {
+        "table": task.schema["name"], "rehearsal": rehearse, "family": family, "seed": seed,
+        "steps": manifest["training"]["steps"], "release": manifest["id"][:12], "real_rows": len(task.real),
+        "rare_rows": round(len(task.real) * SHARE), "figures": found, **circumstances(),
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Of the newest commit's seeds, for each learner and contender the means; and what OURS is ahead of each, as Markdown."""
+    rows = list(
+        {r["seed"]: r for r in rows if all(r[k] == rows[-1][k] for k in ("commit", "family", "steps"))}.values()
+    )
+    shown = [*(f"recall at {p}" for p in PRECISIONS), "mean recall", "average precision"]
+    lines = [f"{rows[-1]['family']}, {rows[-1]['steps']} steps, seeds " + ", ".join(str(r["seed"]) for r in rows), ""]
+    lines += [
+        "| learner | trained on | " + " | ".join(shown) + f" | mean recall: {OURS} is ahead by |",
+        "|---" * (len(shown) + 3) + "|",
+    ]
+    for learner in LEARNERS:
+        for name in rows[-1]["figures"][learner]:
+            found = [[r["figures"][learner][name][k] for k in shown] for r in rows]
+            ahead = [
+                r["figures"][learner][OURS]["mean recall"] - r["figures"][learner][name]["mean recall"] for r in rows
+            ]
+            error = np.std(ahead, ddof=1) / len(ahead) ** 0.5 if len(ahead) > 1 else np.nan
+            last = (
+                ""
+                if name == OURS
+                else f"{np.mean(ahead):+.3f} ± {error:.3f} ({sum(a > 0 for a in ahead)} of {len(ahead)})"
+            )
+            lines.append(
+                f"| {learner} | {name} | " + " | ".join(f"{v:.3f}" for v in np.mean(found, 0)) + f" | {last} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--family", default="diffusion")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="judge on train rows that are left out; nothing is written"
+    )
+    parser.add_argument("--keep", type=Path, help="a folder for the releases, which are trained unless they are there")
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
+    options = parser.parse_args()
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if options.table else []
+    if options.data is None and not options.table:
+        parser.error("give DATA_DIR, or --table")
+    for seed in options.seeds if not options.table else ():
+        row = measure(
+            options.data, seed, options.family, ["--steps", str(options.steps)], options.keep, options.rehearse
+        )
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        if not options.rehearse:
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
