@@ -7,11 +7,11 @@ DATA_DIR holds a binary table: train.parquet, test.parquet and schema.json. For 
 is cut to 1 % of them, ``artesian train`` learns from what is left, and ``artesian sample`` draws from it. Each contender
 trains the same downstream models, at the same settings, on the same real rows and on what it adds to them:
 
-- ``real``: nothing; ``real, weighted``: nothing, but both classes weigh the same;
-- ``smote``: SMOTENC (imbalanced-learn) rows of the rare class, until both classes have as many rows;
-- ``synthetic``: drawn rows of the rare class (``--where``), until both classes have as many rows;
-- ``balanced``: as many drawn rows as real ones, half of each class (``--balance``);
-- ``balanced, weighed``: the same rows, those that were drawn counting for their ``_weight``, and real ones for 1.
+- ``real``: nothing; ``real, even classes``: nothing, but both classes weigh the same in all;
+- ``smote, even classes``: SMOTENC (imbalanced-learn) rows of the rare class, until both classes have as many rows;
+- ``synthetic``: as many drawn rows as real ones, half of each class (``--balance``); ``rare only``: those of the rare class;
+- ``smote``: SMOTENC rows until the rare class has the share that it has in ``synthetic``;
+- ``light``: the same rows, each of those added counting for a tenth of a real one; ``by _weight``: for its ``_weight``.
 
 All are judged on the untouched test rows, where the class is as frequent as it ever was, by how they rank them: recall of
 the rare class at precisions of 0.5 to 0.8, read off the precision-recall curve, their mean, and average precision. So no
@@ -55,7 +55,8 @@ except ImportError:
 RESULTS = Path(__file__).parent / "results" / "minority.jsonl"
 SHARE = 0.01  # of the rare class among the real rows
 PRECISIONS = (0.5, 0.6, 0.7, 0.8)
-OURS = "synthetic"
+LIGHT = 0.1
+OURS = "synthetic, light"
 # Boosting at scikit-learn's defaults; the small trees are what the real rows alone are best served with.
 LEARNERS: Mapping[str, dict[str, Any]] = {"boosting": {}, "small trees": {"max_leaf_nodes": 4}, "linear": {}}
 
@@ -89,25 +90,37 @@ class Task:
         return np.arange(len(self.categories) + len(self.schema["numerical"])) < len(self.categories)
 
 
-def contenders(task: Task, drawn: Mapping[str, pd.DataFrame], seed: int) -> dict[str, tuple[np.ndarray, ...]]:
-    """Rows, classes and weights that each trains on."""
+def contenders(task: Task, drawn: pd.DataFrame, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows (n, d), classes (n) and weights (n) that each trains on."""
     x, y = task.shown(task.real)
-    even = np.ones(len(y))
-    smote = SMOTENC(task.is_category, random_state=seed).fit_resample(x, y)
+    more, classes = task.shown(drawn)
 
-    def added(rows: pd.DataFrame, weights: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        more, classes = task.shown(rows)
-        weights = np.ones(len(classes)) if weights is None else weights
-        return np.concatenate([x, more]), np.concatenate([y, classes]), np.concatenate([even, weights])
+    def smote(share: float) -> tuple[np.ndarray, np.ndarray]:
+        """What SMOTENC adds to the real rows to bring the rare class to this share."""
+        sampler = SMOTENC(list(task.is_category), sampling_strategy=share / (1 - share), random_state=seed)
+        rows, of = sampler.fit_resample(x, y)
+        return rows[len(x) :], of[len(x) :]
 
-    balanced = drawn["balanced"]
+    def beside(
+        rows: np.ndarray, of: np.ndarray, weights: float | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Real rows, which weigh 1, and these."""
+        return (
+            np.concatenate([x, rows]), np.concatenate([y, of]),
+            np.concatenate([np.ones(len(x)), np.broadcast_to(weights, len(rows))]),
+        )  # fmt: skip
+
+    even, same = smote(0.5), smote((y.sum() + classes.sum()) / (len(x) + len(more)))
     return {
-        "real": (x, y, even),
-        "real, weighted": (x, y, np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))),
-        "smote": (*smote, np.ones(len(smote[1]))),
-        "synthetic": added(drawn["rare"]),
-        "balanced": added(balanced),
-        "balanced, weighed": added(balanced, balanced["_weight"].to_numpy()),
+        "real": (x, y, np.ones(len(y))),
+        "real, even classes": (x, y, np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))),
+        "smote, even classes": beside(*even, 1.0),
+        "smote": beside(*same, 1.0),
+        "smote, light": beside(*same, LIGHT),
+        "synthetic, rare only": beside(more[classes], classes[classes], 1.0),
+        "synthetic": beside(more, classes, 1.0),
+        "synthetic, light": beside(more, classes, LIGHT),
+        "synthetic, by _weight": beside(more, classes, drawn["_weight"].to_numpy()),
     }
 
 
@@ -134,10 +147,9 @@ def judged(task: Task, learner: str, x: np.ndarray, y: np.ndarray, weights: np.n
     }  # fmt: skip
 
 
-def draw(task: Task, folder: Path, seed: int, options: list[str]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+def draw(task: Task, folder: Path, seed: int, options: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """What is drawn, and the manifest of the release that it is drawn from, trained unless it is there."""
-    command = [sys.executable, "-m", "artesian"]
-    release = folder / "release"
+    command, release, rows = [sys.executable, "-m", "artesian"], folder / "release", folder / "rows.parquet"
     train, test = (folder / f"{part}.parquet" for part in ("train", "test"))
     task.real.to_parquet(train)
     task.test.to_parquet(test)
@@ -150,20 +162,12 @@ def draw(task: Task, folder: Path, seed: int, options: list[str]) -> tuple[dict[
              "--seed", str(seed), "--out", str(release), *kinds, *options],
             check=True,
         )  # fmt: skip
-    real = len(task.real)
-    lots = {
-        "rare": (real - 2 * round(real * SHARE), ["--where", f"{task.target}={json.dumps(task.rare)}"]),
-        "balanced": (real, ["--balance", task.target]),
-    }
-    drawn = {}
-    for name, (rows, asked) in lots.items():
-        out = folder / f"{name}.parquet"
-        subprocess.run(
-            [*command, "sample", str(release), "-n", str(rows), "--seed", str(seed), "--out", str(out), "--overwrite", *asked],
-            check=True,
-        )  # fmt: skip
-        drawn[name] = pd.read_parquet(out)
-    return drawn, json.loads((release / "manifest.json").read_text())
+    subprocess.run(
+        [*command, "sample", str(release), "-n", str(len(task.real)), "--balance", task.target, "--seed", str(seed),
+         "--out", str(rows), "--overwrite"],
+        check=True,
+    )  # fmt: skip
+    return pd.read_parquet(rows), json.loads((release / "manifest.json").read_text())
 
 
 def measure(
@@ -220,6 +224,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--family", default="diffusion")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the recipe")
     parser.add_argument(
         "--rehearse", action="store_true", help="judge on train rows that are left out; nothing is written"
     )
@@ -230,9 +235,8 @@ def main() -> None:
     if options.data is None and not options.table:
         parser.error("give DATA_DIR, or --table")
     for seed in options.seeds if not options.table else ():
-        row = measure(
-            options.data, seed, options.family, ["--steps", str(options.steps)], options.keep, options.rehearse
-        )
+        length = ["--steps", str(options.steps), *(word for key in options.set for word in ("--set", key))]
+        row = measure(options.data, seed, options.family, length, options.keep, options.rehearse)
         rows.append(row)
         print(json.dumps(row), flush=True)
         if not options.rehearse:
