@@ -151,8 +151,8 @@ def draw(task: Task, folder: Path, seed: int, options: list[str]) -> tuple[pd.Da
     """What is drawn, and the manifest of the release that it is drawn from, trained unless it is there."""
     command, release, rows = [sys.executable, "-m", "artesian"], folder / "release", folder / "rows.parquet"
     train, test = (folder / f"{part}.parquet" for part in ("train", "test"))
-    task.real.to_parquet(train)
-    task.test.to_parquet(test)
+    task.real.to_parquet(train, index=False)
+    task.test.to_parquet(test, index=False)
     kinds = ["--categorical", ",".join([*task.schema["categorical"], task.target])]
     if task.schema["numerical"]:
         kinds += ["--numerical", ",".join(task.schema["numerical"])]
