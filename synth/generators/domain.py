@@ -8,9 +8,9 @@ Networks", arXiv 1505.07818, section 4.2), so that what the head learns to see, 
                                          − weight · λ · L_domain  for the generated rows,
                                          + weight ·     L_domain  for the head.
 
-It aligns what the task looks at and no more. Features alone may agree where classes do not, so the head is told each row's
-class: it sees the product of features and class (Long et al. 2018, "Conditional Adversarial Domain Adaptation", arXiv
-1705.10667, section 3.2).
+It aligns what the task looks at and no more: to all else features go blind, and the generator is left as it is. Features
+alone may agree where classes do not, so the head is told each row's class: it sees the product of features and class (Long
+et al. 2018, "Conditional Adversarial Domain Adaptation", arXiv 1705.10667, section 3.2).
 """
 
 from __future__ import annotations
