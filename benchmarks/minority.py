@@ -55,7 +55,7 @@ except ImportError:
 RESULTS = Path(__file__).parent / "results" / "minority.jsonl"
 SHARE = 0.01  # of the rare class among the real rows
 PRECISIONS = (0.5, 0.6, 0.7, 0.8)
-LIGHT = 0.1
+LIGHT = 0.1  # weight of an added row beside a real one in ``light``
 OURS = "synthetic, light"
 # Boosting at scikit-learn's defaults; the small trees are what the real rows alone are best served with.
 LEARNERS: Mapping[str, dict[str, Any]] = {"boosting": {}, "small trees": {"max_leaf_nodes": 4}, "linear": {}}
