@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synth.generators.given import log_mass_between, normal_between
+from synth.generators.given import draw_states, log_mass_between, normal_between
 from synth.generators.layout import Layout
 
 NARROWEST = 0.01  # standard deviation of a component at least: rows that share one number would have any density
@@ -45,17 +45,8 @@ class Categorical(nn.Module):
         return self.normaliser(logits) - logits.gather(1, cells + self.first)
 
     def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """(rows, C) int64 states by inverse transform sampling from ``uniform`` (rows, C) in (0, 1).
-
-        All cells' shares are cumulated as one, in float64: a rare state is exact behind a hundred other cells, and one
-        whose logit is −inf is never drawn.
-        """
-        logits = logits.double()
-        cumulated = (logits - self.normaliser(logits)[:, self.cell]).exp().cumsum(1)
-        before = F.pad(cumulated, (1, 0))[:, self.first]
-        point = before + uniform * (cumulated[:, self.last] - before)
-        state = torch.searchsorted(cumulated, point, right=True)
-        return torch.minimum(state, self.last) - self.first
+        """(rows, C) int64 states by inverse transform sampling from ``uniform`` (rows, C) in (0, 1)."""
+        return draw_states(logits, None, uniform, self.cell)
 
 
 def _parameters(mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
