@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,12 @@ class Partial:
     def put(self, rows: Tensor, other: Partial) -> None:
         for name in ("cells", "hidden", "values", "shown"):
             getattr(self, name)[rows] = getattr(other, name)
+
+    def without(self, cell: int) -> Partial:
+        """The same with a cell hidden."""
+        hidden = self.hidden.clone()
+        hidden[:, cell] = True
+        return replace(self, hidden=hidden)
 
     def evidence(self) -> Tensor | None:
         """What the network is shown of the values, None where it is nothing."""

@@ -13,6 +13,10 @@ network learn by heart: with them its AUC on held-out rows of two tables was bel
 Unmasking several cells in one step, as joint samplers do, draws them as if they were independent of each other. Here
 the number of network evaluations is C + 2 · steps − 1 and no such error is made.
 
+Where a class is given, the other cells follow from it. Of a rare class few rows teach how, while all of them teach what
+rows are like, and those near it what tells the class; so several rows are drawn and one is kept, by how much more likely
+the two make it: p(cells) p(class | cells) / p(cells | class).
+
 A model that was refined is guided by a discriminator (``synth.generators.guidance``), which is no player: it is learnt when
 the denoiser has been. Cells are then drawn CANDIDATES times, and each noise level takes a gradient more.
 """
@@ -36,6 +40,8 @@ from synth.generators.partial import Partial
 from synth.generators.states import SMALLEST
 
 CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other, or that is guided
+RARE = 0.1  # share of the rows below which a class is too rare for what follows from it to be learnt well
+DOUBTED = 16  # candidates for each row of such a class
 
 
 def balance(layout: Layout) -> float:
@@ -185,16 +191,7 @@ class TableDiffusion(Generator):
         rest as always. Values within ranges are drawn from their marginal distributions, as if independent of each
         other; which of the candidates is kept depends on the cells. Of guided rows, several are drawn and one is kept,
         by the log ratio of their cells."""
-        discriminator, times = self.discriminator, 1 if self.discriminator is None else CANDIDATES
-        partial = Partial.blank(self.layout, rows * times, self.first.device)
-        if given is not None:
-            asked = given if discriminator is None else given.take(each(rows, times, self.first.device))
-            self._grant(partial, draw, asked, candidates=CANDIDATES, everything=False)
-        self._unmask(partial, draw)
-        if discriminator is not None:
-            weights = self._log_weights(partial).view(rows, times)
-            kept = choose(weights, draw.uniform(rows, 1)[:, 0])
-            partial = partial.take(torch.arange(rows, device=kept.device) * times + kept)
+        discriminator, partial = self.discriminator, self._begun(rows, draw, given)
         cells, values, shown = partial.cells, partial.values, partial.shown
         hidden = partial.hidden[:0]
         start = noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
@@ -229,10 +226,45 @@ class TableDiffusion(Generator):
         assert self.discriminator is not None
         return self.guidance * self.discriminator.of_cells(partial.cells, partial.evidence())
 
-    def _unmask(self, partial: Partial, draw: Draw) -> None:
-        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last."""
+    def _begun(self, rows: int, draw: Draw, given: Given | None) -> Partial:
+        """Rows with all cells, and with the values that are asked for."""
+        partial = Partial.blank(self.layout, rows, self.first.device)
+        doubted = self._doubted(given, partial)
+        guided = torch.full_like(doubted, self.discriminator is not None)
+        for chosen, times in ((~doubted & ~guided, 1), (~doubted & guided, CANDIDATES), (doubted, DOUBTED)):
+            index = chosen.nonzero()[:, 0]
+            if not len(index):
+                continue
+            part = Partial.blank(self.layout, len(index) * times, index.device)
+            if given is not None:
+                copies = index.repeat_interleave(times)
+                self._grant(part, draw, given.take(copies), candidates=CANDIDATES, everything=False)
+            weights = self._unmask(part, draw, weighed=bool(doubted[index[0]]))
+            if self.discriminator is not None:
+                weights = weights + self._log_weights(part)
+            if times > 1:
+                kept = choose(weights.view(-1, times), draw.uniform(len(index), 1)[:, 0])
+                part = part.take(torch.arange(len(index), device=index.device) * times + kept)
+            partial.put(index, part)
+        return partial
+
+    def _doubted(self, given: Given | None, partial: Partial) -> Tensor:
+        """(rows) boolean: of which a class is asked for that is rare."""
+        if given is None or self.target is None:
+            return torch.zeros(len(partial.cells), dtype=torch.bool, device=partial.cells.device)
+        shares = torch.tensor(self.layout.cells[self.target].shares, device=given.states.device)
+        allowed = given.states[:, self.cell_of_state == self.target]
+        return ((allowed < 1).any(1)) & (allowed @ shares < RARE)
+
+    def _unmask(self, partial: Partial, draw: Draw, *, weighed: bool = False) -> Tensor:
+        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last.
+
+        (rows) zeros or, if ``weighed``, the log ratio of what the cells without the target and then the target given them
+        have for a probability to that of the cells given the target, which no row hides then.
+        """
+        weights = partial.values.new_zeros(len(partial.cells))
         if self.denoiser.logits is None:
-            return
+            return weights
         uniform = draw.stratified(*partial.cells.shape)  # one number a drawn state, however many states there are
         table = self.denoiser.logits.states()
         order = [cell for cell in draw.permutation(uniform.shape[1]).tolist() if cell != self.target]
@@ -241,11 +273,20 @@ class TableDiffusion(Generator):
             if not len(rows):
                 continue
             part = partial if len(rows) == len(uniform) else partial.take(rows)
-            cumulated = self._logits(part, cell, table, smooth=cell == self.target).softmax(1).cumsum(1)
+            logits = self._logits(part, cell, table, smooth=cell == self.target)
+            cumulated = logits.softmax(1).cumsum(1)
             point = uniform[rows, cell, None] * cumulated[:, -1:]  # inverse transform sampling
             state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+            if weighed:
+                without = self._logits(part.without(self.target), cell, table)
+                ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
+                weights = weights.index_add(0, rows, ratio)
             partial.cells[rows, cell] = state
             partial.hidden[rows, cell] = False
+        if weighed and self.target is not None:
+            classes = self._logits(partial.without(self.target), self.target, table, smooth=True).log_softmax(1)
+            weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
+        return weights
 
     def _logits(self, partial: Partial, cell: int, table: Tensor, *, smooth: bool = False) -> Tensor:
         """(rows, states of the cell) float32; ``table`` are the vectors of all states."""

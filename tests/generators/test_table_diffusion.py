@@ -274,3 +274,31 @@ def test_values_stay_within_bounds_and_rows_differ_in_what_is_asked(chain: Table
     assert float(free[:, 0].float().mean()) == pytest.approx(0.5, abs=0.15)
     again = chain.sample(600, Draw(9), given)
     assert torch.equal(again.cells, drawn.cells) and torch.equal(again.values, drawn.values)
+
+
+def test_rows_of_a_rare_class_are_those_that_are_drawn_unasked(chain: TableDiffusion) -> None:
+    # No conditional of a network of random weights agrees with any other: from the class, the other cells would not follow.
+    layout = Layout(
+        cells=(Cell(shares=(0.92, 0.08)), Cell(shares=(0.4, 0.3, 0.2, 0.1)), Cell(shares=(0.6, 0.4))),
+        values=0,
+        target=0,
+    )
+    model = small(layout)
+    for parameter in model.parameters():
+        parameter.data += 0.12 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
+
+    assert model.denoiser.logits is not None
+    model.denoiser.logits.bias.data[1] += 2.0  # else too few rows of the class are drawn unasked
+
+    def shares(cells: torch.Tensor) -> torch.Tensor:
+        return torch.bincount(cells[:, 1] * 2 + cells[:, 2], minlength=8) / len(cells)
+
+    blocks = [model.sample(8192, Draw("unasked", block)).cells for block in range(8)]
+    unasked = torch.cat(blocks)
+    rare = shares(unasked[unasked[:, 0] == 1])
+    states = torch.ones(4096, 8)
+    states[:, 0] = 0
+    none = torch.zeros(4096, 0)
+    asked = model.sample(4096, Draw("asked"), Given(states, none, none)).cells
+    assert bool((asked[:, 0] == 1).all())
+    assert float((shares(asked) - rare).abs().sum() / 2) < 0.1  # 0.4 where one is drawn a row
