@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.denoiser import Denoiser
-from synth.generators.given import Given, choose, draw_state, draw_states, each, log_mass_between, normal_between
+from synth.generators.given import Given, choose, draw_state, draw_states, log_mass_between, normal_between
 from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
@@ -277,7 +277,7 @@ class TableDiffusion(Generator):
             cumulated = logits.softmax(1).cumsum(1)
             point = uniform[rows, cell, None] * cumulated[:, -1:]  # inverse transform sampling
             state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
-            if weighed:
+            if weighed and self.target is not None:
                 without = self._logits(part.without(self.target), cell, table)
                 ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
                 weights = weights.index_add(0, rows, ratio)
