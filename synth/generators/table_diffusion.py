@@ -232,21 +232,25 @@ class TableDiffusion(Generator):
         doubted = self._doubted(given, partial)
         guided = torch.full_like(doubted, self.discriminator is not None)
         for chosen, times in ((~doubted & ~guided, 1), (~doubted & guided, CANDIDATES), (doubted, DOUBTED)):
-            index = chosen.nonzero()[:, 0]
-            if not len(index):
-                continue
-            part = Partial.blank(self.layout, len(index) * times, index.device)
-            if given is not None:
-                copies = index.repeat_interleave(times)
-                self._grant(part, draw, given.take(copies), candidates=CANDIDATES, everything=False)
-            weights = self._unmask(part, draw, weighed=bool(doubted[index[0]]))
-            if self.discriminator is not None:
-                weights = weights + self._log_weights(part)
-            if times > 1:
-                kept = choose(weights.view(-1, times), draw.uniform(len(index), 1)[:, 0])
-                part = part.take(torch.arange(len(index), device=index.device) * times + kept)
-            partial.put(index, part)
+            if bool(chosen.any()):
+                # In pieces, so that candidates take no more memory than the rows themselves.
+                for index in chosen.nonzero()[:, 0].split(max(rows // times, 1)):
+                    partial.put(index, self._of_several(index, times, draw, given, weighed=chosen is doubted))
         return partial
+
+    def _of_several(self, index: Tensor, times: int, draw: Draw, given: Given | None, *, weighed: bool) -> Partial:
+        """Of so many candidates for each of the rows ``index``, one."""
+        part = Partial.blank(self.layout, len(index) * times, index.device)
+        if given is not None:
+            copies = index.repeat_interleave(times)
+            self._grant(part, draw, given.take(copies), candidates=CANDIDATES, everything=False)
+        weights = self._unmask(part, draw, weighed=weighed)
+        if times == 1:
+            return part
+        if self.discriminator is not None:
+            weights = weights + self._log_weights(part)
+        kept = choose(weights.view(-1, times), draw.uniform(len(index), 1)[:, 0])
+        return part.take(torch.arange(len(index), device=index.device) * times + kept)
 
     def _doubted(self, given: Given | None, partial: Partial) -> Tensor:
         """(rows) boolean: of which a class is asked for that is rare."""
