@@ -172,12 +172,12 @@ class TableGan(Generator):
             states = self.generator.classifier.draw(states, values, draw.uniform(rows, 1))
         return torch.cat([states, values], 1), classes
 
-    def _with(self, states: Tensor, given: Tensor | None) -> Tensor:
-        """``states`` (rows, S), but those of the ``given`` one's cell as it says."""
+    def _with(self, states: Tensor, given: Tensor | None, here: float = 1.0, elsewhere: float = 0.0) -> Tensor:
+        """``states`` (rows, S), but those of the ``given`` one's cell as it says: ``here`` and ``elsewhere``."""
         if given is None:
             return states
         own = self.segments.cell == self.segments.cell[given]
-        return torch.where(own, torch.zeros_like(states).scatter_(1, given, 1.0), states)
+        return torch.where(own, torch.full_like(states, elsewhere).scatter_(1, given, here), states)
 
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
@@ -218,10 +218,12 @@ class TableGan(Generator):
         values, near, missed = _within(values, given)
         if not cells:
             return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values), chance, near, missed
-        logits = self._with(self.segments.softmax(logits), state).log()
+        logits = self._with(logits, state, 0.0, -torch.inf)
         classifier = self.generator.classifier
         if allowed is not None:
             masses = log_masses(logits, allowed, self.segments.cell, cells)
+            if state is not None:  # of which the mass is counted
+                masses = masses.scatter(1, cell, 0.0)
             chance = chance + (masses if classifier is None else masses.index_fill(1, self.target, 0.0)).sum(1)
         found = draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell)
         if classifier is not None:
