@@ -64,8 +64,15 @@ def log_masses(logits: Tensor, states: Tensor, cell_of_state: Tensor, cells: int
 
     Summed over cells, where they are independent given a latent vector, this is the log weight of that vector.
     """
-    allowed = _logsumexp(logits + states.log(), cell_of_state, cells)
-    return allowed - _logsumexp(logits, cell_of_state, cells)
+    allowed = log_sums(logits + states.log(), cell_of_state, cells)
+    return allowed - log_sums(logits, cell_of_state, cells)
+
+
+def log_sums(x: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:
+    """(rows, C) log of the sum of exponentials of (rows, S) within each cell, whatever lies between two cells of a row."""
+    index = cell_of_state.expand_as(x)
+    top = x.new_full((len(x), cells), LEAST_LOGIT).scatter_reduce(1, index, x.detach(), "amax")
+    return _sums((x - top.gather(1, index)).exp(), cell_of_state, cells).log() + top
 
 
 def draw_states(logits: Tensor, states: Tensor | None, uniform: Tensor, cell_of_state: Tensor) -> Tensor:
@@ -130,13 +137,6 @@ def log_mass_between(low: Tensor, high: Tensor) -> Tensor:
     flip = low > 0
     left, right = torch.where(flip, -high, low).double(), torch.where(flip, -low, high).double()
     return (torch.special.ndtr(right) - torch.special.ndtr(left)).clamp_min(1e-300).log().float()
-
-
-def _logsumexp(x: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:
-    """(rows, C) log of the sum of exponentials of (rows, S) within each cell."""
-    index = cell_of_state.expand_as(x)
-    top = x.new_full((len(x), cells), LEAST_LOGIT).scatter_reduce(1, index, x, "amax")
-    return _sums((x - top.gather(1, index)).exp(), cell_of_state, cells).log() + top
 
 
 def _sums(x: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:

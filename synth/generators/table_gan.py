@@ -34,7 +34,6 @@ from synth.generators.states import Segments
 from synth.generators.table_networks import Critic, Synthesis
 
 DROPPED = 0.15  # share of the classifier's hidden units, in training
-TINY = 2**-24
 CANDIDATES = 16  # noise drawn for each row of which something is asked
 KERNEL = 0.1  # standard deviations by which a value may well be moved to where it is asked to be
 
@@ -165,8 +164,7 @@ class TableGan(Generator):
     ) -> tuple[Tensor, Tensor | None]:
         """(rows, S + V) generated rows, in which states are all but one-hot, and what the classifier says of ``rest``."""
         logits, values, classes = synthesis(draw.normal(rows, self.noise), given, rest)
-        chance = draw.uniform(rows, logits.shape[1]).clamp(TINY, 1 - TINY)
-        states = self.segments.softmax((logits - (-chance.log()).log()) / self.temperature)
+        states = self.segments.softmax((logits + draw.gumbel(rows, logits.shape[1])) / self.temperature)
         states = self._with(states, given)
         if self.generator.classifier is not None:
             states = self.generator.classifier.draw(states, values, draw.uniform(rows, 1))
