@@ -24,7 +24,8 @@ ROWS = 256
 def untrained(family: str, layout: Layout) -> Generator:
     """Whose weights are noise, so that all depends on all."""
     images = layout.image is not None
-    settings = {"image": {family: {"width": 16}}} if images else {family: SMALL}
+    of_images = {"width": 16} | ({"steps": 2} if family == "diffusion" else {})
+    settings = {"image": {family: of_images}} if images else {family: SMALL}
     recipe = Recipe.check({"family": family, **settings}).suited(images=images)
     torch.manual_seed(0)
     generator = build(recipe, layout)
