@@ -133,7 +133,7 @@ class ImageDiffusionRecipe(FamilyRecipe):
     """The image diffusion model: its network, its training noise, its sampler."""
 
     # Small batches are many steps, which a short run lacks most; noise and augmentation leave nothing for decay to do.
-    TRAINING = {"batch": 64, "learning_rate": 2e-3, "memory": 1e9}
+    TRAINING: ClassVar[dict[str, Any]] = {"batch": 64, "learning_rate": 2e-3, "memory": 1e9}
 
     backbone: Literal["unet", "dit"] = "unet"
     width: int | None = Field(

@@ -47,7 +47,7 @@ class TrainingRecipe(Part):
     beta2: float = Field(0.999, ge=0, lt=1, description="the same for its mean of their squares")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are published")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], int] = Field(
+    workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         1, description="how many, or the least and the most: as many as the cluster has room for at the time"
     )
     zero: Literal["auto", 0, 1, 2, 3] = Field(
@@ -248,16 +248,21 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return key.strip(), parsed
 
 
-def _explain(model: type[BaseModel], error: Any) -> str:
-    path = [str(p) for p in error["loc"]]
+def _explain(part: type[BaseModel], error: Any) -> str:
+    path: list[str] = []
+    inside: Any = part
+    for name in error["loc"]:
+        if isinstance(inside, type) and issubclass(inside, BaseModel):
+            part, field = inside, inside.model_fields.get(name)
+            inside = None if field is None else field.annotation
+        elif not isinstance(name, int):  # which of a key's types was tried, and no key
+            continue
+        path.append(str(name))
     key = ".".join(path) or "recipe"
     if error["type"] != "extra_forbidden":
-        return f"{key}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
-    for name in path[:-1]:
-        annotation = model.model_fields[name].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        model = annotation
-    known = list(model.model_fields)
+        found = "" if isinstance(error["input"], dict) else f"={error['input']!r}"  # keys that do not go together
+        return f"{key}{found}: {error['msg'].removeprefix('Value error, ')}"
+    known = list(part.model_fields)
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
     return f"unknown key {key!r}; {hint}"

@@ -62,6 +62,10 @@ class Draw:
         """(rows, columns) numbers uniform on [0, 1)."""
         return self._keep(rows, lambda n: torch.rand(n, columns, generator=self._source))
 
+    def gumbel(self, rows: int, columns: int) -> Tensor:
+        """(rows, columns) standard Gumbel numbers: added to logits, the greatest of which is then a draw by them."""
+        return -(-self.uniform(rows, columns).clamp_min(2**-24).log()).log()
+
     def stratified(self, rows: int, columns: int) -> Tensor:
         """(rows, columns) numbers in (0, 1): one in each of ``rows`` equal strata of every column, in random order.
 

@@ -10,39 +10,18 @@ from torch import Tensor, nn
 
 from synth.generators import noise
 from synth.generators.layout import Layout
+from synth.generators.residual import Block
 from synth.generators.states import Logits, Shown
-
-
-class Block(nn.Module):
-    """Pre-norm residual block; ``level`` (rows, width) embeds the noise level.
-
-    ``gain`` (first rows, units) multiplies the hidden units of those rows: dropout's 0 or 1/(1 − rate) (Srivastava et
-    al. 2014). The other rows keep theirs.
-    """
-
-    def __init__(self, width: int, expansion: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.widen = nn.Linear(width, width * expansion)
-        self.narrow = nn.Linear(width * expansion, width)
-        nn.init.zeros_(self.narrow.weight)
-        nn.init.zeros_(self.narrow.bias)
-
-    def forward(self, x: Tensor, level: Tensor, gain: Tensor | None = None) -> Tensor:
-        units = F.silu(self.widen(self.norm(x) + level))
-        if gain is not None:
-            units = torch.cat([units[: len(gain)] * gain.to(units.dtype), units[len(gain) :]])
-        return x + self.narrow(units)
 
 
 class Trunk(nn.Module):
     """Partly masked cells and noisy values → a hidden state a row; what is read from it is a subclass's matter.
 
     The first rows of a batch, as many as ``hidden`` has, have some cells masked and no values. The others see all cells
-    and noisy ``values`` (rest, V) at noise level ``sigma`` (rest, 1). ``gain`` (first rows, units) is the dropout of the
-    first rows, in training alone; all blocks share it, since their units have nothing in common. The first ``smooth``
-    rows see the smooth vectors of their cells. ``evidence`` (rows, 2 V) are the values that a row is shown clean, 0 for
-    the others, and then which they are; None: no row is shown any. It counts for nothing at first.
+    and noisy ``values`` (rest, V) at noise level ``sigma`` (rest, 1), which the blocks are told. ``gain`` (first rows, units)
+    is the dropout of the first rows, in training alone; all blocks share it, since their units have nothing in common. The
+    first ``smooth`` rows see the smooth vectors of their cells. ``evidence`` (rows, 2 V) are the values that a row is shown
+    clean, 0 for the others, and then which they are; None: no row is shown any. It counts for nothing at first.
     """
 
     frequencies: Tensor
@@ -84,8 +63,10 @@ class Trunk(nn.Module):
                 x = x + F.pad(self.values(noise.scaled_input(values, sigma)), (0, 0, masked, 0))
                 if evidence is not None and self.evidence is not None:
                     x = x + self.evidence(evidence)
+        if gain is not None:
+            gain = F.pad(gain, (0, 0, 0, rest), value=1.0)
         for block in self.blocks:
-            x = block(x, level, gain)
+            x = block(x, gain, level)
         return self.norm(x)
 
 

@@ -9,6 +9,7 @@ drawn a row and one is kept, with that ratio as its weight: sampling-importance-
 probability of what was asked for.
 
 Logits and states of all cells lie side by side, and ``cell_of_state`` (S) says which cell each belongs to, in order.
+A logit of −∞ is a state that never comes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+LEAST_LOGIT = -1e30  # of a state that never comes, where nothing else is allowed
+LEAST_UNIFORM = 2**-25  # for a uniform number of 0, whose quantile may be infinite
 
 
 class Given(NamedTuple):
@@ -55,24 +59,33 @@ class Given(NamedTuple):
 
 
 def log_masses(logits: Tensor, states: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:
-    """(rows, C) log probability that each cell takes an allowed state, from ``logits`` and ``states`` (rows, S).
+    """(rows, C) log probability that each cell takes an allowed state, from ``logits`` and ``states`` (rows, S); −∞ where
+    none that is allowed ever comes.
 
     Summed over cells, where they are independent given a latent vector, this is the log weight of that vector.
     """
-    allowed = _logsumexp(logits + states.log(), cell_of_state, cells)
-    return allowed - _logsumexp(logits, cell_of_state, cells)
+    allowed = log_sums(logits + states.log(), cell_of_state, cells)
+    return allowed - log_sums(logits, cell_of_state, cells)
+
+
+def log_sums(x: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:
+    """(rows, C) log of the sum of exponentials of (rows, S) within each cell, whatever lies between two cells of a row."""
+    index = cell_of_state.expand_as(x)
+    top = x.new_full((len(x), cells), LEAST_LOGIT).scatter_reduce(1, index, x.detach(), "amax")
+    return _sums((x - top.gather(1, index)).exp(), cell_of_state, cells).log() + top
 
 
 def draw_states(logits: Tensor, states: Tensor | None, uniform: Tensor, cell_of_state: Tensor) -> Tensor:
     """(rows, C) int64: a state of each cell, in proportion to its probability and to the share of it that is allowed
     (``states`` (rows, S); None: all), with one number ``uniform`` (rows, C) on [0, 1) a cell.
 
-    By inverse transform sampling in the cumulated weights of all cells. A state with share 0 is never drawn.
+    By inverse transform sampling in the cumulated weights of all cells. A state with share 0 is never drawn, and one that
+    never comes only where no other is allowed.
     """
     cells = uniform.shape[1]
     index = cell_of_state.expand_as(logits)
     if states is not None:
-        logits = logits + states.log()
+        logits = logits.clamp_min(LEAST_LOGIT) + states.log()
     top = logits.new_full((len(logits), cells), -torch.inf).scatter_reduce(1, index, logits, "amax")
     weight = (logits - top.gather(1, index)).double().exp()
     cumulated = weight.cumsum(1)
@@ -108,12 +121,14 @@ def each(rows: int, times: int, device: torch.device) -> Tensor:
 
 def normal_between(low: Tensor, high: Tensor, uniform: Tensor) -> Tensor:
     """Standard normal numbers between bounds, which may be infinite, by inverse transform sampling in float64."""
-    low, high, uniform = low.double(), high.double(), uniform.double()
+    low, high, uniform = low.double(), high.double(), uniform.double().clamp_min(LEAST_UNIFORM)
     # In the upper tail the distribution function rounds to 1: what lies above 0 is drawn as its mirror image.
     flip = low > 0
     left, right = torch.where(flip, -high, low), torch.where(flip, -low, high)
     floor, ceiling = torch.special.ndtr(left), torch.special.ndtr(right)
-    drawn = torch.special.ndtri(floor + uniform * (ceiling - floor)).clamp(left, right)
+    share = floor + uniform * (ceiling - floor)
+    # So far out that there is no number for its share, all of it lies at the bound that is nearer to 0.
+    drawn = torch.special.ndtri(share).where(share > 0, right).clamp(left, right)
     return torch.where(flip, -drawn, drawn)
 
 
@@ -122,13 +137,6 @@ def log_mass_between(low: Tensor, high: Tensor) -> Tensor:
     flip = low > 0
     left, right = torch.where(flip, -high, low).double(), torch.where(flip, -low, high).double()
     return (torch.special.ndtr(right) - torch.special.ndtr(left)).clamp_min(1e-300).log().float()
-
-
-def _logsumexp(x: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:
-    """(rows, C) log of the sum of exponentials of (rows, S) within each cell, of which one at least is finite."""
-    index = cell_of_state.expand_as(x)
-    top = x.new_full((len(x), cells), -torch.inf).scatter_reduce(1, index, x, "amax")
-    return _sums((x - top.gather(1, index)).exp(), cell_of_state, cells).log() + top
 
 
 def _sums(x: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:

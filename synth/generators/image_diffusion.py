@@ -19,9 +19,10 @@ from synth.generators.backbones import DiT, UNet, patch_side
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.given import Given
 from synth.generators.layout import Encoded, Layout
-from synth.generators.pixels import drawn_classes, log_class_chances
+from synth.generators.pixels import drawn_classes, log_class_chances, packed, unpacked
 
 BACKBONES: dict[str, type[UNet] | type[DiT]] = {"unet": UNet, "dit": DiT}
+SCALE = 2.0  # of pixels in [−1, 1]
 # Samples are drawn in groups of so many grid positions, so that memory does not grow with the images' size.
 POSITIONS = 1 << 15
 
@@ -43,9 +44,9 @@ class Denoiser(nn.Module):
         self.mixed = nn.Linear(backbone.condition, backbone.condition)
         self.register_buffer("frequencies", torch.logspace(math.log10(0.3), math.log10(20), 32), persistent=False)
 
-    def forward(self, noisy: Tensor, sigma: Tensor, label: Tensor, augmented: Tensor) -> Tensor:
-        """``noisy`` (rows, channels, height, width) of ``sigma`` (rows, 1, 1, 1), ``label`` (rows,) int64, ``augmented``
-        (rows, PARAMETERS) → F, float32 of the shape of ``noisy``."""
+    def forward(self, noisy: Tensor, sigma: Tensor, label: Tensor | None, augmented: Tensor) -> Tensor:
+        """``noisy`` (rows, channels, height, width) of ``sigma`` (rows, 1, 1, 1), ``label`` (rows,) int64 if there are
+        classes, ``augmented`` (rows, PARAMETERS) → F, float32 of the shape of ``noisy``."""
         phase = (sigma[:, :, 0, 0].log() / 4) * self.frequencies
         condition = self.level(torch.cat([phase.sin(), phase.cos()], 1)) + self.augmented(augmented)
         if self.label is not None:
@@ -56,9 +57,9 @@ class Denoiser(nn.Module):
 class ImageDiffusion(Generator):
     """Continuous diffusion over pixels, given the class where there is one.
 
-    Pixels 0 … 255 are scaled to [−2, 2]: about unit variance, EDM's sigma_data = 0.5 for pixels in [−1, 1]. Neighbouring
-    pixels say the same, so the same noise hides less of a larger image: beyond 32 × 32, all noise levels grow with the side
-    (Hoogeboom et al. 2023, "simple diffusion", arXiv 2301.11093, section 2.1).
+    Pixels are scaled by SCALE: about unit variance, EDM's sigma_data = 0.5 for pixels in [−1, 1]. Neighbouring pixels say
+    the same, so the same noise hides less of a larger image: beyond 32 × 32, all noise levels grow with the side (Hoogeboom
+    et al. 2023, "simple diffusion", arXiv 2301.11093, section 2.1).
 
     ``sigma_mean`` and ``sigma_deviation`` are EDM's training distribution of ln sigma; ``augment`` says in which ways
     images are changed, each with probability ``augment_chance``; of a share ``label_dropout`` of the images the class is
@@ -101,19 +102,16 @@ class ImageDiffusion(Generator):
 
     def losses(self, call: Call, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, Tensor]]:
         """One loss: the denoising error with EDM's weights, averaged over the pixels of the whole batch's images."""
-        cells, pixels = batch
-        rows, values = pixels.shape
-        clean, augmented = augment(
-            (pixels.float() / 63.75 - 2).view(rows, *self.image), draw, self.augment, self.augment_chance
-        )
-        label = cells[:, 0] if self.classes else cells.new_zeros(rows)
-        if self.classes and self.label_dropout:
-            label = label.where(draw.kept(rows, 1, self.label_dropout)[:, 0], self.classes)
+        images, classes = unpacked(batch, self.layout)
+        rows, values = batch.values.shape
+        clean, augmented = augment(SCALE * images, draw, self.augment, self.augment_chance)
+        if classes is not None and self.label_dropout:
+            classes = classes.where(draw.uniform(rows, 1)[:, 0] >= self.label_dropout, self.classes)
         # Levels that fill their distribution evenly leave less to chance (Kingma et al. 2021, arXiv 2107.00630, appendix I).
         normal = torch.special.ndtri(draw.stratified(rows, 1))
         sigma = noise.training_sigma(normal, self.sigma_mean, self.sigma_deviation)[:, :, None, None]
         noisy = clean + sigma * draw.normal(rows, values).view(clean.shape)
-        raw = call["denoiser"](noisy, sigma, label, augmented)
+        raw = call["denoiser"](noisy, sigma, classes, augmented)
         error = F.mse_loss(raw, noise.target(clean, noisy, sigma), reduction="sum") / values
         # Each worker divides by the whole batch's rows, so that unequal shares make no difference.
         yield "denoiser", draw.parts / draw.whole(rows) * error
@@ -125,28 +123,26 @@ class ImageDiffusion(Generator):
     def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
         """Classes in their shares, and images 0 … 255 of them, by EDM's deterministic sampler."""
         classes = drawn_classes(self.layout, rows, draw, given)
-        device = next(self.denoiser.parameters()).device
-        cells = torch.zeros(rows, 0, dtype=torch.long, device=device) if classes is None else classes[:, None]
-        parts = [self._images(part, draw) for part in cells.split(self.group)]
-        return Encoded(cells, torch.cat(parts))
+        parts = []
+        for first in range(0, rows, self.group):
+            label = None if classes is None else classes[first : first + self.group]
+            parts.append(packed(self._images(min(self.group, rows - first), label, draw) / SCALE, label))
+        return Encoded(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def _images(self, cells: Tensor, draw: Draw) -> Tensor:
-        """(rows, V) uint8: images of the classes ``cells`` (rows, 0 or 1)."""
-        rows = len(cells)
-        label = cells[:, 0] if self.classes else cells.new_zeros(rows)
-        untold = torch.full_like(label, self.classes)
-        augmented = torch.zeros(rows, PARAMETERS, device=cells.device)
+    def _images(self, rows: int, label: Tensor | None, draw: Draw) -> Tensor:
+        """(rows, channels, height, width) images of the classes ``label`` (rows,), scaled as in training."""
         largest = noise.SIGMA_MAX * self.reach
+        start = largest * draw.normal(rows, self.layout.values).view(rows, *self.image)
+        augmented = start.new_zeros(rows, PARAMETERS)
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             level = x.new_full((rows, 1, 1, 1), sigma)
             told = noise.denoised(self.denoiser(x, level, label, augmented), x, level)
-            if self.guidance == 1 or not self.classes:
+            if self.guidance == 1 or label is None:
                 return told
             # Ho and Salimans 2022, "Classifier-Free Diffusion Guidance", arXiv 2207.12598, Eq. 6.
+            untold = torch.full_like(label, self.classes)
             alone = noise.denoised(self.denoiser(x, level, untold, augmented), x, level)
             return alone + self.guidance * (told - alone)
 
-        start = largest * draw.normal(rows, math.prod(self.image)).view(rows, *self.image)
-        images = noise.heun(denoise, start, self.steps, largest)
-        return ((images + 2) * 63.75).round().clamp(0, 255).to(torch.uint8).flatten(1)
+        return noise.heun(denoise, start, self.steps, largest)

@@ -89,7 +89,7 @@ class ImageCritic(nn.Module):
         if self.projection is not None:
             nn.init.zeros_(self.projection.weight)
         if spectral:
-            for module in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+            for module in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]:
                 if not module.weight.any():  # zeros, with which residual branches begin, have no direction to normalise
                     nn.init.orthogonal_(module.weight)
                 shape = module.weight.flatten(1).shape
@@ -137,6 +137,8 @@ class ImageGAN(Generator):
     gradient penalty: one-centred between real and generated images where the objective is ``wasserstein``, else
     zero-centred on both; 0 for none. ``augment`` names what is done to images, and ``overfit`` is the r to be kept.
     """
+
+    judges = ("critic",)
 
     def __init__(
         self,

@@ -13,27 +13,10 @@ from synth.generators import latent
 from synth.generators.domain import Domain, Labelled, harden
 from synth.generators.layout import Layout
 from synth.generators.likelihood import draw_values
+from synth.generators.residual import Block
 from synth.generators.states import Logits, Segments, Smooth, States
 
 TEMPERATURE = 0.5  # of Gumbel-softmax, by which gradients reach the logits of rows from the prior
-
-
-class Block(nn.Module):
-    """Pre-norm residual block."""
-
-    def __init__(self, width: int, expansion: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.widen = nn.Linear(width, width * expansion)
-        self.narrow = nn.Linear(width * expansion, width)
-        nn.init.zeros_(self.narrow.weight)
-        nn.init.zeros_(self.narrow.bias)
-
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        hidden = F.silu(self.widen(self.norm(x)))
-        if gain is not None:
-            hidden = hidden * gain.to(hidden.dtype)
-        return x + self.narrow(hidden)
 
 
 class Row(nn.Module):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-ACTIVE = 0.01  # variance over rows of a unit's posterior mean above which it is active (Burda et al. 2016)
-FEW = (
-    0.05  # share of active units up to which a posterior has collapsed; a simple table needs few, and that is no fault
-)
+# Variance over rows of a unit's posterior mean above which it is active (Burda et al. 2016).
+ACTIVE = 0.01
+# Share of active units up to which a posterior has collapsed; a simple table needs few, and that is no fault.
+FEW = 0.05
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

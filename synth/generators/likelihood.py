@@ -1,8 +1,4 @@
-"""Likelihoods of cells and values, and draws from them.
-
-The states of all cells lie side by side, as in ``states``, so that nothing loops over cells of unequal size; values are
-mixtures of Gaussians.
-"""
+"""The likelihood of values, which are mixtures of Gaussians, and draws from them."""
 
 from __future__ import annotations
 
@@ -10,43 +6,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from synth.generators.given import draw_states, log_mass_between, normal_between
-from synth.generators.layout import Layout
+from synth.generators.given import log_mass_between, normal_between
 
 NARROWEST = 0.01  # standard deviation of a component at least: rows that share one number would have any density
-
-
-class Categorical(nn.Module):
-    """The cells of a layout, each categorical, as logits side by side (rows, sum of sizes) tell it."""
-
-    first: Tensor
-    last: Tensor
-    cell: Tensor
-
-    def __init__(self, layout: Layout) -> None:
-        super().__init__()
-        sizes = torch.tensor(layout.sizes, dtype=torch.long)
-        self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
-        self.register_buffer("last", sizes.cumsum(0) - 1, persistent=False)
-        self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
-
-    def normaliser(self, logits: Tensor) -> Tensor:
-        """(rows, C) log of the sum of each cell's exponentiated logits."""
-        index = self.cell.expand(len(logits), -1)
-        none = logits.new_full((len(logits), len(self.first)), -math.inf)
-        top = none.scatter_reduce(1, index, logits.detach(), "amax")
-        sums = torch.zeros_like(none).index_add(1, self.cell, (logits - top[:, self.cell]).exp())
-        return top + sums.log()  # sums are 1 or more: the greatest state's
-
-    def entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
-        """(rows, C) −log p in nats of the states ``cells`` (rows, C)."""
-        return self.normaliser(logits) - logits.gather(1, cells + self.first)
-
-    def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """(rows, C) int64 states by inverse transform sampling from ``uniform`` (rows, C) in (0, 1)."""
-        return draw_states(logits, None, uniform, self.cell)
 
 
 def _parameters(mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:

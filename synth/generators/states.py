@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synth.generators.given import draw_states, log_sums
 from synth.generators.layout import Layout
 
-SMALLEST = 1e-30  # keeps log(sum) finite where a whole cell's logits lie 80 below the row's greatest
+SMALLEST = 1e-30  # divisor in place of 0
 
 
 class States(nn.Module):
@@ -156,10 +157,13 @@ class Segments(nn.Module):
         powers = (logits - top.gather(1, index)).exp()
         return powers / powers.new_zeros(top.shape).index_add(1, self.cell, powers).index_select(1, self.cell)
 
-    @property
-    def sizes(self) -> Tensor:
-        """(C) number of states of each cell."""
-        return torch.bincount(self.cell, minlength=len(self.first))
+    def entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
+        """(rows, C) −log p in nats of the states ``cells`` (rows, C), by their ``logits`` (rows, S)."""
+        return log_sums(logits, self.cell, len(self.first)) - logits.gather(1, cells + self.first)
+
+    def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        """(rows, C) int64 states by inverse transform sampling from ``uniform`` (rows, C) in (0, 1)."""
+        return draw_states(logits, None, uniform, self.cell)
 
 
 class Logits(nn.Module):

@@ -33,7 +33,15 @@ from torch import Tensor, nn
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.denoiser import Denoiser
-from synth.generators.given import Given, choose, draw_state, draw_states, log_mass_between, normal_between
+from synth.generators.given import (
+    Given,
+    choose,
+    draw_state,
+    draw_states,
+    log_mass_between,
+    log_sums,
+    normal_between,
+)
 from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
@@ -173,9 +181,7 @@ class TableDiffusion(Generator):
 
     def _cross_entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
         """(rows, C) −log p of the true state of each cell, without a loop over cells of unequal size."""
-        top = logits.detach().amax(1, keepdim=True)
-        sums = torch.zeros(cells.shape, device=logits.device).index_add(1, self.cell_of_state, (logits - top).exp())
-        return sums.clamp_min(SMALLEST).log() + top - logits.gather(1, cells + self.first)
+        return log_sums(logits, self.cell_of_state, cells.shape[1]) - logits.gather(1, cells + self.first)
 
     def discrimination(self, real: Encoded, own: Encoded, draw: Draw) -> Tensor:
         """The discriminator's loss on ``real`` rows and as many that were drawn from the model without it. Some are shown
@@ -329,16 +335,15 @@ class TableDiffusion(Generator):
             return weights
         times = candidates if int(steps.max()) > 1 else 1
         part, given, restricted = partial.take(index), given.take(index), restricted[index]
-        weight, each = weights[index], 1
+        weight, copies = weights[index], 1  # so many successive rows of a part are candidates for one
 
         def uniform(columns: int) -> Tensor:
-            return draw.uniform(rows, columns * each)[index].view(len(index) * each, columns)
+            return draw.uniform(rows, columns * copies)[index].view(len(index) * copies, columns)
 
         def spread() -> None:
-            nonlocal part, given, restricted, weight, each
-            copies = torch.arange(len(index), device=index.device).repeat_interleave(times)
-            part, given = part.take(copies), given.take(copies)
-            restricted, weight, each = restricted[copies], weight[copies], times
+            nonlocal part, given, restricted, weight, copies
+            of = each(len(index), times, index.device)
+            part, given, restricted, weight, copies = part.take(of), given.take(of), restricted[of], weight[of], times
 
         if bool(bounded.any()):
             spread()
@@ -354,7 +359,7 @@ class TableDiffusion(Generator):
             if not len(at):
                 continue
             logits = self._logits(part.take(at), cell, table)
-            if each < times:  # the first is drawn from the same probabilities for all candidates of a row
+            if copies < times:  # the first is drawn from the same probabilities for all candidates of a row
                 logits = logits.repeat_interleave(times, 0)
                 spread()
                 at = restricted[:, cell].nonzero()[:, 0]
@@ -362,8 +367,8 @@ class TableDiffusion(Generator):
             state, mass = draw_state(logits, given.states[at, span], uniform(1)[at, 0])
             part.cells[at, cell], part.hidden[at, cell] = state, False
             weight = weight.index_add(0, at, mass)
-        kept = torch.arange(len(index), device=index.device) * each
-        if each > 1:
-            kept = kept + choose(weight.view(-1, each), draw.uniform(rows, 1)[index, 0])
+        kept = torch.arange(len(index), device=index.device) * copies
+        if copies > 1:
+            kept = kept + choose(weight.view(-1, copies), draw.uniform(rows, 1)[index, 0])
         partial.put(index, part.take(kept))
         return weights.index_copy(0, index, weight[kept])

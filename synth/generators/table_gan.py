@@ -34,7 +34,6 @@ from synth.generators.states import Segments
 from synth.generators.table_networks import Critic, Synthesis
 
 DROPPED = 0.15  # share of the classifier's hidden units, in training
-TINY = 2**-24
 CANDIDATES = 16  # noise drawn for each row of which something is asked
 KERNEL = 0.1  # standard deviations by which a value may well be moved to where it is asked to be
 
@@ -165,19 +164,18 @@ class TableGan(Generator):
     ) -> tuple[Tensor, Tensor | None]:
         """(rows, S + V) generated rows, in which states are all but one-hot, and what the classifier says of ``rest``."""
         logits, values, classes = synthesis(draw.normal(rows, self.noise), given, rest)
-        chance = draw.uniform(rows, logits.shape[1]).clamp(TINY, 1 - TINY)
-        states = self.segments.softmax((logits - (-chance.log()).log()) / self.temperature)
+        states = self.segments.softmax((logits + draw.gumbel(rows, logits.shape[1])) / self.temperature)
         states = self._with(states, given)
         if self.generator.classifier is not None:
             states = self.generator.classifier.draw(states, values, draw.uniform(rows, 1))
         return torch.cat([states, values], 1), classes
 
-    def _with(self, states: Tensor, given: Tensor | None) -> Tensor:
-        """``states`` (rows, S), but those of the ``given`` one's cell as it says."""
+    def _with(self, states: Tensor, given: Tensor | None, here: float = 1.0, elsewhere: float = 0.0) -> Tensor:
+        """``states`` (rows, S), but those of the ``given`` one's cell as it says: ``here`` and ``elsewhere``."""
         if given is None:
             return states
         own = self.segments.cell == self.segments.cell[given]
-        return torch.where(own, torch.zeros_like(states).scatter_(1, given, 1.0), states)
+        return torch.where(own, torch.full_like(states, elsewhere).scatter_(1, given, here), states)
 
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
@@ -218,10 +216,12 @@ class TableGan(Generator):
         values, near, missed = _within(values, given)
         if not cells:
             return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values), chance, near, missed
-        logits = self._with(self.segments.softmax(logits), state).log()
+        logits = self._with(logits, state, 0.0, -torch.inf)
         classifier = self.generator.classifier
         if allowed is not None:
             masses = log_masses(logits, allowed, self.segments.cell, cells)
+            if state is not None:  # of which the mass is counted
+                masses = masses.scatter(1, cell, 0.0)
             chance = chance + (masses if classifier is None else masses.index_fill(1, self.target, 0.0)).sum(1)
         found = draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell)
         if classifier is not None:

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from synth.generators import residual
 from synth.generators.adversarial import judged
 from synth.generators.domain import Domain
 from synth.generators.layout import Layout
 from synth.generators.spectral import Spectral
 from synth.generators.states import Logits, Smooth, States
 
-
-class Block(nn.Module):
-    """Residual block of one hidden layer that begins as the identity. ``norm`` is for networks that may scale rows as they
-    like; the critic's may not, as its slope is what the penalties are about."""
-
-    def __init__(self, width: int, expansion: int, *, norm: bool) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
-        self.widen = nn.Linear(width, width * expansion)
-        self.narrow = nn.Linear(width * expansion, width)
-        nn.init.zeros_(self.narrow.weight)
-        nn.init.zeros_(self.narrow.bias)
-
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """``gain`` (rows, units) multiplies the hidden units: dropout's 0 or 1/(1 − rate) (Srivastava et al. 2014)."""
-        units = F.leaky_relu(self.widen(self.norm(x)), 0.2)
-        return x + self.narrow(units if gain is None else units * gain)
+Block = partial(residual.Block, activation=partial(F.leaky_relu, negative_slope=0.2))
 
 
 class Classifier(nn.Module):

@@ -26,7 +26,7 @@ from synth.generators.domain import Domain
 from synth.generators.given import Given, choose, draw_states, each, log_masses
 from synth.generators.ladder import Autoencoder, Beside
 from synth.generators.layout import Encoded, Layout
-from synth.generators.likelihood import Categorical, draw_between, draw_values, log_density
+from synth.generators.likelihood import draw_between, draw_values, log_density
 from synth.generators.states import Segments
 
 CANDIDATES = 16  # latent vectors drawn for each row of which something is asked
@@ -74,7 +74,7 @@ class TableVAE(Generator):
         if domain:
             target_cell = layout.target if chosen else None
             self.vae.domain = Domain.of(layout, target_cell, width=width, weight=domain, steps=domain_steps)
-        self.cells, self.classes = Categorical(others), Categorical(target)
+        self.cells, self.classes = Segments(others), Segments(target)
         self.register_buffer("left", torch.tensor(left, dtype=torch.long), persistent=False)
         self.register_buffer("chosen", torch.tensor(chosen, dtype=torch.long), persistent=False)
         self.register_buffer("cell_of_state", Segments(layout).cell, persistent=False)
@@ -108,10 +108,8 @@ class TableVAE(Generator):
     def _beside(self, cells: Tensor, draw: Draw, step: int) -> Beside:
         rows = len(cells)
         z, (component, place) = self.prior(rows, draw), draw.stratified(rows, 2 * self.layout.values).chunk(2, 1)
-        states, classes = (
-            -(-draw.uniform(rows, len(kind.cell)).clamp_min(2**-24).log()).log() for kind in (self.cells, self.classes)
-        )
-        return Beside(step, cells[:, self.chosen[0]], z, states, component, torch.special.ndtri(place), classes)
+        states, classes = (draw.gumbel(rows, len(kind.cell)) for kind in (self.cells, self.classes))
+        return Beside(step, cells[:, self.layout.target], z, states, component, torch.special.ndtri(place), classes)
 
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
@@ -131,7 +129,8 @@ class TableVAE(Generator):
     def _granted(self, given: Given, draw: Draw) -> tuple[Encoded, Tensor, Tensor]:
         """Rows as they are asked for, each from a z of its own; (rows) logs of the masses that were allowed, and of the
         density of the values that are known."""
-        rows, h = len(given.low), self.vae.decode(self.prior(rows=len(given.low), draw=draw))
+        rows = len(given.low)
+        h = self.vae.decode(self.prior(rows, draw))
         others, chance = self._restricted(self.cells, self.vae.of_cells(h), given, self.left, draw)
         mixture, known = self.vae.of_values(h, others), given.known_values
         low, high = given.low.masked_fill(known, -torch.inf), given.high.masked_fill(known, torch.inf)
@@ -145,7 +144,7 @@ class TableVAE(Generator):
         return Encoded(cells, values), chance + mass.sum(1) + likely, density
 
     def _restricted(
-        self, kind: Categorical, logits: Tensor, given: Given, cells: Tensor, draw: Draw
+        self, kind: Segments, logits: Tensor, given: Given, cells: Tensor, draw: Draw
     ) -> tuple[Tensor, Tensor]:
         """(rows, len(cells)) states of some cells of the layout, and (rows) the log of the mass that they may take."""
         own = torch.isin(self.cell_of_state, cells)

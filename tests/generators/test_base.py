@@ -39,6 +39,12 @@ def test_stratified_numbers_fill_every_stratum_once_and_in_no_order() -> None:
     assert float(many.min()) > 0 and float(many.max()) < 1  # the ends would be infinite as normal numbers
 
 
+def test_the_greatest_of_logits_and_gumbel_numbers_is_a_draw_by_them() -> None:
+    shares = torch.tensor([0.6, 0.3, 0.1])
+    drawn = (shares.log() + Draw("gumbel").gumbel(20_000, 3)).argmax(1)
+    torch.testing.assert_close(drawn.bincount() / 20_000, shares, atol=0.01, rtol=0)
+
+
 def test_dropout_drops_its_share_and_parts_of_a_batch_agree() -> None:
     kept = Draw("kept").kept(400, 101, 0.25)
     assert kept.shape == (400, 101) and kept.dtype == torch.bool

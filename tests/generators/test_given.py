@@ -93,6 +93,26 @@ def test_a_bounded_normal_number_lies_between_its_bounds(low: float, high: float
     assert float(log_mass_between(torch.tensor(low), torch.tensor(high))) == pytest.approx(math.log(mass), rel=1e-3)
 
 
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-24])
+def test_a_bounded_normal_number_is_finite_wherever_its_bounds_are(uniform: float) -> None:
+    inf = math.inf
+    low, high = torch.tensor([-inf, -inf, 1.0, 60.0, 60.0, -inf]), torch.tensor([inf, 1.0, inf, inf, 61.0, -60.0])
+    drawn = normal_between(low, high, torch.full((6,), uniform))
+    assert bool(((low <= drawn) & (drawn <= high) & drawn.isfinite()).all())
+    assert drawn[3:].tolist() == [60.0, 60.0, -60.0]  # beyond any number's share, all lies at the nearer bound
+
+
+def test_what_never_comes_has_no_mass_and_is_drawn_only_where_nothing_else_is_allowed() -> None:
+    logits = torch.tensor([[0.0, -math.inf, -math.inf, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    states = torch.ones(1, 10)
+    states[0, 0] = 0
+    assert log_masses(logits, states, OF, 3).tolist() == [[-math.inf, 0.0, 0.0]]
+    for point in (0.0, 0.5, 1 - 2**-24):
+        first, second, _ = draw_states(logits, states, torch.full((1, 3), point), OF)[0].tolist()
+        assert first == 1 and second != 0
+    assert choose(torch.full((1, 4), -math.inf), torch.tensor([0.6])).tolist() == [2]
+
+
 def test_what_is_known_free_and_bounded() -> None:
     states = torch.ones(2, sum(SIZES))
     states[0, 2:6] = 0

@@ -24,7 +24,8 @@ ROWS = 256
 def untrained(family: str, layout: Layout) -> Generator:
     """Whose weights are noise, so that all depends on all."""
     images = layout.image is not None
-    settings = {"image": {family: {"width": 16}}} if images else {family: SMALL}
+    of_images = {"width": 16} | ({"steps": 2} if family == "diffusion" else {})
+    settings = {"image": {family: of_images}} if images else {family: SMALL}
     recipe = Recipe.check({"family": family, **settings}).suited(images=images)
     torch.manual_seed(0)
     generator = build(recipe, layout)
@@ -82,6 +83,36 @@ def test_of_a_gan_one_restricted_cell_has_its_share_of_the_training_rows() -> No
     assert torch.allclose(chance, chance.new_full((8,), 0.5), atol=1e-5)
     given.low[:, 0] = 50.0
     assert bool((generator.log_chances(Draw(1), given) == -torch.inf).all())
+
+
+def test_of_a_gan_a_bin_that_a_range_cuts_counts_by_its_share_and_once() -> None:
+    given = free(TABLE, 8000)
+    given.states[:, :3] = torch.tensor([0.1, 1.0, 0.0])
+    generator = untrained("gan", TABLE)
+    chance = generator.log_chances(Draw(1), given).exp()
+    assert torch.allclose(chance, chance.new_full((8000,), 0.05 + 0.3), atol=1e-5)
+    cells = generator.sample(8000, Draw(2), given).cells
+    assert float((cells[:, 0] == 0).float().mean()) == pytest.approx(0.05 / 0.35, abs=0.02)
+    assert not (cells[:, 0] == 2).any()
+
+
+def test_a_gan_that_is_certain_is_asked_for_the_opposite() -> None:
+    generator, given = untrained("gan", TABLE), free(TABLE, 64)
+    generator.generator.logits.bias.data[5:] = torch.tensor([0.0, 300.0, 0.0, 0.0])  # type: ignore[union-attr]
+    given.states[:, 0], given.states[:, 6] = 0, 0  # of the first cell it is told; the third it says by itself
+    drawn, chance = generator.sample(64, Draw(1), given), generator.log_chances(Draw(1), given)
+    assert not (drawn.cells[:, 2] == 1).any() and bool(drawn.values.isfinite().all())
+    assert float(chance.max()) < -200 and bool(chance.isfinite().all())
+
+
+def test_a_vae_whose_values_lie_far_from_a_range_still_says_the_class() -> None:
+    generator, given = untrained("vae", TABLE), free(TABLE)
+    bias = generator.vae.mixtures.head.bias.data.view(2, 3, -1)  # type: ignore[union-attr]
+    bias[0, 1], bias[0, 2] = -1.0, -9.0  # a hundred deviations below
+    given.low[:, 0] = 0.5
+    cells, values = generator.sample(ROWS, Draw(1), given)
+    assert bool(((values[:, 0] >= 0.5) & (values[:, 0] < 1)).all())
+    assert torch.bincount(cells[:, 1], minlength=2).min() > 0.1 * ROWS
 
 
 @pytest.mark.parametrize("family", ["diffusion", "gan", "vae"])

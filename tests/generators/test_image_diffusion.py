@@ -144,7 +144,8 @@ def test_the_loss_is_edm_s() -> None:
     torch.testing.assert_close(loss, error.mean(), rtol=1e-3, atol=1e-3)
 
 
-def test_augmentation_and_labels_are_told_as_they_are() -> None:
+@pytest.mark.parametrize("untold", [0.25, 0.999])
+def test_augmentation_and_labels_are_told_as_they_are(untold: float) -> None:
     of = layout()
     rows, seen = batch(of, 2000), []
 
@@ -152,7 +153,7 @@ def test_augmentation_and_labels_are_told_as_they_are() -> None:
         seen.append((noisy, label, done))
         return torch.zeros_like(noisy)
 
-    options: dict[str, Any] = {"augment": ["flip"], "augment_chance": 0.3, "sigma_mean": -9.0, "label_dropout": 0.25}
+    options: dict[str, Any] = {"augment": ["flip"], "augment_chance": 0.3, "sigma_mean": -9.0, "label_dropout": untold}
     next(small(of, **options).losses({"denoiser": denoiser}, rows, Draw(1), 0))
     noisy, label, done = seen[0]
     images = (rows.values.float() / 63.75 - 2).view(-1, 1, 8, 8)
@@ -161,7 +162,7 @@ def test_augmentation_and_labels_are_told_as_they_are() -> None:
     torch.testing.assert_close(
         noisy, torch.where(flipped[:, None, None, None], images.flip(3), images), atol=0.05, rtol=0
     )
-    assert abs(float((label == 3).float().mean()) - 0.25) < 0.04
+    assert abs(float((label == 3).float().mean()) - untold) < 0.04
     assert torch.equal(label[label < 3], rows.cells[label < 3, 0])
 
 

@@ -176,7 +176,7 @@ def test_the_chance_of_augmentation_is_in_what_checkpoints_keep_and_goes_on_from
 def test_spectral_normalisation_holds_every_layer_of_the_critic_to_a_slope_of_one_from_the_start() -> None:
     model = small(GREY, spectral=True)
     assert all(loss.isfinite() for loss in losses(model, batch(GREY), Draw(1)))
-    layers = [m for m in model.critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [m for m in model.critic.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]
     norms = torch.stack([torch.linalg.matrix_norm(m.weight.detach().flatten(1), ord=2) for m in layers])
     assert len(norms) > 6 and float((norms - 1).abs().max()) < 0.1
 
@@ -212,6 +212,15 @@ def test_the_recipe_builds_it_and_has_it_trained_as_suits_it() -> None:
     training = recipe.suited(images=True).training
     assert training.beta1 == 0.0 and training.memory > 1e6 and training.batch == 48
     assert recipe.image.gan.second_order is not None and ImageGanRecipe(gamma=0.0).second_order is None
+
+
+def test_nothing_is_sampled_from_the_judge() -> None:
+    model = stirred(small(GREY))
+    drawn = model.sample(8, Draw(5))
+    for judge in model.judges:
+        delattr(model, judge)
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"generator"}
+    assert torch.equal(model.sample(8, Draw(5)).values, drawn.values)
 
 
 def test_it_says_how_often_images_are_augmented() -> None:
