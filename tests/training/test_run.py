@@ -22,6 +22,10 @@ from synth.recipe import Recipe
 from synth.training import run, workers
 from synth.training.prepare import open_sources, prepare
 
+TRAINED: dict[str, Any] = {  # what the workers end with
+    "step": 5, "stopped": False, "asked": False, "weights": {}, "notes": [], "shortened": [], "workers": 1, "zero": 0,
+}  # fmt: skip
+
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., run.Trained]:
@@ -70,7 +74,7 @@ def test_a_trained_run_is_kept_until_it_is_published(
     def publish(*arguments: object) -> NoReturn:
         raise error
 
-    facts = {"step": 5, "stopped": False, "asked": False, "weights": {}, "notes": [], "workers": 1, "zero": 0}
+    facts = dict(TRAINED)
     monkeypatch.setattr(workers, "fit", lambda *arguments, **options: dict(facts))
     monkeypatch.setattr(run, "_publish", publish)
     with pytest.raises(
@@ -129,19 +133,7 @@ def test_the_place_of_a_new_key_is_for_its_owner_alone(
         seen.extend(table.notes)
         return run.Trained("out", None, None, table.notes)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(
-        workers,
-        "fit",
-        lambda *arguments, **options: {
-            "step": 5,
-            "stopped": False,
-            "asked": False,
-            "weights": {},
-            "notes": [],
-            "workers": 1,
-            "zero": 0,
-        },
-    )
+    monkeypatch.setattr(workers, "fit", lambda *arguments, **options: dict(TRAINED))
     monkeypatch.setattr(run, "_publish", publish)
     trained = start()
     assert "signing.key" in "".join(trained.notes) and "signing.key" not in "".join(seen)
