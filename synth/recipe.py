@@ -71,8 +71,9 @@ class TrainingRecipe(Part):
         " the best coverage then, without looks that with the lowest loss",
     )  # fmt: skip
     falls: int = Field(
-        3, ge=1, description="successive looks with less coverage and a better loss after which a run ends, at its best"
-    )
+        3, ge=1, description="successive looks with less coverage and a better loss, or with few modes and no gain in the"
+        " second half, after which a run ends, at its best",
+    )  # fmt: skip
     failures: int = Field(5, ge=0, description="deaths of workers that a run survives")
     patience_s: float = Field(300, gt=0, description="seconds that workers wait for one that hangs")
 

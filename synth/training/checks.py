@@ -67,9 +67,9 @@ class Checks:
 
     @property
     def coverage(self) -> float | None:
-        """At the last check, relative to that of real rows; None before the first."""
-        checks = self.record["checks"]
-        return checks[-1]["coverage"] / self.record["real"]["coverage"] if checks else None
+        """At the last check, relative to that of real rows; None before the first, and where real rows have none."""
+        real = self.record["real"]["coverage"] if self.record["checks"] else 0.0
+        return self.record["checks"][-1]["coverage"] / real if real else None
 
     def state(self) -> dict[str, Any]:
         """As JSON; ``watched`` is what the manifest keeps, None before the first check."""

@@ -149,6 +149,8 @@ class Worker:
             self.schedule.hold(self.step, self.elapsed)
             fraction = self.schedule.fraction(self.step, self.elapsed)
             at_best = self.check(fraction) if self.checks.due(fraction) else None
+            if self.finished and self.recipe.training.budget_s is not None and (told := self.schedule.describe()):
+                self.notes.append(told)
             pulse = self.step + min(max(int(PULSE_S * self.step / self.elapsed), 1), PULSE)
             pulse = self.checks.until(pulse, self.schedule.total)
             noticed, self.leaving = leaving > self.leaving, leaving

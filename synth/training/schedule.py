@@ -17,6 +17,7 @@ from synth.recipe import TrainingRecipe
 LOOK = 0.25  # of the time that is left, from one look at the pace to the next: the nearer the end, the more often
 SLACK = 0.02  # share of the steps that are left by which a pace may seem too slow without being so
 MOST = 0.5  # share of the steps that are left by which one look brings the end nearer: the rate falls, and never drops
+TOLD = 0.9  # share of the planned steps below which the notes say so
 
 
 @dataclass
@@ -59,6 +60,13 @@ class Schedule:
         if fit < (1 - SLACK) * left:
             self.shortened.append((step, self.total))
             self.total = step + max(fit, int(MOST * left))
+
+    def describe(self) -> str | None:
+        """What became of a budget's plan, where the end was brought nearer by more than a few steps."""
+        planned = self.shortened[0][1] if self.shortened else None
+        if planned is None or self.total is None or self.total > TOLD * planned:
+            return None
+        return f"{self.total:,} of {planned:,} planned steps fit into the budget, as they took longer later on"
 
     def finished(self, step: int) -> bool:
         return self.total is not None and step >= self.total

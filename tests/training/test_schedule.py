@@ -78,6 +78,10 @@ def test_a_budget_is_held_where_steps_become_slower(pace: Callable[[float], floa
         )  # that is fixed after 250 steps, of looks by tens
     elif pace is not PACES["slow for a while"]:  # what was cut off then is not given back
         assert clock > 98
+    if pace is PACES["half as fast"]:
+        planned = schedule.shortened[0][1]
+        told = f"{len(rates):,} of {planned:,} planned steps fit into the budget, as they took longer later on"
+        assert schedule.describe() == told
     risen = rates[99:]
     assert all(later <= earlier for earlier, later in pairwise(risen))  # the rate falls, without a jump, to nothing
     assert max(earlier - later for earlier, later in pairwise(risen)) < 0.1 * risen[0]
@@ -111,7 +115,7 @@ def test_a_run_that_goes_on_elsewhere_holds_what_is_left_of_its_budget() -> None
 def test_a_number_of_steps_is_kept_whatever_it_takes() -> None:
     schedule = Schedule.of(TrainingRecipe(steps=500))
     trained(schedule, lambda clock: 100.0)
-    assert schedule.total == 500 and schedule.shortened == []
+    assert schedule.total == 500 and schedule.shortened == [] and schedule.describe() is None
 
 
 @pytest.mark.parametrize(
