@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import psutil
 
 ROOT = Path("/")
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the driver of a job
 # Limit, use, and the part of the use that is files which the kernel drops when it needs to: of control groups v2, v1.
 MEMORY = [
     ("memory.max", "memory.current", "inactive_file"),
@@ -27,6 +28,15 @@ def usable_cores(root: Path = ROOT) -> int:
         if quota.isdigit():  # neither "max" nor -1
             cores = min(cores, max(1, int(quota) // int(period)))
     return cores
+
+
+def usable_threads() -> int:
+    """Threads that this process may compute with: as many as OMP_NUM_THREADS says, else one on each usable core.
+
+    What the driver of a Ray Job finds there is not the user's word: Ray says 1 to all that have asked it for no cores.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) and JOB not in os.environ else usable_cores()
 
 
 def usable_memory(root: Path = ROOT) -> tuple[int, int]:

@@ -42,6 +42,10 @@ class TrainingRecipe(Part):
     decay: float = Field(
         0.6, gt=0, le=0.95, description="last share of the steps, over which the learning rate falls to 0"
     )
+    shortened: list[tuple[int, int]] = Field(
+        default_factory=list,
+        description="(step, steps planned until then) of a run whose budget ran short, kept so that its recipe repeats it",
+    )
     clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
     beta1: float = Field(0.9, ge=0, lt=1, description="how much AdamW's mean of gradients keeps from step to step")
     beta2: float = Field(0.999, ge=0, lt=1, description="the same for its mean of their squares")
@@ -67,8 +71,9 @@ class TrainingRecipe(Part):
         " the best coverage then, without looks that with the lowest loss",
     )  # fmt: skip
     falls: int = Field(
-        3, ge=1, description="successive looks with less coverage and a better loss after which a run ends, at its best"
-    )
+        3, ge=1, description="successive looks with less coverage and a better loss, or with few modes and no gain in the"
+        " second half, after which a run ends, at its best",
+    )  # fmt: skip
     failures: int = Field(5, ge=0, description="deaths of workers that a run survives")
     patience_s: float = Field(300, gt=0, description="seconds that workers wait for one that hangs")
 
@@ -76,6 +81,14 @@ class TrainingRecipe(Part):
     def _length(self) -> TrainingRecipe:
         if self.steps is not None and self.budget_s is not None:
             raise ValueError("give steps or budget_s, not both")
+        if self.shortened:
+            at, ends = zip(*self.shortened, strict=True)
+            order = [-end for end in ends], [*at, self.steps or 0]
+            if self.steps is None or any(sorted(o) != list(o) for o in order) or ends[-1] < self.steps:
+                raise ValueError(
+                    f"shortened={self.shortened}: needs steps, and pairs (step, steps planned until then) of rising steps "
+                    "and falling plans, down to steps; leave it out"
+                )
         if self.least > self.most:
             raise ValueError(f"workers={self.least},{self.most}: the least come first, as in {self.most},{self.least}")
         if self.batch % self.accumulate:
@@ -161,6 +174,8 @@ class Recipe(Part):
             other = {"training.steps": "training.budget_s", "training.budget_s": "training.steps"}.get(key)
             if other and overrides.get(other) is None:
                 part.pop(other.removeprefix("training."), None)
+                if overrides.get("training.shortened") is None:  # what became of the length in the file
+                    part.pop("shortened", None)
         return cls.check(document, where=where)
 
     @classmethod

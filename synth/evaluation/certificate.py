@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,26 +104,47 @@ def evaluate(
     called with what is being measured and the share done. scikit-learn's defaults decide the number of threads;
     callers limit it with ``joblib.parallel_config`` and ``OMP_NUM_THREADS``.
 
-    Of images see ``images.evaluate_images``; ``network`` is the file of one by whose features they are compared.
+    Of images, ``network`` is the TorchScript file of one by whose features they are compared, see
+    ``image_features.given``; without it one is trained on the source's own images.
 
     Raises UserError for a table that has no rows, lacks a column, or holds one that cannot be read as its kind.
     """
+    measure: Callable[..., dict[str, Any]] = _measure_rows
     if schema.image is not None:
-        from synth.evaluation.images import evaluate_images
+        from synth.evaluation.images import measure_images
 
-        return evaluate_images(
-            real, synthetic, test, schema, seed=seed,
-            train_keys=train_keys, preparation=preparation, network=network, progress=progress,
-        )  # fmt: skip
-    if network is not None:
+        measure = partial(measure_images, network=network)
+    elif network is not None:
         raise UserError(f"{network}: there are no images to compare by a network's features; leave it out")
+    say = progress if progress is not None else lambda what, done: None
+    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(8)]
+    tables = {"the real table": real, "the synthetic table": synthetic, "the test table": test}
+    certificate = Certificate(
+        **measure(tables, schema, rngs, train_keys, say),
+        rows={
+            "train": real.num_rows if train_keys is None else train_keys.rows,
+            "synthetic": synthetic.num_rows,
+            "test": test.num_rows,
+        },
+        seed=seed,
+        preparation=list(preparation),
+    )
+    say("done", 1.0)
+    return certificate
+
+
+def _measure_rows(
+    tables: Mapping[str, pa.Table],
+    schema: Schema,
+    rngs: Sequence[np.random.Generator],
+    train_keys: Keys | None,
+    say: Callable[[str, float], None],
+) -> dict[str, Any]:
+    """What the certificate says of the ``tables``, real train, the sample and the test rows, by field."""
     # scikit-learn takes a second to import; a monitor that only reads certificates must not pay for it.
     from synth.evaluation import diversity, features, fidelity, privacy, utility
 
-    say = progress if progress is not None else lambda what, done: None
-    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(8)]
     say("reading the tables", 0.0)
-    tables = {"the real table": real, "the synthetic table": synthetic, "the test table": test}
     lens = Lens.fit(schema, tables)
     notes = [*lens.notes, *features.pooled_note(lens)]
     frames = []
@@ -196,34 +219,21 @@ def evaluate(
     if near is not None:
         figures["dcr_share"] = figure("dcr_share", near[0].dcr_share, near[1].dcr_share)
         figures["nndr"] = figure("nndr", near[0].ratio, near[1].ratio)
-        notes.append(
-            f"distances to the closest record: from {len(near[0].distance):,} synthetic rows to {near[0].references:,} "
-            f"rows of real train and as many test rows, drawn at random; {near[0].left_out:,} synthetic rows that repeat "
-            "another or equal one of those were left out"
-        )
-        edges, ours, theirs = ([round(x, 6) for x in part] for part in privacy.histogram(*near))
-        distances = Histogram(edges=edges, synthetic=ours, baseline=theirs)
+        notes.append(near[0].describe("record", "rows"))
+        distances = privacy.histogram(*near)
     else:
         notes.append("too few distinct rows for distances to the closest record")
+    real, synthetic, _ = tables.values()
     figures["exact_copies"] = figure("exact_copies", *exact_copies(lens, real, synthetic, train_keys))
 
-    certificate = Certificate(
-        figures=figures,
-        columns=column_details(lens, train, sample, shapes, tests[0], kept[0]),
-        trends=worst_trends(trends[0]),
-        distances=distances,
-        reference=reference(lens, train, sample),
-        notes=notes,
-        rows={
-            "train": real.num_rows if train_keys is None else train_keys.rows,
-            "synthetic": synthetic.num_rows,
-            "test": test.num_rows,
-        },
-        seed=seed,
-        preparation=list(preparation),
-    )
-    say("done", 1.0)
-    return certificate
+    return {
+        "figures": figures,
+        "columns": column_details(lens, train, sample, shapes, tests[0], kept[0]),
+        "trends": worst_trends(trends[0]),
+        "distances": distances,
+        "reference": reference(lens, train, sample),
+        "notes": notes,
+    }
 
 
 def _drawn(what: str, rows: int, *frames: Frame) -> list[str]:

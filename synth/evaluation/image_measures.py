@@ -205,13 +205,8 @@ def find_copies(
     if near is not None:
         found.add("dcr_share", near[0].dcr_share, near[1].dcr_share)
         found.add("nndr", near[0].ratio, near[1].ratio)
-        found.notes.append(
-            f"distances to the closest image: from {len(near[0].distance):,} synthetic images to "
-            f"{near[0].references:,} of real train and as many test images, drawn at random; {near[0].left_out:,} "
-            "synthetic images that repeat another or equal one of those were left out"
-        )
-        edges, ours, theirs = ([round(x, 6) for x in part] for part in privacy.histogram(*near))
-        distances = Histogram(edges=edges, synthetic=ours, baseline=theirs)
+        found.notes.append(near[0].describe("image", "images"))
+        distances = privacy.histogram(*near)
     else:
         found.notes.append("too few distinct images for distances to the closest one")
     if basis is not None:

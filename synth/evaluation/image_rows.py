@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,7 @@ def image_shape(schema: Schema) -> tuple[int, int, int]:
     return shape
 
 
-def label_lens(schema: Schema, tables: dict[str, pa.Table], notes: list[str]) -> Lens | None:
+def label_lens(schema: Schema, tables: Mapping[str, pa.Table], notes: list[str]) -> Lens | None:
     """A lens of the labels alone, fitted on the tables that have them; None where there are none to learn."""
     label = label_column(schema)
     if label is None or schema[label].kind not in ("categorical", "boolean"):

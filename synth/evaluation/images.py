@@ -1,15 +1,15 @@
-"""The certificate of images: what was measured of synthetic ones on real ones that their generator never saw."""
+"""What a certificate says of images: synthetic ones beside real ones that their generator never saw."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from synth.data.schema import Schema
 from synth.evaluation import details, diversity, fidelity
-from synth.evaluation.certificate import Certificate
 from synth.evaluation.copies import Keys, copies, row_keys
 from synth.evaluation.details import ImageDetail
 from synth.evaluation.figures import IMAGE_CATALOGUE
@@ -25,25 +25,18 @@ from synth.evaluation.image_measures import (
 from synth.evaluation.image_rows import image_shape, label_lens, read_images
 
 
-def evaluate_images(
-    real: pa.Table,
-    synthetic: pa.Table,
-    test: pa.Table,
+def measure_images(
+    tables: Mapping[str, pa.Table],
     schema: Schema,
+    rngs: Sequence[np.random.Generator],
+    train_keys: Keys | None,
+    say: Callable[[str, float], None],
     *,
-    seed: int = 0,
-    train_keys: Keys | None = None,
-    preparation: Sequence[str] = (),
-    network: str | None = None,
-    progress: Callable[[str, float], None] | None = None,
-) -> Certificate:
-    """``certificate.evaluate`` of tables that hold images. ``network``: a TorchScript file, see
-    ``image_features.given``; without it a network is trained on the source's own images."""
-    say = progress if progress is not None else lambda what, done: None
-    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(8)]
+    network: str | None,
+) -> dict[str, Any]:
+    """What the certificate says of ``tables`` that hold images, real train, the sample and the test images, by field."""
     say("reading the images", 0.0)
     found = Findings({}, [])
-    tables = {"the real table": real, "the synthetic table": synthetic, "the test table": test}
     lens = label_lens(schema, tables, found.notes)
     train, sample, fresh = (
         read_images(table, what, schema, lens, rngs[0], found.notes) for what, table in tables.items()
@@ -68,6 +61,7 @@ def evaluate_images(
         )
     say("copies of training images", 0.85)
     distances, neighbours = find_copies(found, basis, train, sample, fresh, rngs[5])
+    real, synthetic, _ = tables.values()
     keys = train_keys if train_keys is not None else Keys.of(row_keys(schema, real))
     found.add("exact_copies", *copies(row_keys(schema, synthetic), keys))
     columns, reference = {}, {}
@@ -77,21 +71,17 @@ def evaluate_images(
         kept = diversity.categories(lens, frames[1])
         columns = details.column_details(lens, frames[0], frames[1], shapes, None, kept)
         reference = details.reference(lens, frames[0], frames[1])
-    say("done", 1.0)
-    return Certificate(
-        figures={name: found.figures[name] for name in IMAGE_CATALOGUE if name in found.figures},
-        columns=columns,
-        trends=None,
-        distances=distances,
-        reference=reference,
-        images=ImageDetail(
+    return {
+        "figures": {name: found.figures[name] for name in IMAGE_CATALOGUE if name in found.figures},
+        "columns": columns,
+        "trends": None,
+        "distances": distances,
+        "reference": reference,
+        "images": ImageDetail(
             shape=image_shape(schema),
             features=None if basis is None else basis.describe,
             classes=classes,
             neighbours=neighbours,
         ),
-        notes=found.notes,
-        rows={"train": keys.rows, "synthetic": synthetic.num_rows, "test": test.num_rows},
-        seed=seed,
-        preparation=list(preparation),
-    )
+        "notes": found.notes,
+    }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from synth.evaluation import features
 from synth.evaluation.copies import frame_keys
+from synth.evaluation.details import Histogram
 from synth.evaluation.frame import Frame, Lens
 from synth.evaluation.intervals import NORMAL_95, Estimate, bootstrap, multiplicities
 from synth.evaluation.neighbours import nearest
@@ -32,6 +33,14 @@ class Closeness:
     distance: NDArray[np.float64]
     references: int
     left_out: int
+
+    def describe(self, one: str, several: str) -> str:
+        """A note on what was asked about, as there is ``one`` of it and as there are ``several``."""
+        return (
+            f"distances to the closest {one}: from {len(self.distance):,} synthetic {several} to {self.references:,} of real "
+            f"train and as many test {several}, drawn at random; {self.left_out:,} synthetic {several} that repeat another "
+            "or equal one of those were left out"
+        )
 
 
 @dataclass(frozen=True)
@@ -134,10 +143,11 @@ def _ratio(distances: NDArray[np.float64], rng: np.random.Generator) -> Estimate
     return Estimate.around(float(np.median(ratio)), NORMAL_95 * float(medians.std(ddof=1)), (0, 1))
 
 
-def histogram(sample: Closeness, fresh: Closeness) -> tuple[list[float], list[float], list[float]]:
-    """Bin edges and the shares of synthetic and of real test rows in each bin of the distance to the closest train row;
-    the last bin takes the farthest hundredth too."""
+def histogram(sample: Closeness, fresh: Closeness) -> Histogram:
+    """The shares of synthetic and of real test rows in each bin of the distance to the closest train row; the last bin
+    takes the farthest hundredth too."""
     top = float(np.quantile(np.concatenate([sample.distance, fresh.distance]), 0.99))
     edges = np.linspace(0, top if top > 0 else 1.0, HISTOGRAM_BINS + 1)
     counts = [np.histogram(np.minimum(c.distance, edges[-1]), edges)[0] / len(c.distance) for c in (sample, fresh)]
-    return edges.tolist(), counts[0].tolist(), counts[1].tolist()
+    rounded = [part.round(6).tolist() for part in (edges, *counts)]
+    return Histogram(edges=rounded[0], synthetic=rounded[1], baseline=rounded[2])

@@ -14,9 +14,10 @@ import torch.distributed as dist
 
 from synth.generators.base import Draw, Generator
 from synth.generators.layout import Encoded, Layout
+from synth.provenance.manifest import Check, Diversity
 from synth.recipe import Recipe
 from synth.training import shards
-from synth.training.collapse import Collapse
+from synth.training.collapse import Collapse, Modes
 from synth.training.engine import Average
 from synth.training.shards import Fragment
 from synth.training.watch import Watch
@@ -24,7 +25,6 @@ from synth.training.watch import Watch
 MOST, FEWEST = 1000, 100  # rows that a check draws
 ENOUGH = 20  # real rows, half of which are held against the others
 SHARE = 0.03  # of the training time for all checks together: they draw fewer rows where more would take longer
-LOW = 0.5  # of what real rows cover, below which the last check says so
 COPIES = 3  # of the weights that a GPU needs room for: the second generator, what fills it, what it draws with
 
 
@@ -61,24 +61,25 @@ class Checks:
             self.generator = copy.deepcopy(generator).eval()  # on the CPU, but for the time of a check
             self.real = Encoded(*(np.concatenate(parts) for parts in zip(*watched["rows"], strict=True)))
         self.watch: Watch | None = None
-        self.passed, self.collapse, self.remarks = 0, Collapse(), list[str]()
+        self.passed, self.collapse, self.modes = 0, Collapse(), Modes()
         self.record: dict[str, Any] = {"part": watched["part"], "left_out": watched["left_out"], "checks": []}
         self.sum, self.steps = 0.0, 0  # of the losses since the last check
 
     @property
     def coverage(self) -> float | None:
-        """At the last check, relative to that of real rows; None before the first."""
-        checks = self.record["checks"]
-        return checks[-1]["coverage"] / self.record["real"]["coverage"] if checks else None
+        """At the last check, relative to that of real rows; None before the first, and where real rows have none."""
+        real = self.record["real"]["coverage"] if self.record["checks"] else 0.0
+        return self.record["checks"][-1]["coverage"] / real if real else None
 
     def state(self) -> dict[str, Any]:
         """As JSON; ``watched`` is what the manifest keeps, None before the first check."""
         watched = self.record if self.record["checks"] else None
-        kept = {"passed": self.passed, "collapse": asdict(self.collapse), "remarks": self.remarks}
+        kept = {"passed": self.passed, "collapse": asdict(self.collapse), "modes": asdict(self.modes)}
         return kept | {"watched": watched}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.passed, self.collapse, self.remarks = state["passed"], Collapse(**state["collapse"]), state["remarks"]
+        self.passed = state["passed"]
+        self.collapse, self.modes = Collapse(**state["collapse"]), Modes(**state["modes"])
         self.record = state["watched"] or self.record
 
     def add(self, loss: float, steps: int) -> None:
@@ -121,7 +122,7 @@ class Checks:
             said["check"] |= {"step": step, "loss": self.sum / self.steps}
             said["seconds"] = time.monotonic() - began
         self.sum, self.steps = 0.0, 0
-        return self._judge(**self._agreed(said), last=fraction >= 1)
+        return self._judge(**self._agreed(said), fraction=fraction)
 
     def _agreed(self, said: Any) -> Any:
         """What rank 0 says."""
@@ -151,7 +152,7 @@ class Checks:
         return {
             "check": self.watch.look(sample).model_dump(),
             "remarks": generator.remarks(Encoded(cells.long(), values)),
-            "about": {"rows": len(cells), "real": self.watch.real.model_dump()},
+            "about": {"rows": len(cells), "modes": len(self.watch.centres), "real": self.watch.real.model_dump()},
         }
 
     def _affordable(self, generator: Generator, seconds: float) -> int:
@@ -175,27 +176,31 @@ class Checks:
         return Encoded(*(torch.cat(parts).cpu() for parts in zip(*blocks, strict=True)))
 
     def _judge(
-        self, check: dict[str, Any], remarks: list[str], about: dict[str, Any], seconds: float, *, last: bool
+        self, check: dict[str, Any], remarks: list[str], about: dict[str, Any], seconds: float, *, fraction: float
     ) -> Found:
-        self.record |= about
+        self.record |= {"rows": about["rows"], "real": about["real"]}
         self.record["checks"].append(check)
-        step, coverage, loss = check["step"], check["coverage"], None if self.plays else check["loss"]
+        step, loss, last = check["step"], None if self.plays else check["loss"], fraction >= 1
+        found, real = Check.model_validate(check), Diversity.model_validate(about["real"])
+        at_best, collapse, notes = False, None, list[str]()
         # Until the learning rate has risen, what is drawn is no more than initial weights do, which may cover much.
-        at_best = step > self.warmup and self.collapse.seen(
-            step, coverage, about["rows"], about["real"]["coverage"], loss
+        if step > self.warmup:
+            at_best = self.collapse.seen(step, found.coverage, about["rows"], real.coverage, loss)
+            self.modes.seen(step, found, real, about["rows"], about["modes"], fraction)
+        drawn = (
+            f"samples cover {found.coverage:.2f} of the real rows and {found.modes:.0%} of their modes, other real rows "
+            f"{real.coverage:.2f} and {real.modes:.0%}"
         )
-        notes = [f"step {step}: {remark}" for remark in remarks if remark not in self.remarks]
-        self.remarks += [remark for remark in remarks if remark not in self.remarks]
-        collapse = None
         if self.collapse.falls:
-            fall = f"step {step}: {self.collapse.describe(coverage, loss)}"
+            fall = f"step {step}: {self.collapse.describe(found.coverage, loss)}"
             if self.collapse.falls >= self.falls:
                 collapse = f"collapse at {fall}"
             elif last:
                 notes.append(fall)
-        if last and coverage < LOW * about["real"]["coverage"]:
-            notes.append(
-                f"step {step}: samples cover {coverage:.2f} of the real rows and {check['modes']:.0%} of their modes, other "
-                f"real rows {about['real']['coverage']:.2f} and {about['real']['modes']:.0%}: most was not learnt"
-            )
+        if self.modes.stuck >= self.falls and not collapse:
+            collapse = f"collapse at step {step}: {drawn}, and neither has risen since step {self.modes.since}"
+        elif last and (came_to := self.modes.describe(found, real, self.falls)):
+            notes.append(f"step {step}: {drawn}: {came_to}")
+        if last or collapse:  # what they say changes from check to check: of the state that the run ends in
+            notes = [*(f"step {step}: {remark}" for remark in remarks), *notes]
         return Found(at_best, notes, collapse, seconds)

@@ -146,8 +146,11 @@ class Worker:
                 continue
             self.checks.add(self.loss, taken)
             self.schedule.observe(self.step, self.elapsed)
+            self.schedule.hold(self.step, self.elapsed)
             fraction = self.schedule.fraction(self.step, self.elapsed)
             at_best = self.check(fraction) if self.checks.due(fraction) else None
+            if self.finished and self.recipe.training.budget_s is not None and (told := self.schedule.describe()):
+                self.notes.append(told)
             pulse = self.step + min(max(int(PULSE_S * self.step / self.elapsed), 1), PULSE)
             pulse = self.checks.until(pulse, self.schedule.total)
             noticed, self.leaving = leaving > self.leaving, leaving
@@ -222,11 +225,12 @@ class Worker:
             self.best = lately
         best = lowest if self.checks.collapse.best is None else bool(at_best)
         progress = {
-            "step": self.step, "total": self.schedule.total, "elapsed_s": self.elapsed, "loss": self.loss,
+            "step": self.step, "total": self.schedule.total, "shortened": self.schedule.shortened,
+            "elapsed_s": self.elapsed, "loss": self.loss, "best": self.best,
             "rows_per_s": self.step * self.recipe.training.batch / self.elapsed if self.elapsed else 0.0,
             "stopped": self.stop and not self.finished, "precision": "bf16" if self.bf16 else "fp32",
             "device": name_of_device(self.device), "notes": self.notes, "workers": self.world,
-            "zero": self.zero, "sharding": self.sharding, "divergence": asdict(self.divergence), "best": self.best,
+            "zero": self.zero, "sharding": self.sharding, "divergence": asdict(self.divergence),
             "checks": self.checks.state(),
         }  # fmt: skip
         folder = checkpoint.write(self.engines, self.owned, self.averages, progress, self.rank, self.world)
@@ -247,7 +251,8 @@ class Worker:
             raise FailedError(failure="\n".join([*self.notes, nothing]))
         with found.as_directory() as folder:
             saved = checkpoint.restore(Path(folder), self.engines, self.owned, self.averages)
-        self.step, self.schedule.total = saved["step"], saved["total"]
+        self.step = saved["step"]
+        self.schedule.restore(saved["total"], saved["shortened"])
         self.lately.zero_()
         return saved
 

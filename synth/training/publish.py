@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster import storage
-from cluster.machine import usable_cores
+from cluster.machine import usable_threads
 from synth.evaluation.certificate import Certificate
 from synth.provenance.manifest import DataEntry, Manifest, Training
 from synth.recipe import Recipe
@@ -55,7 +55,7 @@ def publish(
     from synth.evaluation.report import render
     from synth.sampling import Sampler
 
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(usable_threads())
     sampler = Sampler.of(recipe, table.codec, weights)
     most = SAMPLED if table.schema.image is None else SAMPLED_IMAGES
     rows, drawn, count = min(table.rows["train"], most), [], 0

@@ -136,7 +136,9 @@ def _run(
     weights = facts.pop("weights")
     # As the last steps were taken, which may have been in an earlier start.
     ways = {"workers": facts["workers"], "zero": facts["zero"]}
-    resolved = recipe.training.model_copy(update={"steps": facts["step"], "budget_s": None, **ways})
+    shortened = [(step, planned) for step, planned in facts["shortened"]]
+    length = {"steps": facts["step"], "budget_s": None, "shortened": shortened}
+    resolved = recipe.training.model_copy(update=length | ways)
     recipe = recipe.model_copy(update={"training": resolved})
     try:
         with terminable():

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.machine import usable_cores, usable_memory
+from cluster.machine import JOB, usable_cores, usable_memory, usable_threads
 
 GIB = 1 << 30
 V1_UNLIMITED = {"memory.limit_in_bytes": str(2**63 - 4096), "memory.usage_in_bytes": "1"}
@@ -81,3 +81,16 @@ def test_without_control_groups(tmp_path: Path) -> None:
 )
 def test_cores(tmp_path: Path, said: str, files: dict[str, dict[str, str]], limited: bool) -> None:
     assert (usable_cores(written(tmp_path, said, files)) == 1) == limited
+
+
+def test_threads_are_those_that_the_user_says_else_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(JOB, raising=False)
+    for said, threads in (("7", 7), ("", usable_cores()), ("0", usable_cores()), ("4,2", usable_cores())):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        assert usable_threads() == threads
+    monkeypatch.setenv("OMP_NUM_THREADS", str(usable_cores() + 1))
+    monkeypatch.setenv(JOB, "{}")
+    assert usable_threads() == usable_cores()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv(JOB)
+    assert usable_threads() == usable_cores()

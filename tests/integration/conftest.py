@@ -47,6 +47,26 @@ def said() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[dict[str, Any]], None], int], Path]:
+    """Runs a function in so many workers of Ray Train, half a core each, and returns the "folder" that it is told of."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    def run(work: Callable[[dict[str, Any]], None], workers: int) -> Path:
+        folder = tmp_path_factory.mktemp(f"{workers}-workers")
+        TorchTrainer(
+            work,
+            train_loop_config={"folder": str(folder)},
+            torch_config=TorchConfig(backend="gloo"),
+            scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.5}),
+            run_config=RunConfig(name="run", storage_path=str(folder)),
+        ).fit()
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "adult.parquet"
     pq.write_table(pq.read_table(adult()).slice(0, 900), path)

@@ -1,6 +1,8 @@
-"""Train on a cluster that has no worker node when the run starts, and a real autoscaler; prints, as JSON, what was said.
+"""Find room for a run on a cluster that has no worker node when it starts, and a real autoscaler; prints, as JSON, what was
+said.
 
-python from_zero.py TABLE RUN AUTOSCALER, which is "v1", "v2" or, out of sight as on Kubernetes, "hidden"
+python from_zero.py TABLE RUN AUTOSCALER, which is "v1", "v2" or, out of sight as on Kubernetes, "hidden"; there the run is
+trained to its end, as it is wherever its nodes have come up.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import ray
 
 from synth.errors import UserError
 from synth.recipe import Recipe
-from synth.training import prepare, workers
+from synth.training import prepare, room, workers
 
 HEAD = "f" * 51 + "00000"  # as Ray's provider of pretended nodes calls it: each is a raylet on this machine
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
@@ -30,6 +32,10 @@ COMMANDS = [
     "setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands",
     "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files",
 ]  # fmt: skip
+SETTINGS = {
+    "target": "income", "training.steps": 20, "training.batch": 128, "training.precision": "fp32",
+    "training.workers": 2, "diffusion.width": 32, "diffusion.blocks": 1,
+}  # fmt: skip
 # The settings of the autoscaler are in no file that is named on the command line.
 HIDDEN = """
 import os, sys
@@ -99,12 +105,8 @@ def main(table: str, run: str, version: str) -> None:
         if phase != "training":
             said.extend(facts.get("told", ()))
 
-    def fit(count: int) -> dict[str, Any]:
-        settings = {
-            "target": "income", "training.steps": 20, "training.batch": 128, "training.precision": "fp32",
-            "training.workers": count, "diffusion.width": 32, "diffusion.blocks": 1,
-        }  # fmt: skip
-        recipe = Recipe.read(None, settings).resolved(test_apart=False)
+    def fit() -> dict[str, Any]:
+        recipe = Recipe.read(None, SETTINGS).resolved(test_apart=False)
         prepared = prepare.prepare(*prepare.open_sources(table, None, recipe), recipe)
         return workers.fit(ray, recipe, prepared, run, follow, embedded=False)
 
@@ -113,11 +115,14 @@ def main(table: str, run: str, version: str) -> None:
         found: dict[str, Any] = {"nodes": len(ray.nodes())}
         began = time.monotonic()
         try:
-            fit(3)
+            room.find(ray, 3, follow, embedded=False)
         except UserError as e:
             found |= {"refused": str(e), "took_s": time.monotonic() - began}
-        result = fit(2)
-        found |= {"said": said, "steps": result["step"], "workers": result["workers"], "device": result["device"]}
+        if version == "hidden":
+            found |= {key: value for key, value in fit().items() if key in ("step", "workers")}
+        else:
+            found["cpus"], found["gpus"] = room.find(ray, 2, follow, embedded=False)
+        found |= {"said": said, "nodes then": len(ray.nodes())}
         ray.shutdown()
     print(json.dumps(found))
 

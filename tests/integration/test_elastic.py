@@ -26,8 +26,9 @@ def test_one_worker_then_two_then_one(said: Callable[..., Any], table: Path, tmp
 def test_a_node_that_goes_with_notice_costs_no_step_from_before_it_and_no_failure(
     said: Callable[..., Any], table: Path, tmp_path: Path
 ) -> None:
-    # Saves at no time but then, and may not fail once.
-    told = said("lose_with_notice.py", table, tmp_path / "x.run", RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="0.5")
+    # Saves at no time but then, and may not fail once. Ray Train may wait for room on the node that goes.
+    hurry = {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15"}
+    told = said("lose_with_notice.py", table, tmp_path / "x.run", **hurry)
     assert [team["workers"] for team in told["teams"]] == [2, 1]
     [note] = told["notes"]
     assert note in told["told"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -123,23 +123,8 @@ def train_all(job: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    @cache
-    def train(workers: int) -> Path:
-        folder = tmp_path_factory.mktemp(f"{workers}-workers")
-        TorchTrainer(
-            train_all,
-            train_loop_config={"folder": str(folder)},
-            torch_config=TorchConfig(backend="gloo"),
-            scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.5}),
-            run_config=RunConfig(name="run", storage_path=str(folder)),
-        ).fit()
-        return folder
-
-    return train
+def trained(together: Callable[..., Path]) -> Callable[[int], Path]:
+    return cache(partial(together, train_all))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import ray
 import torch
 
 from cluster import storage
-from synth.errors import JobError, UserError
+from synth.errors import JobError
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
 from synth.training import beacon, checkpoint, loop, prepare, workers
@@ -29,6 +29,7 @@ from synth.training.snapshot import CHECKPOINTS
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 32, "diffusion.blocks": 1,
          "training.precision": "fp32", "training.checkpoint_s": 0.01}  # fmt: skip
+LONG = 400
 
 Facts = dict[str, Any]
 
@@ -50,35 +51,10 @@ def fit(table: Path) -> Callable[..., Facts]:
 
 
 @pytest.fixture(scope="module")
-def expected(fit: Callable[..., Facts], tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    return fit(str(tmp_path_factory.mktemp("whole") / "x.run"))["weights"]
-
-
-def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], **tolerance: float) -> None:
-    assert found.keys() == expected.keys()
-    for key, tensor in found.items():
-        torch.testing.assert_close(tensor, expected[key], **tolerance, msg=lambda m, k=key: f"{k}: {m}")
-
-
-def test_one_worker_goes_on_where_two_that_were_sharded_stopped(fit: Callable[..., Facts], tmp_path: Path) -> None:
-    sharded = {"training__zero": 2, "training__workers": 2}
-    run = str(tmp_path / "x.run")
-
-    def stop(phase: str, facts: Facts) -> None:
-        if phase == "starting the workers":
-            beacon.ask_to_stop(run)
-
-    first = fit(run, stop, **sharded)
-    assert first["stopped"] and first["step"] < 40
-    steps: list[int] = []
-    second = fit(run, lambda phase, facts: steps.append(facts.get("step", 40)))
-    assert second["step"] == 40 and not second["stopped"] and second["notes"] == []
-    assert min(steps) > first["step"]  # nothing was done again
-    same(second["weights"], fit(str(tmp_path / "y.run"), **sharded)["weights"], atol=2e-5, rtol=1e-3)
-
-
-def test_no_helper_of_ray_train_runs_for_nothing(fit: Callable[..., Facts], tmp_path: Path) -> None:
-    """Each that runs takes steps from the cores that train."""
+def undisturbed(
+    fit: Callable[..., Facts], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, torch.Tensor], set[str]]:
+    """What a run of one worker ends with, and the names of the processes that were there while it trained."""
 
     def running() -> set[tuple[int, str]]:
         found = set()
@@ -93,8 +69,49 @@ def test_no_helper_of_ray_train_runs_for_nothing(fit: Callable[..., Facts], tmp_
         if phase == "training":
             seen.update(running())
 
-    fit(str(tmp_path / "x.run"), look)
-    actors = {name.removeprefix("ray::") for _, name in seen - before if name.startswith("ray::")}
+    weights = fit(str(tmp_path_factory.mktemp("whole") / "x.run"), look)["weights"]
+    return weights, {name for _, name in seen - before}
+
+
+@pytest.fixture(scope="module")
+def expected(undisturbed: tuple[dict[str, torch.Tensor], set[str]]) -> dict[str, torch.Tensor]:
+    return undisturbed[0]
+
+
+@pytest.fixture(scope="module")
+def long(fit: Callable[..., Facts], tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """What a run of LONG steps ends with: long enough for something to happen to it meanwhile."""
+    return fit(str(tmp_path_factory.mktemp("long") / "x.run"), training__steps=LONG)["weights"]
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], **tolerance: float) -> None:
+    assert found.keys() == expected.keys()
+    for key, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[key], **tolerance, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_one_worker_goes_on_where_two_that_were_sharded_stopped(
+    fit: Callable[..., Facts], expected: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    sharded = {"training__zero": 2, "training__workers": 2}
+    run = str(tmp_path / "x.run")
+
+    def stop(phase: str, facts: Facts) -> None:
+        if phase == "starting the workers":
+            beacon.ask_to_stop(run)
+
+    first = fit(run, stop, **sharded)
+    assert first["stopped"] and first["step"] < 40
+    steps: list[int] = []
+    second = fit(run, lambda phase, facts: steps.append(facts.get("step", 40)))
+    assert second["step"] == 40 and not second["stopped"] and second["notes"] == []
+    assert min(steps) > first["step"]  # nothing was done again
+    same(second["weights"], expected, atol=2e-5, rtol=1e-3)
+
+
+def test_no_helper_of_ray_train_runs_for_nothing(undisturbed: tuple[dict[str, torch.Tensor], set[str]]) -> None:
+    """Each that runs takes steps from the cores that train."""
+    actors = {name.removeprefix("ray::") for name in undisturbed[1] if name.startswith("ray::")}
     assert any(name.startswith("RayTrainWorke") for name in actors), actors
     needless = ("Placement", "Dataset", "Preemption")
     assert not [name for name in actors if name.startswith(needless)], actors
@@ -117,7 +134,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
 
 def test_a_worker_killed_at_a_random_step_is_replaced_and_the_weights_are_the_same(
-    fit: Callable[..., Facts], tmp_path: Path
+    fit: Callable[..., Facts], long: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print("seed", seed)  # shown if it fails
@@ -135,11 +152,11 @@ def test_a_worker_killed_at_a_random_step_is_replaced_and_the_weights_are_the_sa
                     killed.append(len(steps))
                     process.kill()
 
-    found = fit(str(tmp_path / "x.run"), kill, training__steps=300)
-    assert killed and found["step"] == 300
+    found = fit(str(tmp_path / "x.run"), kill, training__steps=LONG)
+    assert killed and found["step"] == LONG
     # It went on from a checkpoint, perhaps not the last, which Ray may not have taken in yet: steps are shown by tens.
     assert min(steps[killed[0] :]) > 10
-    same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=300)["weights"], atol=0, rtol=0)
+    same(found["weights"], long, atol=0, rtol=0)
 
 
 def test_a_worker_that_hangs_is_given_up(fit: Callable[..., Facts], tmp_path: Path) -> None:
@@ -201,13 +218,6 @@ def test_a_run_that_diverges_goes_back_and_on_more_slowly_twice(
         assert found["step"] in range(1, 13)
 
 
-def test_a_run_that_never_learns_is_not_published(fit: Callable[..., Facts], tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"step \d+: the loss, .* at first, was .*; lower training.learning_rate \(1e\+"
-    ):
-        fit(str(tmp_path / "x.run"), training__learning_rate=1e20, training__warmup=1, training__checkpoint_s=60)
-
-
 def test_workers_do_not_outlive_a_driver_that_failed(fit: Callable[..., Facts], tmp_path: Path) -> None:
     run = str(tmp_path / "x.run")
 
@@ -240,7 +250,9 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_storage_may_refuse_for_a_while(fit: Callable[..., Facts], disk: Callable[..., Path], tmp_path: Path) -> None:
+def test_storage_may_refuse_for_a_while(
+    fit: Callable[..., Facts], long: dict[str, torch.Tensor], disk: Callable[..., Path]
+) -> None:
     folder, refused = disk("size=64m"), list[float]()
 
     def refuse(phase: str, facts: Facts) -> None:
@@ -251,9 +263,9 @@ def test_storage_may_refuse_for_a_while(fit: Callable[..., Facts], disk: Callabl
             disk("rw")
             refused.append(time.monotonic())
 
-    found = fit(str(folder / "x.run"), refuse, training__steps=400, training__checkpoint_s=1)
-    assert len(refused) == 2 and found["step"] == 400
-    same(found["weights"], fit(str(tmp_path / "whole.run"), training__steps=400)["weights"])
+    found = fit(str(folder / "x.run"), refuse, training__steps=LONG, training__checkpoint_s=1)
+    assert len(refused) == 2 and found["step"] == LONG
+    same(found["weights"], long)
 
 
 def test_ray_s_own_list_of_checkpoints_may_be_refused_for_a_while(fit: Callable[..., Facts], tmp_path: Path) -> None:
@@ -275,7 +287,8 @@ def test_ray_s_own_list_of_checkpoints_may_be_refused_for_a_while(fit: Callable[
 
 def test_a_disk_that_fills_up_while_training_is_named(fit: Callable[..., Facts], disk: Callable[..., Path]) -> None:
     with pytest.raises(JobError, match=r"x\.run: no space left to save a checkpoint; free some") as failed:
-        fit(str(disk("size=1m") / "x.run"), diffusion__width=128, diffusion__blocks=4)
+        # No second try: each would find the disk as full.
+        fit(str(disk("size=1m") / "x.run"), diffusion__width=128, diffusion__blocks=4, training__failures=0)
     assert "Traceback" not in str(failed.value)
 
 
@@ -292,13 +305,12 @@ def test_checkpoints_go_to_a_store_that_only_fsspec_speaks(
 @pytest.mark.parametrize(
     ("phase", "signals", "message"),
     [
-        ("training", [signal.SIGTERM], "stopped at step .*--resume"),
         ("training", [signal.SIGINT], "stopped at step .*--resume"),
         ("starting the workers", [signal.SIGINT, signal.SIGINT], "no checkpoint was saved yet"),
     ],
 )
 def test_signals(table: Path, tmp_path: Path, phase: str, signals: list[signal.Signals], message: str) -> None:
-    """The first asks the workers to save and stop, the second does not wait for them."""
+    """The first asks the workers to save and stop, the second does not wait for them. SIGTERM is what ends a job."""
     keys = [f"--set={key}={value}" for key, value in SMALL.items() if key in ("training.batch", "diffusion.width")]
     command = [sys.executable, "-m", "artesian", "train", str(table), "--target", "income", "--steps", "1000000"]
     said = tmp_path / "said.txt"

@@ -87,10 +87,10 @@ def test_nothing_is_looked_at_without_checks_or_rows(found: Checks) -> None:
     assert found.coverage is None and found.state()["watched"] is None
 
 
-def test_what_is_found_is_kept_and_told_once() -> None:
+def test_what_is_found_is_kept_and_told_at_the_end() -> None:
     found = checks()
     first = look(found, 10, 1.0)
-    assert first.at_best and first.collapse is None and first.notes == ["step 10: one thing"]
+    assert first.at_best and first.collapse is None and first.notes == []
     assert found.coverage == pytest.approx(1, abs=0.03)
     resumed = checks()
     resumed.restore(json.loads(json.dumps(found.state())))
@@ -102,10 +102,10 @@ def test_what_is_found_is_kept_and_told_once() -> None:
     [one, two] = found.state()["watched"]["checks"]
     assert (one["step"], two["step"], two["loss"]) == (10, 20, 0.05) and two["coverage"] < 0.9 * one["coverage"]
     assert found.state()["watched"]["left_out"] == 7
-    collapses = [look(found, step, 0.5).collapse for step in (30, 40)]
-    assert (
-        collapses[0] is None and collapses[1] is not None and collapses[1].startswith("collapse at step 40: coverage")
-    )
+    third, fourth = look(found, 30, 0.5), look(found, 40, 0.5)
+    assert third.collapse is None and third.notes == []
+    assert fourth.collapse is not None and fourth.collapse.startswith("collapse at step 40: coverage")
+    assert fourth.notes == ["step 40: one thing"]  # where a run ends
 
 
 def test_rows_are_as_many_as_the_time_allows() -> None:
@@ -128,7 +128,26 @@ def test_what_initial_weights_cover_is_no_best_to_fall_from() -> None:
 def test_a_run_that_ends_with_little_says_so() -> None:
     assert look(checks(checks=1), 100, 1.0).notes == ["step 100: one thing"]
     [_, told] = look(checks(checks=1), 100, 0.1).notes
-    assert told.startswith("step 100: samples cover 0.") and told.endswith("most was not learnt")
+    assert told.startswith("step 100: samples cover 0.") and told.endswith("a collapse onto few modes")
+    [_, wide] = look(checks(checks=1), 100, 30.0).notes  # far out
+    assert wide.startswith("step 100: samples cover 0.") and wide.endswith("most was not learnt")
+    found = checks()
+    look(found, 10, 1.0)
+    [*_, fewer] = look(found, 100, 0.3).notes
+    assert fewer.endswith("a collapse, since they had 100% of the modes at step 10")
+
+
+def test_a_run_that_keeps_to_few_modes_from_the_start_is_ended() -> None:
+    found = checks()
+    looks = [look(found, step, 0.05) for step in range(10, 101, 10)]
+    ended = [one.collapse is not None for one in looks]
+    assert ended == [False] * 7 + [True] * 3  # the first after half of it, and three more
+    assert looks[7].collapse is not None
+    assert looks[7].collapse.startswith("collapse at step 80: samples cover 0.")
+    assert looks[7].collapse.endswith("and neither has risen since step 50")
+    resumed = checks()
+    resumed.restore(json.loads(json.dumps(found.state())))
+    assert resumed.modes == found.modes and resumed.modes.stuck == 5
 
 
 def test_other_random_numbers_are_left_alone() -> None:

@@ -67,7 +67,7 @@ def release(data: Path, out: Path, **keys: Any) -> Path:
 @pytest.fixture(autouse=True)
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads of networks as small as these wait for each other more than they compute."""
-    monkeypatch.setattr("synth.training.publish.usable_cores", lambda: 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="module")

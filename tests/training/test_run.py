@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
+import yaml
 
 from cluster import storage
 from synth.data.schema import Column, Schema
@@ -21,6 +22,10 @@ from synth.errors import JobError, UserError
 from synth.recipe import Recipe
 from synth.training import run, workers
 from synth.training.prepare import open_sources, prepare
+
+TRAINED: dict[str, Any] = {  # what the workers end with
+    "step": 5, "stopped": False, "asked": False, "weights": {}, "notes": [], "shortened": [], "workers": 1, "zero": 0,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def test_a_trained_run_is_kept_until_it_is_published(
     def publish(*arguments: object) -> NoReturn:
         raise error
 
-    facts = {"step": 5, "stopped": False, "asked": False, "weights": {}, "notes": [], "workers": 1, "zero": 0}
+    facts = dict(TRAINED)
     monkeypatch.setattr(workers, "fit", lambda *arguments, **options: dict(facts))
     monkeypatch.setattr(run, "_publish", publish)
     with pytest.raises(
@@ -129,22 +134,26 @@ def test_the_place_of_a_new_key_is_for_its_owner_alone(
         seen.extend(table.notes)
         return run.Trained("out", None, None, table.notes)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(
-        workers,
-        "fit",
-        lambda *arguments, **options: {
-            "step": 5,
-            "stopped": False,
-            "asked": False,
-            "weights": {},
-            "notes": [],
-            "workers": 1,
-            "zero": 0,
-        },
-    )
+    monkeypatch.setattr(workers, "fit", lambda *arguments, **options: dict(TRAINED))
     monkeypatch.setattr(run, "_publish", publish)
     trained = start()
     assert "signing.key" in "".join(trained.notes) and "signing.key" not in "".join(seen)
+
+
+def test_the_recipe_of_the_release_has_the_steps_that_were_taken(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def publish(recipe: Recipe, *arguments: object) -> run.Trained:
+        found.append(recipe)
+        return run.Trained("out", None, None, [])  # type: ignore[arg-type]
+
+    found: list[Recipe] = []
+    monkeypatch.setattr(workers, "fit", lambda *arguments, **options: TRAINED | {"shortened": [[3, 9]]})  # from JSON
+    monkeypatch.setattr(run, "_publish", publish)
+    start()
+    [recipe] = found
+    assert Recipe.check(yaml.safe_load(recipe.yaml())) == recipe
+    assert (recipe.training.steps, recipe.training.shortened) == (5, [(3, 9)])
 
 
 def test_a_table_in_which_nothing_varies_is_refused(
