@@ -153,8 +153,8 @@ class Sampler:
         """Of ``rows`` independent estimates, the mean and its standard error."""
         asked = self.codec.asked(conditions)
         given = self._given(tuple(np.repeat(a[None], rows, 0) for a in asked))
-        key = asking.describe(conditions)
-        chances = self.generator.log_chances(Draw("chance", key, device=self.device), given).double().exp()
+        draw = Draw("chance", asking.key([conditions]), device=self.device)
+        chances = self.generator.log_chances(draw, given).double().exp()
         return Chance(float(chances.mean()), float(chances.std()) / rows**0.5)
 
     def _given(self, asked: Sequence[np.ndarray]) -> Given:
