@@ -120,7 +120,9 @@ def encoded_objects(values: pd.Series) -> pa.Array | None:
     for row, (value, gone) in enumerate(zip(values, missing, strict=True), start=1):
         place = f"the data frame, row {row}: column '{values.name}'"
         if not gone and not test(value):
-            raise UserError(f"{place} should hold an image, as its first rows do, but here stands {value!r}. Correct it.")
+            raise UserError(
+                f"{place} should hold an image, as its first rows do, but here stands {value!r}. Correct it."
+            )
         files.append(None if gone else encode(value, place))
     return pa.array(files, pa.binary())
 
