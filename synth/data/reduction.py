@@ -157,11 +157,16 @@ class Reduction:
             for c in self.columns
         }
 
-    def restore(self, arrays: Arrays) -> Arrays:
-        """The learnt columns of whole rows, from reduced ones."""
-        whole = dict(arrays)
+    def restore(self, arrays: Arrays, known: Arrays | None = None) -> Arrays:
+        """The learnt columns of whole rows, from reduced ones; where a value is ``known``, that stands and others follow
+        from it."""
+
+        def stands(made: Arrays) -> Arrays:
+            return {n: pc.coalesce(known[n], a) if known is not None and n in known else a for n, a in made.items()}
+
+        whole = stands(arrays)
         for step in self.steps:
-            whole |= step.restored(whole)
+            whole |= stands(step.restored(whole))
         return whole
 
     def broken(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
