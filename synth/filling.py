@@ -91,16 +91,15 @@ class Filling:
         known = know(codec, given, batch.num_rows, place)
         self.unused.update(known.unused)
         asked = _asked(codec, known, batch.num_rows, self.unseen)
-        drawn = self.sampler.settled(
+        drawn, broken = self.sampler.settled(
             batch.num_rows, ("fill", self.seed, block), asked,
             lambda rows: codec.decode(rows, first, _present(codec), known.whole),
         )  # fmt: skip
-        for text, broken in codec.reduction.broken(drawn).items():
-            if broken.any():
-                raise UserError(
-                    f"{place(int(broken.argmax()))}: of {AGAIN} completions of the row all break the constraint {text!r}. "
-                    "Correct what is given, or leave more of it empty."
-                )
+        for text, marks in broken.items():
+            raise UserError(
+                f"{place(int(marks.argmax()))}: of {AGAIN} completions of the row all break the constraint {text!r}. "
+                "Correct what is given, or leave more of it empty."
+            )
         arrays = []
         for field in self.schema:
             if field.name not in self.names:

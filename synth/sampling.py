@@ -109,12 +109,11 @@ class Sampler:
         """The rows of a block; UserError where drawing those anew that break a constraint does not end."""
         asked, decode = (None, self.codec.decode) if request is None else self._asked(seed, block, request)
         address = ("sample", seed, block, *(() if request is None else (request.key,)))
-        batch = self.settled(BLOCK, address, asked, lambda rows: decode(rows, block * BLOCK))
-        found = {text: int(marks.sum()) for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
-        if found:
+        batch, broken = self.settled(BLOCK, address, asked, lambda rows: decode(rows, block * BLOCK))
+        if broken:
             raise UserError(
                 f"of {BLOCK:,} rows drawn {AGAIN} times each, "
-                + ", ".join(f"{n:,} break {text!r}" for text, n in found.items())
+                + ", ".join(f"{marks.sum():,} break {text!r}" for text, marks in broken.items())
                 + ": the generator has not learnt what the constraint asks for; train it longer, or state it otherwise"
             )
         return batch if request is None else request.weigh(batch, self.codec)
@@ -122,20 +121,21 @@ class Sampler:
     def settled(
         self, rows: int, address: Sequence[int | str], asked: Sequence[np.ndarray] | None,
         decode: Callable[[Encoded], pa.RecordBatch],
-    ) -> pa.RecordBatch:  # fmt: skip
-        """Rows drawn at an address, those that break a constraint drawn anew in their places, up to AGAIN times."""
+    ) -> tuple[pa.RecordBatch, dict[str, np.ndarray]]:  # fmt: skip
+        """Rows drawn at an address, those that break a constraint drawn anew in their places, up to AGAIN times; and by
+        constraint, which still break it."""
         drawn = self.draw(rows, Draw(*address, device=self.device), asked)
-        batch = decode(drawn)
-        for again in range(1, AGAIN + 1):
-            broken = ~self.codec.reduction.whole(batch)
-            if not broken.any():
+        for again in range(1, AGAIN + 2):
+            batch = decode(drawn)
+            broken = {text: marks for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
+            if not broken or again > AGAIN:
                 break
-            self.redrawn += int(broken.sum())
+            anew = np.logical_or.reduce(list(broken.values()))
+            self.redrawn += int(anew.sum())
             fresh = self.draw(rows, Draw(*address, "again", again, device=self.device), asked)
             for part, other in zip(drawn, fresh, strict=True):
-                part[broken] = other[broken]
-            batch = decode(drawn)
-        return batch
+                part[anew] = other[anew]
+        return batch, broken
 
     def _asked(
         self, seed: int, block: int, request: Request

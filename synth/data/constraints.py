@@ -67,14 +67,18 @@ class Formula(Constraint):
     decimals: int | None
 
     def computed(self, batch: pa.RecordBatch, dtype: pa.DataType) -> pa.Array:
-        """The column, missing where an operand is."""
+        """The column, missing where an operand is. UserError for a number that its type does not hold."""
         value = self.value.of(batch)
-        if pa.types.is_integer(value.type) and pa.types.is_integer(dtype):
+        if not (pa.types.is_integer(value.type) and pa.types.is_integer(dtype)):
+            number = value.cast(pa.float64()).to_numpy(zero_copy_only=False)  # missing is no number, and stays missing
+            value = pa.array(number if self.decimals is None else np.round(number, self.decimals), from_pandas=True)
+        try:
             return value.cast(dtype)
-        number = value.cast(pa.float64()).to_numpy(zero_copy_only=False)  # missing is not a number, and stays missing
-        if self.decimals is not None:
-            number = np.round(number, self.decimals)
-        return pa.array(number, from_pandas=True).cast(dtype)
+        except pa.ArrowInvalid as e:
+            raise UserError(
+                f"constraint {self.text!r}: gives numbers that {self.column!r}, {dtype}, does not hold ({e}): write the "
+                "column in a wider type"
+            ) from e
 
     def broken(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         found = batch.column(self.column)

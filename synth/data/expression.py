@@ -19,7 +19,7 @@ _SIGNS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "="}
 _ARITHMETIC: dict[type[ast.operator], Any] = {
     ast.Add: pc.add_checked, ast.Sub: pc.subtract_checked, ast.Mult: pc.multiply_checked, ast.Div: pc.divide,
 }  # fmt: skip
-LIMIT = {int: 2**63, float: math.inf}
+LIMIT: dict[type, float] = {int: 2**63, float: math.inf}
 
 
 @dataclass(frozen=True)

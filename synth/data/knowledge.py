@@ -141,7 +141,7 @@ def _unheard(step: Joined | Chosen, whole: Arrays, row: int, place: Place) -> Us
 
 
 def _index(array: pa.Array, kinds: pa.Array) -> np.ndarray:
-    return pc.fill_null(pc.index_in(array, value_set=kinds), -1).to_numpy(zero_copy_only=False)
+    return np.asarray(pc.fill_null(pc.index_in(array, value_set=kinds), -1).to_numpy(zero_copy_only=False))
 
 
 def _valid(array: pa.Array) -> np.ndarray:

@@ -177,10 +177,6 @@ class Reduction:
             found[constraint.text] = found.get(constraint.text, False) | rows
         return found
 
-    def whole(self, batch: pa.RecordBatch) -> np.ndarray:
-        """(rows,) boolean: which rows break no constraint."""
-        return ~np.logical_or.reduce([np.zeros(batch.num_rows, bool), *self.broken(batch).values()])
-
 
 def _groups(constraints: list[Constraint], schema: Schema) -> list[Step]:
     steps: list[Step] = []

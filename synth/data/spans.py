@@ -111,4 +111,5 @@ def _at_least(bound: Fraction | float, lattice: Lattice, is_open: bool, *, mirro
 
 def _double(x: Fraction | int) -> float:
     """The nearest finite double, beyond which no column has a number."""
-    return float(max(min(x, sys.float_info.max), -sys.float_info.max))
+    largest = Fraction(sys.float_info.max)
+    return float(max(min(Fraction(x), largest), -largest))
