@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -113,11 +115,17 @@ def ask(
     if not asked:
         return None
     found = _frequent(chance(asked, PROBES), asked)
-    return Request((asked,), (1.0,), None, _key(asked), (f"{describe(asked)}: {found}",))
+    return Request((asked,), (1.0,), None, key([asked]), (f"{describe(asked)}: {found}",))
 
 
 def describe(asked: Conditions) -> str:
     return " and ".join(map(str, asked.values()))
+
+
+def key(kinds: Sequence[Conditions], *rest: object) -> str:
+    """The same in every process, and for a condition however it was written."""
+    asked = [sorted((name, wanted.key) for name, wanted in kind.items()) for kind in kinds]
+    return hashlib.sha256(repr((asked, *rest)).encode()).hexdigest()[:16]
 
 
 def _frequent(found: Chance, asked: Conditions) -> Chance:
@@ -165,7 +173,7 @@ def _boosted(
         f"each row counts for its {weight_column(codec)}: {weights[0]:.4g} with the event, {weights[1]:.4g} without; the "
         f"effective sample size is {1 / size:.1%} of the rows",
     )  # fmt: skip
-    return Request((both, where), (share, 1 - share), weights, _key(where, event, boost), told)
+    return Request((both, where), (share, 1 - share), weights, key([where, event], float(boost)), told)
 
 
 def _balanced(
@@ -189,24 +197,23 @@ def _balanced(
         f"each row counts for its {weight_column(codec)}, the class's true share over its drawn one; the effective sample "
         f"size is {1 / (drawn * weights**2).sum():.1%} of the rows",
     )  # fmt: skip
-    return Request(tuple(kinds), tuple(drawn), tuple(weights), _key(where, name, shares), told)
+    return Request(tuple(kinds), tuple(drawn), tuple(weights), key([where], name, shares), told)
 
 
 def _shares(codec: Codec, where: Conditions, balance: Balance) -> tuple[str, dict[str, float]]:
     """The column and the share of each class: equal ones of all that ``where`` allows, or those given."""
-    given: Mapping[str, float] | None = None
+    given: list[tuple[Any, float]] | None = None
     if isinstance(balance, str):
         text = f"--balance {balance!r}"
         column, rest = conditions.column_and_rest(balance, codec.table, text)
         if rest.strip():
             given = _written(rest, text)
     else:
-        if len(balance) != 1:
-            raise UserError(
-                f"balance={dict(balance)!r}: give one column, as in {{'income': {{'<=50K': 0.5, '>50K': 0.5}}}}"
-            )
-        [(name, given)] = balance.items()
-        text = f"balance={name!r}"
+        shares_of = list(balance.items()) if isinstance(balance, Mapping) else []
+        if len(shares_of) != 1 or not _are_shares(shares_of[0][1]):
+            raise UserError(f"balance={balance!r}: give one column, as in {{'income': {{'<=50K': 0.5, '>50K': 0.5}}}}")
+        [(name, mapping)] = shares_of
+        text, given = f"balance={name!r}", [(value, float(share)) for value, share in mapping.items()]
         column = conditions.learnt(name, codec.table, text)
     coder = next((c for c in codec.columns if c.name == column.name), None)
     if column.kind not in ("categorical", "boolean") or not isinstance(coder, Categories):
@@ -215,27 +222,34 @@ def _shares(codec: Codec, where: Conditions, balance: Balance) -> tuple[str, dic
         allowed = coder.allowed(where.get(column.name, Wanted(missing=False)))[: len(coder.values)]
         values = [show for show, one in zip(coder.shown, allowed, strict=True) if one]
         return column.name, dict.fromkeys(values, 1 / len(values))
-    for value, share in given.items():
-        coder.allowed(
-            conditions.together(where, {column.name: conditions.equal(column, value, text)}).get(column.name, Wanted())
-        )
+    shares: dict[str, float] = {}
+    for value, share in given:
+        one = conditions.together(where, {column.name: conditions.equal(column, value, text)})[column.name]
+        shown = coder.shown[int(coder.allowed(one).argmax())]
         if not share > 0:
-            raise UserError(f"{text}: {value}={share:g}: leave out the classes that are not to be drawn")
-    if abs(sum(given.values()) - 1) > 1e-6:
-        raise UserError(f"{text}: the shares sum to {sum(given.values()):g}, and should to 1")
-    return column.name, {str(value): float(share) for value, share in given.items()}
+            raise UserError(f"{text}: {shown}={share:g}: leave out the classes that are not to be drawn")
+        if shown in shares:
+            raise UserError(f"{text}: the share of {shown} is given twice")
+        shares[shown] = share
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise UserError(f"{text}: the shares sum to {sum(shares.values()):g}, and should to 1")
+    return column.name, shares
 
 
-def _written(rest: str, text: str) -> dict[str, float]:
-    """``: A=0.3, B=0.7`` → shares by class; a class may hold = itself."""
+def _are_shares(given: Any) -> bool:
+    return isinstance(given, Mapping) and all(isinstance(share, Real) for share in given.values())
+
+
+def _written(rest: str, text: str) -> list[tuple[str, float]]:
+    """``: A=0.3, B=0.7`` → classes and their shares; a class may hold = itself."""
     form = f"{text}: write COLUMN, or COLUMN: CLASS=SHARE, CLASS=SHARE, as in 'income: <=50K=0.5, >50K=0.5'"
     if not rest.lstrip().startswith(":"):
         raise UserError(form)
-    shares: dict[str, float] = {}
+    shares: list[tuple[str, float]] = []
     for item in conditions.split_values(rest.lstrip()[1:]):
         value, sign, share = item.rpartition("=")
         try:
-            shares[value.strip()] = float(share)
+            shares.append((value.strip(), float(share)))
         except ValueError as e:
             raise UserError(form) from e
         if not sign:
@@ -248,10 +262,6 @@ def _counts(codec: Codec, name: str, values: list[str]) -> np.ndarray:
     assert isinstance(coder, Categories)
     counts = dict(zip(coder.shown, coder.counts, strict=False))
     return np.array([counts[v] for v in values], dtype=np.float64)
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _percent(share: float) -> str:

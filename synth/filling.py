@@ -19,12 +19,14 @@ from synth.data.categories import Categories
 from synth.data.codec import Codec
 from synth.data.columns import Numbers
 from synth.data.conditions import Conditions, Wanted
+from synth.data.conform import Place
+from synth.data.knowledge import Known, know
 from synth.data.pixels import Pixels
+from synth.data.reduction import Arrays
 from synth.data.schema import arrow_type
 from synth.data.source import Source
 from synth.errors import UserError
-from synth.generators.base import Draw
-from synth.sampling import BLOCK, Sampler
+from synth.sampling import AGAIN, BLOCK, Sampler
 
 
 class Filling:
@@ -36,26 +38,20 @@ class Filling:
         codec, self.names = sampler.codec, set(source.schema.names)
         if codec.table.image is not None:
             raise UserError(f"{source.location}: a release of images has no gaps to fill")
-        if codec.reduction.steps:
-            made = ", ".join(name for step in codec.reduction.steps for name in step.makes)
-            raise UserError(
-                f"{source.location}: this release makes columns from others ({made}), by its constraints, and cannot fill "
-                "gaps around them; train one without these constraints"
-            )
-        learnt = [c.name for c in codec.columns]
+        learnt = [c.name for c in codec.table.learnt]
         if not self.names & set(learnt):
             raise UserError(
                 f"{source.location}: has none of the columns that the release has learnt: {', '.join(learnt[:20])}"
             )
         self.kept = [n for n in source.schema.names if n not in learnt]
         self.added = [n for n in codec.table.names if n not in self.names]
-        self.filled, self.unseen = Counter[str](), Counter[str]()
+        self.filled, self.unseen, self.unused = Counter[str](), Counter[str](), Counter[str]()
 
     @cached_property
     def schema(self) -> pa.Schema:
         """The table's columns as they are, then those that it lacks. A type that holds no drawn value is widened."""
         drawn = self.sampler.schema.arrow()
-        known = {c.name for c in self.sampler.codec.columns}
+        known = {c.name for c in self.sampler.schema.learnt}
         fields = [
             pa.field(f.name, _wide_enough(f.type, drawn.field(f.name).type) if f.name in known else f.type)
             for f in self.source.schema
@@ -65,11 +61,15 @@ class Filling:
     @property
     def notes(self) -> list[str]:
         """What was met, of the rows that have passed."""
-        notes = [f"'{name}': {count:,} missing cells filled" for name, count in self.filled.items()]
+        notes = [*self.source.notes, *(f"'{n}': {count:,} missing cells filled" for n, count in self.filled.items())]
         notes += [f"'{name}': the table has no such column; it was added" for name in self.added]
         notes += [
             f"'{name}': {count:,} values that the training rows do not have were kept, and taken for unknown by the model"
             for name, count in self.unseen.items()
+        ]
+        notes += [
+            f"'{name}': {count:,} values, of whose lower bounds one is missing, were kept, and taken for unknown by the model"
+            for name, count in self.unused.items()
         ]
         if self.kept:
             notes.append(f"not learnt by the release, and left as they are: {', '.join(self.kept[:20])}")
@@ -83,17 +83,30 @@ class Filling:
 
     def _filled(self, batch: pa.RecordBatch, block: int) -> pa.RecordBatch:
         codec, first = self.sampler.codec, block * BLOCK
-        known = self._known(batch, first)
+
+        def place(row: int) -> str:
+            return self.source.place(first + row)
+
+        given = self._given(batch, place)
+        known = know(codec, given, batch.num_rows, place)
+        self.unused.update(known.unused)
         asked = _asked(codec, known, batch.num_rows, self.unseen)
-        encoded = self.sampler.draw(batch.num_rows, Draw("fill", self.seed, block, device=self.sampler.device), asked)
-        drawn = codec.decode(encoded, first, _present(codec))
+        drawn, broken = self.sampler.settled(
+            batch.num_rows, ("fill", self.seed, block), asked,
+            lambda rows: codec.decode(rows, first, _present(codec), known.whole),
+        )  # fmt: skip
+        for text, marks in broken.items():
+            raise UserError(
+                f"{place(int(marks.argmax()))}: of {AGAIN} completions of the row all break the constraint {text!r}. "
+                "Correct what is given, or leave more of it empty."
+            )
         arrays = []
         for field in self.schema:
             if field.name not in self.names:
                 arrays.append(drawn.column(field.name))
                 continue
             array = batch.column(field.name)
-            if field.name in known:
+            if field.name in given:
                 gaps = pc.is_null(array, nan_is_null=True)
                 if gaps.true_count:
                     self.filled[field.name] += gaps.true_count
@@ -101,10 +114,9 @@ class Filling:
             arrays.append(array.cast(field.type))
         return pa.record_batch(arrays, schema=self.schema)
 
-    def _known(self, batch: pa.RecordBatch, first: int) -> dict[str, pa.Array]:
+    def _given(self, batch: pa.RecordBatch, place: Place) -> Arrays:
         """The learnt columns that the table has, in the release's types."""
         found = {}
-        place = lambda row: self.source.place(first + row)  # noqa: E731
         for column in self.sampler.schema.learnt:
             if column.name in self.names:
                 array = batch.column(column.name)
@@ -122,24 +134,24 @@ def _present(codec: Codec) -> Conditions:
     return {c.name: Wanted(missing=False) for c in codec.columns if not isinstance(c, Categories) or c.values}
 
 
-def _asked(
-    codec: Codec, known: dict[str, pa.Array], rows: int, unseen: Counter[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _asked(codec: Codec, known: Known, rows: int, unseen: Counter[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The arrays of a ``Given``: what is known of each row, and that nothing else is missing."""
     states, low, high = (np.repeat(a[None], rows, 0) for a in codec.asked(_present(codec)))
     state = value = 0
     for c in codec.columns:
         assert not isinstance(c, Pixels), "refused at the start"
-        sizes = [len(cell.shares) for cell in c.cells]
-        if (array := known.get(c.name)) is not None:
-            there = c.encodable(array) & array.is_valid().to_numpy(zero_copy_only=False)
-            at, (cells, values) = np.flatnonzero(there), c.encode(array.filter(pa.array(there)))
-            states[at, state : state + sum(sizes)] = 0
-            offsets = state + np.cumsum([0, *sizes])[:-1]
-            states[at[:, None], cells + offsets.astype(np.int64)] = 1
-            low[at, value : value + values.shape[1]] = high[at, value : value + values.shape[1]] = values
-            if count := int((~there & array.is_valid().to_numpy(zero_copy_only=False)).sum()):
-                unseen[c.name] += count
+        sizes, array = [len(cell.shares) for cell in c.cells], known.reduced[c.name]
+        there = c.encodable(array) & array.is_valid().to_numpy(zero_copy_only=False)
+        at, (cells, values) = np.flatnonzero(there), c.encode(array.filter(pa.array(there)))
+        states[at, state : state + sum(sizes)] = 0
+        offsets = state + np.cumsum([0, *sizes])[:-1]
+        states[at[:, None], cells + offsets.astype(np.int64)] = 1
+        low[at, value : value + values.shape[1]] = high[at, value : value + values.shape[1]] = values
+        if count := int((~there & array.is_valid().to_numpy(zero_copy_only=False)).sum()):
+            unseen[c.name] += count
+        if sizes and (allowed := known.allowed.get(c.name)) is not None:
+            partly = allowed.any(1)
+            states[partly, state : state + sum(sizes)] = allowed[partly]
         state, value = state + sum(sizes), value + isinstance(c, Numbers)
     return states, low, high
 

@@ -80,7 +80,7 @@ def sample_command(
     image_sink.check(loaded.schema, chosen)
     sampler = None if folder and not (where or balance or rare) else Sampler.from_release(loaded)
     if sampler is not None:
-        request = sampler.ask(where=where, balance=balance, rare=rare, boost=boost or 1.0)
+        request = sampler.ask(where=where, balance=balance, rare=rare, boost=1.0 if boost is None else boost)
     if pngs and request is not None and request.weights is not None:
         raise UserError("--format png: a folder of images has no place for their weights; write parquet")
     place = "standard output" if out == "-" else storage.without_credentials(out)

@@ -106,26 +106,36 @@ class Sampler:
         return Encoded(encoded.cells.cpu().numpy(), encoded.values.cpu().numpy())
 
     def _block(self, seed: int, block: int, request: Request | None) -> pa.RecordBatch:
-        """The rows of a block, those that break a constraint drawn anew in their places; UserError if that does not end."""
+        """The rows of a block; UserError where drawing those anew that break a constraint does not end."""
         asked, decode = (None, self.codec.decode) if request is None else self._asked(seed, block, request)
         address = ("sample", seed, block, *(() if request is None else (request.key,)))
-        rows = self.draw(BLOCK, Draw(*address, device=self.device), asked)
-        batch = decode(rows, block * BLOCK)
-        for again in range(1, AGAIN + 1):
-            broken = ~self.codec.reduction.whole(batch)
-            if not broken.any():
-                return batch if request is None else request.weigh(batch, self.codec)
-            self.redrawn += int(broken.sum())
-            fresh = self.draw(BLOCK, Draw(*address, "again", again, device=self.device), asked)
-            for part, other in zip(rows, fresh, strict=True):
-                part[broken] = other[broken]
-            batch = decode(rows, block * BLOCK)
-        found = {text: int(marks.sum()) for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
-        raise UserError(
-            f"of {BLOCK:,} rows drawn {AGAIN} times each, "
-            + ", ".join(f"{n:,} break {text!r}" for text, n in found.items())
-            + ": the generator has not learnt what the constraint asks for; train it longer, or state it otherwise"
-        )
+        batch, broken = self.settled(BLOCK, address, asked, lambda rows: decode(rows, block * BLOCK))
+        if broken:
+            raise UserError(
+                f"of {BLOCK:,} rows drawn {AGAIN} times each, "
+                + ", ".join(f"{marks.sum():,} break {text!r}" for text, marks in broken.items())
+                + ": the generator has not learnt what the constraint asks for; train it longer, or state it otherwise"
+            )
+        return batch if request is None else request.weigh(batch, self.codec)
+
+    def settled(
+        self, rows: int, address: Sequence[int | str], asked: Sequence[np.ndarray] | None,
+        decode: Callable[[Encoded], pa.RecordBatch],
+    ) -> tuple[pa.RecordBatch, dict[str, np.ndarray]]:  # fmt: skip
+        """Rows drawn at an address, those that break a constraint drawn anew in their places, up to AGAIN times; and by
+        constraint, which still break it."""
+        drawn = self.draw(rows, Draw(*address, device=self.device), asked)
+        for again in range(1, AGAIN + 2):
+            batch = decode(drawn)
+            broken = {text: marks for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
+            if not broken or again > AGAIN:
+                break
+            anew = np.logical_or.reduce(list(broken.values()))
+            self.redrawn += int(anew.sum())
+            fresh = self.draw(rows, Draw(*address, "again", again, device=self.device), asked)
+            for part, other in zip(drawn, fresh, strict=True):
+                part[anew] = other[anew]
+        return batch, broken
 
     def _asked(
         self, seed: int, block: int, request: Request
@@ -153,8 +163,8 @@ class Sampler:
         """Of ``rows`` independent estimates, the mean and its standard error."""
         asked = self.codec.asked(conditions)
         given = self._given(tuple(np.repeat(a[None], rows, 0) for a in asked))
-        key = asking.describe(conditions)
-        chances = self.generator.log_chances(Draw("chance", key, device=self.device), given).double().exp()
+        draw = Draw("chance", asking.key([conditions]), device=self.device)
+        chances = self.generator.log_chances(draw, given).double().exp()
         return Chance(float(chances.mean()), float(chances.std()) / rows**0.5)
 
     def _given(self, asked: Sequence[np.ndarray]) -> Given:

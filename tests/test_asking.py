@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from synth import parts
+from synth.asking import key
 from synth.data.codec import Fit
+from synth.data.conditions import Wanted
 from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.errors import UserError
@@ -134,7 +136,10 @@ def test_a_rare_event_comes_so_many_times_as_often_and_weighs_as_much_less(fresh
         ({"balance": "city: Rome=0.5"}, "the shares sum to 0.5"),
         ({"balance": "city: Rome=1, Oslo=0"}, "leave out the classes"),
         ({"balance": "city: Roma=0.5, Oslo=0.5"}, "Did you mean 'Rome'"),
+        ({"balance": "city: Rome=0.5, Rome=0.5"}, "the share of Rome is given twice"),
+        ({"balance": {"city": {"Rome": 0.5, " Rome": 0.5}}}, "the share of Rome is given twice"),
         ({"balance": {}}, "give one column"),
+        ({"balance": {"city": {"Rome": "half"}}}, "give one column"),
         ({"balance": "city", "where": "city=Rome", "rare": "age>80", "boost": 2}, "give one of them"),
         ({"rare": "age>80", "boost": 0.5}, "--boost 0.5: how many times as often"),
         ({"rare": "age>80", "boost": 500}, "--boost 500: .*at most [\\d.]+ times as often"),
@@ -163,3 +168,17 @@ def test_parts_of_another_request_are_not_mixed_in(sampler: Sampler, tmp_path: A
     (tmp_path / parts.MARKER).write_text(f'{{"release": "ab", "seed": 1, "rows": 5, "part": {parts.PART}}}')
     with pytest.raises(UserError, match=r"parts of another request \(asked None\)"):
         parts.sample(release, 5, str(tmp_path), seed=1, request=sampler.ask(balance="city"))
+
+
+def test_a_request_is_the_same_however_it_is_written_and_in_every_process(sampler: Sampler) -> None:
+    """A set of 0 and 8 prints in the order in which they came, as sets of words do in the order of each process."""
+    one, other = (Wanted(names=frozenset(names)) for names in ([0, 8], [8, 0]))
+    assert one == other and repr(one) != repr(other) and key([{"k": one}]) == key([{"k": other}])
+    assert key([{"k": one}]) != key([{"k": Wanted(other_than=one.names or frozenset())}]) != key([{"k": Wanted()}])
+    spelled = (["age>=65", "city in (Rome, Oslo)"], ["city in ('Oslo','Rome')", "age >= 65.0"])
+    first, second = (sampler.ask(where=list(where)) for where in spelled)
+    assert first is not None and second is not None and first.key == second.key
+    assert sampler.table(20, request=first).equals(sampler.table(20, request=second))
+    boosted = [sampler.ask(rare=event, boost=boost) for event, boost in (("x > 1", 2), ("x>1.0", 2.0))]
+    assert boosted[0] is not None and boosted[1] is not None
+    assert (boosted[0].key, boosted[0].weights) == (boosted[1].key, boosted[1].weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from synth.data.source import open_source
 from synth.generators.families import build
 from synth.provenance.manifest import Training
 from synth.recipe import Recipe
+from tests.command import run
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,6 @@ def published(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None)
         real_fraction=1.0, seed=0, training=Training(steps=0, seconds=0, workers=1, zero=0, devices=["CPU"]),
     )  # fmt: skip
     return str(folder)
-
-
-def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["artesian", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        artesian.main()
-    return int(stopped.value.code or 0)
 
 
 def test_rows_as_asked_reach_the_file(
@@ -82,6 +75,7 @@ def test_weights_reach_the_file(
         (["--where", "x>100"], "no row of the training table is so"),
         (["--balance", "x"], "only classes can be balanced"),
         (["--rare", "k=c", "--boost", "0.5"], "a number from 1 on"),
+        (["--rare", "k=c", "--boost", "0"], "a number from 1 on"),
         (["--rare", "k=c"], "--rare and --boost belong together"),
     ],
 )
@@ -107,3 +101,34 @@ def test_gaps_are_filled(
     assert run(["fill", str(gaps), "--release", published, "--out", str(out)], monkeypatch) == 2  # it is there
     filled = artesian.load(published).fill(pd.DataFrame({"k": ["a", None]}))
     assert filled["k"][0] == "a" and filled.notna().all(None) and "'k': 1 missing cells filled" in filled.attrs["notes"]
+
+
+def test_samples_do_not_replace_a_file_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "real.csv"
+    file.write_text("precious")
+    assert run(["sample", str(tmp_path), "-n", "5", "--out", str(file)], monkeypatch) == 2
+    assert f"{file}: exists; choose another --out, or replace it with --overwrite" in capsys.readouterr().err
+    assert run(["sample", str(tmp_path), "-n", "5", "--out", str(file), "--overwrite"], monkeypatch) == 2
+    assert "manifest.json" in capsys.readouterr().err  # past that, to the folder that is no release
+    assert run(["sample", str(tmp_path), "-n", "5", "--out", file.as_uri()], monkeypatch) == 2
+    assert "real.csv: exists; choose another --out" in capsys.readouterr().err
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-n", "many", "--out", "x.csv"], "'many' is no number of rows: write 5000 or 1e9"),
+        (["-n", "2.5", "--out", "x.csv"], "'2.5' is no number of rows"),
+        (["-n", "5", "--out", "x/", "--format", "csv"], "a folder gets Parquet parts"),
+        (["-n", "5", "--out", "x.csv", "--address", "auto"], "a cluster draws into a folder; write --out x.csv/"),
+        (["-n", "5", "--out", "x.csv", "--boost", "20"], "--rare and --boost belong together"),
+    ],
+)
+def test_samples_that_cannot_be_had_are_explained(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sample", "release", *options], monkeypatch) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", "").split())

@@ -106,22 +106,51 @@ def are_images(arrays: Mapping[Any, Any]) -> bool:
 
 
 def encoded_objects(values: pd.Series) -> pa.Array | None:
-    """A column of a data frame whose values are arrays or Pillow's images, as encoded ones; None if they are not."""
-    present = values.dropna()
-    first = present.iloc[0] if len(present) else None
-    if isinstance(first, np.ndarray) and first.ndim >= 2:
-        name = f"column '{values.name}'"
-        one = [None if v is None else _pixmaps(_column(np.asarray(v)[None], name))[0] for v in values]
-        return pa.array(one, pa.binary())
-    if type(first).__module__.split(".")[0] == "PIL":
-        return pa.array([None if v is None else _file(v) for v in values], pa.binary())
-    return None
+    """A column of a data frame whose values are arrays or Pillow's images, as encoded ones; None if the first is neither.
+
+    UserError, naming the row, for one that is of another kind than the first, and for one that cannot be encoded.
+    """
+    missing = values.isna().to_numpy()
+    first = values.iloc[int(np.argmin(missing))] if not missing.all() else None
+    known = next(((test, encode) for test, encode in _OBJECTS if test(first)), None)
+    if known is None:
+        return None
+    test, encode = known
+    files: list[bytes | None] = []
+    for row, (value, gone) in enumerate(zip(values, missing, strict=True), start=1):
+        place = f"the data frame, row {row}: column '{values.name}'"
+        if not gone and not test(value):
+            raise UserError(
+                f"{place} should hold an image, as its first rows do, but here stands {value!r}. Correct it."
+            )
+        files.append(None if gone else encode(value, place))
+    return pa.array(files, pa.binary())
 
 
-def _file(image: Any) -> bytes:
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim >= 2
+
+
+def _is_pillow(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] == "PIL"
+
+
+def _pixmap(image: np.ndarray, place: str) -> bytes:
+    column = _column(image[None], place)
+    assert isinstance(column, np.ndarray), "images stay arrays"
+    return bytes(_pixmaps(column)[0].as_py())
+
+
+def _png(image: Any, place: str) -> bytes:
     file = io.BytesIO()
-    image.save(file, "PNG")
+    try:
+        image.save(file, "PNG")
+    except OSError as e:
+        raise UserError(f"{place}: {e}. Convert the image, such as image.convert('RGB').") from e
     return file.getvalue()
+
+
+_OBJECTS = ((_is_array, _pixmap), (_is_pillow, _png))
 
 
 def _column(array: np.ndarray, what: str) -> np.ndarray | pa.Array:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from synth.data.location import Files, reading
-from synth.data.schema import IMAGE_ROWS, check_names, chosen, holds_file, plain_type
+from synth.data.schema import IMAGE_ROWS, check_names, chosen, holds_file, index_notes, pandas_index, plain_type
 from synth.errors import UserError
 
 FORMATS = {"parquet": ds.ParquetFileFormat, "ipc": ds.IpcFileFormat, "orc": ds.OrcFileFormat}
@@ -29,12 +29,15 @@ class ArrowFiles:
         self.files = files
         self.batch_rows = batch_rows
         schema: pa.Schema | None = None
+        self.notes: list[str] = []
+        index: set[str] = set()
         form = FORMATS[files.format]()
         for path in files.paths:
             with reading(files.name(path)):
                 physical = form.inspect(path, filesystem=files.filesystem)
             check_names(physical.names, files.name(path))
-            plain = pa.schema([pa.field(f.name, plain_type(f.type)) for f in physical])
+            index |= pandas_index(physical)
+            plain = pa.schema([pa.field(f.name, plain_type(f.type)) for f in physical if f.name not in index])
             schema = plain if schema is None else _unify(schema, plain, files.name(path), files.name(files.paths[0]))
         assert schema is not None
         # Hive folders are found by the factory, which looks at paths only once it is given a schema.
@@ -44,7 +47,8 @@ class ArrowFiles:
         factory = ds.FileSystemDatasetFactory(files.filesystem, list(files.paths), form, options)
         with reading(files.name(files.paths[0])):
             found = factory.inspect(promote_options="permissive")
-        extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in schema.names]
+        self.notes += index_notes(index, files.name(files.paths[0]))
+        extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in {*schema.names, *index}]
         structs = {f.name: f for f in found if holds_file(f.type)}
         self._dataset = factory.finish(pa.schema([structs.get(f.name, f) for f in [*schema, *extra]]))
         self._structs = set(structs)
@@ -57,7 +61,6 @@ class ArrowFiles:
         for fragment in self._fragments:
             with reading(files.name(fragment.path)):
                 self.counts.append(fragment.count_rows())
-        self.notes: list[str] = []
 
     def units(self) -> list[int]:
         return [rows for _, _, rows in self._units]

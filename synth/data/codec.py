@@ -21,7 +21,7 @@ from synth.data.constraints import Pattern
 from synth.data.ids import fresh_ids
 from synth.data.numbers import Lattice, LatticeFit, ticks
 from synth.data.pixels import Pixels
-from synth.data.reduction import Reduction
+from synth.data.reduction import Arrays, Reduction
 from synth.data.schema import Column, Schema, arrow_type
 from synth.data.sketch import Counter, QuantileSketch
 from synth.errors import UserError
@@ -79,16 +79,18 @@ class Codec(BaseModel):
             return Encoded(cells, next(p[1] for c, p in zip(self.columns, parts, strict=True) if isinstance(c, Pixels)))
         return Encoded(cells, np.concatenate([empty, *(p[1] for p in parts)], axis=1))
 
-    def decode(self, rows: Encoded, first: int = 0, wanted: Conditions | None = None) -> pa.RecordBatch:
+    def decode(
+        self, rows: Encoded, first: int = 0, wanted: Conditions | None = None, known: Arrays | None = None
+    ) -> pa.RecordBatch:
         """A batch in the schema's types. ``first`` is the number of the first row, from which ids are made. Rows that were
-        drawn as ``asked`` for what is ``wanted`` come out exactly so."""
+        drawn as ``asked`` for what is ``wanted`` come out exactly so; values that are ``known`` stand."""
         arrays, cell, value = {}, 0, 0
         for c in self.columns:
             cells, values = len(c.cells), c.width
             own = rows.cells[:, cell : cell + cells], rows.values[:, value : value + values]
             arrays[c.name] = c.decode(*own) if isinstance(c, Pixels) else c.decode(*own, (wanted or {}).get(c.name))
             cell, value = cell + cells, value + values
-        arrays = self.reduction.restore(arrays)
+        arrays = self.reduction.restore(arrays, known)
         patterns = {c.columns[0]: c.pattern for c in self.reduction.constraints if isinstance(c, Pattern)}
         for column in self.table.columns:
             if column.name not in arrays:

@@ -36,6 +36,7 @@ _OPERATION = re.compile(
     r"|is\s+(?P<missing>(?:not\s+)?missing))\s*",
     re.DOTALL | re.IGNORECASE,
 )
+FURTHEST = 400  # decimal exponents beyond which no number of a column lies, nor between two of them
 SYNTAX = "write COLUMN=VALUE, !=, <, <=, > or >=, COLUMN in (A, B), COLUMN not in (A, B), or COLUMN is [not] missing"
 
 
@@ -89,6 +90,12 @@ class Wanted:
     def __str__(self) -> str:
         return " and ".join(self.text)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What is asked, however it was written; sets print in another order in another process."""
+        names = None if self.names is None else sorted(map(repr, self.names))
+        return self.ranges, names, sorted(map(repr, self.other_than)), self.missing
+
 
 Conditions = dict[str, Wanted]
 
@@ -105,7 +112,13 @@ def parse(where: Where | None, schema: Schema) -> Conditions:
     if isinstance(where, Mapping):
         found = [_of_mapping(str(name), value, schema) for name, value in where.items()]
     else:
-        found = [_clause(text, schema) for text in ([where] if isinstance(where, str) else where)]
+        clauses = [where] if isinstance(where, str) else where
+        if not isinstance(clauses, list | tuple) or not all(isinstance(text, str) for text in clauses):
+            raise UserError(
+                f"{where!r} is no condition: give a clause such as 'age>=65', a list of them, or what each column holds, "
+                "such as {'age': '>= 65', 'city': ['Rome', 'Oslo']}"
+            )
+        found = [_clause(text, schema) for text in clauses]
     return together(*({name: wanted} for name, wanted in found))
 
 
@@ -125,11 +138,12 @@ def equal(column: Column, value: Any, text: str) -> Wanted:
 
 def exact(column: Column, value: Any, text: str) -> Fraction:
     """A number, or a moment in ticks since 1970; UserError for what the column cannot be compared with."""
+    kind = arrow_type(column.dtype)
     if column.kind == "datetime":
         try:
             if isinstance(value, date):  # datetime, and pandas' moments, are dates too
                 value = value.isoformat()
-            moment = pa.array([str(value).strip()]).cast(arrow_type(column.dtype))
+            moment = pa.array([str(value).strip()]).cast(kind)
         except pa.ArrowInvalid as e:
             raise UserError(
                 f"{text!r}: {value!r} is no {column.dtype}; write an ISO date, such as 2024-05-31 or 2024-05-31 18:00"
@@ -138,12 +152,18 @@ def exact(column: Column, value: Any, text: str) -> Fraction:
     try:
         read = Decimal(str(value).strip().replace("_", ""))
     except InvalidOperation as e:
-        raise UserError(f"{text!r}: {value!r} is no number, and '{column.name}' holds numbers") from e
+        raise UserError(
+            f"{text!r}: {value!r} is no number, as '{column.name}' holds; a second condition is a clause of its own"
+        ) from e
     if not read.is_finite():
         raise UserError(f"{text!r}: {value!r} is no number to compare with; write '{column.name} is missing' for gaps")
+    if abs(read.adjusted()) > FURTHEST:  # a fraction would have all of its digits
+        read = Decimal(f"1e{FURTHEST if read.adjusted() > 0 else -FURTHEST}").copy_sign(read) if read else Decimal(0)
     # Compared as the column holds it: to full precision, or as the nearest number of its type.
-    if column.decimals is None and column.kind == "numerical" and pa.types.is_floating(arrow_type(column.dtype)):
-        return number(float(np.float32(read) if column.dtype == "float" else float(read)))
+    if column.decimals is None and column.kind == "numerical" and pa.types.is_floating(kind):
+        with np.errstate(over="ignore"):
+            held = float(kind.to_pandas_dtype()(read))
+        return number(held) if math.isfinite(held) else Fraction(read)
     return Fraction(read)
 
 

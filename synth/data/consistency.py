@@ -14,6 +14,8 @@ from synth.data.expression import Expression
 from synth.errors import UserError
 
 MARGIN = 1e-6  # by which a strict comparison must be able to hold
+LARGEST = 1e15  # from which on the solver takes a number for a mistake
+INFEASIBLE = 2  # as linprog has it
 DAY_US = 86_400_000_000
 
 
@@ -74,12 +76,15 @@ def _possible(constraints: Sequence[Constraint]) -> bool:
         np.append(np.zeros(len(names)), -1.0), A_ub=below[:, :-1], b_ub=below[:, -1], A_eq=equal[:, :-1], b_eq=equal[:, -1],
         bounds=[(None, None)] * len(names) + [(0.0, 1.0)],
     )  # fmt: skip
-    return bool(found.status == 0 and (not below[:, -2].any() or found.x[-1] > MARGIN))
+    if found.status != 0:  # what the solver cannot decide may be
+        return bool(found.status != INFEASIBLE)
+    return not below[:, -2].any() or bool(found.x[-1] > MARGIN)
 
 
 def _form(side: Expression) -> tuple[dict[str, float], float] | None:
-    """The linear form of one side; of a moment, its days since 1970."""
+    """The linear form of one side, of a moment its days since 1970; None where there is none to compute with."""
     if isinstance(side.literal, str):
         moment = pa.scalar(side.literal).cast(pa.timestamp("us")).cast(pa.int64()).as_py()
         return {}, moment / DAY_US
-    return side.linear()
+    form = side.linear()
+    return form if form is not None and all(abs(x) < LARGEST for x in (*form[0].values(), form[1])) else None

@@ -67,14 +67,18 @@ class Formula(Constraint):
     decimals: int | None
 
     def computed(self, batch: pa.RecordBatch, dtype: pa.DataType) -> pa.Array:
-        """The column, missing where an operand is."""
+        """The column, missing where an operand is. UserError for a number that its type does not hold."""
         value = self.value.of(batch)
-        if pa.types.is_integer(value.type) and pa.types.is_integer(dtype):
+        if not (pa.types.is_integer(value.type) and pa.types.is_integer(dtype)):
+            number = value.cast(pa.float64()).to_numpy(zero_copy_only=False)  # missing is no number, and stays missing
+            value = pa.array(number if self.decimals is None else np.round(number, self.decimals), from_pandas=True)
+        try:
             return value.cast(dtype)
-        number = value.cast(pa.float64()).to_numpy(zero_copy_only=False)  # missing is not a number, and stays missing
-        if self.decimals is not None:
-            number = np.round(number, self.decimals)
-        return pa.array(number, from_pandas=True).cast(dtype)
+        except pa.ArrowInvalid as e:
+            raise UserError(
+                f"constraint {self.text!r}: gives numbers that {self.column!r}, {dtype}, does not hold ({e}): write the "
+                "column in a wider type"
+            ) from e
 
     def broken(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         found = batch.column(self.column)
@@ -110,15 +114,20 @@ class OneHot(Constraint):
 
 @dataclass(frozen=True)
 class Unique(Constraint):
-    """No value of the column occurs twice: held by construction, for it is made from the row's number."""
+    """No values of the columns occur together twice: held by construction, for one of them is an id, which is made from
+    the row's number."""
 
     def broken(self, batch: pa.RecordBatch) -> pa.BooleanArray:
-        """Within the batch, the second and later rows of a value."""
-        values = batch.column(self.columns[0])
-        codes = pc.fill_null(values.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
+        """Within the batch, the second and later rows of a key; one with a missing value is none."""
+        codes, present = np.zeros(batch.num_rows, np.int64), np.ones(batch.num_rows, bool)
+        for values in map(batch.column, self.columns):
+            found = values.dictionary_encode()
+            index = pc.fill_null(found.indices, len(found.dictionary)).to_numpy(zero_copy_only=False)
+            codes = np.unique(codes * (len(found.dictionary) + 1) + index, return_inverse=True)[1]
+            present &= values.is_valid().to_numpy(zero_copy_only=False)
         again = np.ones(len(codes), bool)
         again[np.unique(codes, return_index=True)[1]] = False
-        return pa.array(again & (codes >= 0))
+        return pa.array(again & present)
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,7 @@ def _check(constraint: Constraint, name: str, schema: Schema) -> None:
         Comparison: (number or (alone and column.kind == "datetime"), "numbers, or dates by themselves"),
         OneHot: (number or column.kind == "boolean", "booleans, or numbers 0 and 1"),
         Combination: (column.kind in ("categorical", "boolean"), "categories"),
-        Unique: (column.kind == "id", "ids"),
+        Unique: (any(schema[n].kind == "id" for n in constraint.columns), "keys of which one column is an id"),
         Pattern: (column.dtype == "string", "text"),
     }  # fmt: skip
     fit, wanted = fits[type(constraint)]
@@ -177,12 +186,16 @@ def parse(text: str, schema: Schema) -> list[Constraint]:
     if "~" in text:
         return [_pattern(text, names)]
     sides, signs = read(text, names)
+    if not signs:
+        raise UserError(f"constraint {text!r}: states nothing; write for example start <= end, or total = a + b")
     if signs == ["="]:
         column = sides[0].column
         if column is None:
             raise UserError(f"constraint {text!r}: a formula begins with the column that it gives, as in total = a + b")
         if column in sides[1].columns:
             raise UserError(f"constraint {text!r}: {column!r} stands on both sides")
+        if not sides[1].columns:
+            raise UserError(f"constraint {text!r}: is no formula of other columns; leave the column out with --exclude")
         return [Formula(text, (column, *sides[1].columns), column, sides[1], schema[column].decimals)]
     if "=" in signs:
         raise UserError(f"constraint {text!r}: write the formula and the comparison as two constraints")
@@ -205,10 +218,6 @@ def _group(text: str, what: str, inside: str, names: Sequence[str]) -> Constrain
         columns.append(side.column)
     if len(set(columns)) != len(columns) or len(columns) < (1 if what == "unique" else 2):
         raise UserError(f"constraint {text!r}: name two columns or more, each once")
-    if what == "unique" and len(columns) > 1:
-        raise UserError(
-            f"constraint {text!r}: a key of several columns is unique where one of them is: write unique({columns[0]})"
-        )
     kinds: dict[str, type[Constraint]] = {"combination": Combination, "onehot": OneHot, "unique": Unique}
     return kinds[what](text, tuple(columns))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _SIGNS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "="}
 _ARITHMETIC: dict[type[ast.operator], Any] = {
     ast.Add: pc.add_checked, ast.Sub: pc.subtract_checked, ast.Mult: pc.multiply_checked, ast.Div: pc.divide,
 }  # fmt: skip
+LIMIT: dict[type, float] = {int: 2**63, float: math.inf}
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,19 @@ class Expression:
             return None
 
     def of(self, batch: pa.RecordBatch) -> Any:
-        """An array (rows,), or a scalar where no column occurs; missing where an operand is."""
+        """An array (rows,), or a scalar where no column occurs; missing where an operand is, or a divisor is zero.
+
+        UserError for whole numbers beyond 64 bits.
+        """
         if isinstance(self.literal, str):  # a moment, which Arrow reads in whatever type it is compared with
             return pa.scalar(self.literal)
-        return self._value(self.tree, batch)
+        try:
+            return self._value(self.tree, batch)
+        except pa.ArrowInvalid as e:
+            raise UserError(
+                f"a constraint computes with {', '.join(self.columns)} beyond 64 bits ({e}): write its whole numbers as "
+                "fractions, such as 2.0"
+            ) from e
 
     def linear(self) -> tuple[dict[str, float], float] | None:
         """Factors of the columns, and the constant; None where it is not linear, or a date."""
@@ -68,8 +79,9 @@ class Expression:
             return pc.negate_checked(self._value(node.operand, batch))
         assert isinstance(node, ast.BinOp)
         left, right = self._value(node.left, batch), self._value(node.right, batch)
-        if isinstance(node.op, ast.Div):  # of whole numbers, too, and by zero without an error
+        if isinstance(node.op, ast.Div):  # of whole numbers, too
             left, right = left.cast(pa.float64()), right.cast(pa.float64())
+            right = pc.if_else(pc.equal(right, 0.0), pa.scalar(None, pa.float64()), right)
         return _ARITHMETIC[type(node.op)](left, right)
 
     def _form(self, node: ast.expr) -> tuple[dict[str, float], float] | None:
@@ -106,9 +118,9 @@ def read(text: str, names: Sequence[str], where: str | None = None) -> tuple[lis
     Raises UserError for what cannot be read, and for names that are none of the columns.
     """
     where = f"constraint {text if where is None else where!r}"
-    coded = _coded(text, names)
+    coded = re.sub(r"(?<![<>=!])=(?!=)", "==", _coded(text, names, where)).strip()
     try:
-        body = ast.parse(re.sub(r"(?<![<>=!])=(?!=)", "==", coded).strip(), mode="eval").body
+        body = ast.parse(coded, mode="eval").body
     except SyntaxError as e:
         raise UserError(f"{where}: cannot be read; write for example start <= end, or total = a + b") from e
     sides, signs = [body], list[str]()
@@ -123,16 +135,25 @@ def read(text: str, names: Sequence[str], where: str | None = None) -> tuple[lis
     return [Expression(side, tuple(names)) for side in sides], signs
 
 
-def _coded(text: str, names: Sequence[str]) -> str:
+def _coded(text: str, names: Sequence[str], where: str) -> str:
     """``text`` with a name of Python's grammar for each column, the longest first where one holds another."""
     spelled = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     number = {name: i for i, name in enumerate(names)}
 
     def code(match: re.Match[str]) -> str:
-        name = match[2] if match[2] is not None else match[3]
-        return match[0] if name is None or name not in number else f"_{number[name]}"
+        if match[1] is not None:
+            return match[1]
+        name = next(found for found in match.groups()[1:] if found is not None)
+        if name not in number:
+            raise UserError(f"{where}: there is no column '{name}'.{nearest(name, names)}")
+        return f"_{number[name]}"
 
-    return re.sub(rf"('[^']*')|`([^`]*)`|(?<![\w.])({spelled})(?![\w.])", code, text)
+    # The last, a name that could be taken for a coded one, is no column's.
+    return re.sub(rf"('[^']*')|`([^`]*)`|(?<![\w.])({spelled})(?![\w.])|(?<![\w.])(_\d+)(?!\w)", code, text)
+
+
+def _written(coded: str, names: Sequence[str]) -> str:
+    return re.sub(r"\b_(\d+)\b", lambda match: names[int(match[1])], coded)
 
 
 def _check(side: ast.expr, names: Sequence[str], where: str, coded: str) -> None:
@@ -144,6 +165,8 @@ def _check(side: ast.expr, names: Sequence[str], where: str, coded: str) -> None
             case ast.Constant(value=value):
                 if isinstance(value, bool) or not isinstance(value, int | float | str):
                     raise UserError(f"{where}: {value!r} is no number")
+                if not isinstance(value, str) and not abs(value) < LIMIT[type(value)]:
+                    raise UserError(f"{where}: {value!r} is beyond what a column can hold; write a smaller number")
                 if isinstance(value, str) and node is not side:
                     raise UserError(f"{where}: {value!r} cannot be computed with")
             case ast.BinOp(op=op):
@@ -152,5 +175,5 @@ def _check(side: ast.expr, names: Sequence[str], where: str, coded: str) -> None
             case ast.UnaryOp(op=ast.USub()) | ast.Load() | ast.USub() | ast.operator():
                 pass
             case _:
-                spelled = ast.get_source_segment(coded, node) or type(node).__name__
+                spelled = _written(ast.get_source_segment(coded, node) or type(node).__name__, names)
                 raise UserError(f"{where}: {spelled!r} is neither a column, a number nor a sum of these")

@@ -104,6 +104,11 @@ class ImageFiles:
     def _by_table(self, files: Files, name: str, table: pa.Table) -> tuple[list[str], pa.Table]:
         """The paths in the order of the CSV file's lines, and its other columns."""
         there = {path[len(self._root) :].lstrip("/"): path for path in files.paths}
+        if named := [c for c in table.column_names if _relative(c) in there]:
+            raise UserError(
+                f"{name}: its first line names an image ({named[0]}) and no columns. Put a line above it that does, such as "
+                "file,label."
+            )
         spelt = {c: [_relative(v) for v in table[c].to_pylist()] for c in table.column_names if _is_text(table[c])}
         hits = {column: sum(value in there for value in values) for column, values in spelt.items()}
         column = max(hits, key=lambda c: hits[c], default="")
@@ -113,13 +118,34 @@ class ImageFiles:
                 "into a column, or take the file away and put the images of each class into a sub-folder."
             )
         if missing := [value for value in spelt[column] if value not in there]:
+            told = ", ".join(value or "an empty cell" for value in missing[:3])
             raise UserError(
-                f"{name}: column '{column}' names {len(missing):,} images that are not there ({', '.join(missing[:3])}"
+                f"{name}: column '{column}' names {len(missing):,} images that are not there ({told}"
                 f"{', …' if len(missing) > 3 else ''}). Add the files or remove the lines."
             )
         if spare := len(there.keys() - set(spelt[column])):
             self.notes.append(f"{name}: {spare:,} images of the folder are not in it, and were left out")
-        return [there[value] for value in spelt[column]], table.drop_columns([column])
+        beside = table.drop_columns([column])
+        self._check_once(name, spelt[column], beside)
+        return [there[value] for value in spelt[column]], beside
+
+    def _check_once(self, name: str, named: list[str], beside: pa.Table) -> None:
+        """UserError for an image of two classes: it could be learnt from as the one and tested on as the other."""
+        first: dict[str, int] = {}
+        again = [(first[value], row) for row, value in enumerate(named) if first.setdefault(value, row) != row]
+        if not again:
+            return
+        self.notes.append(
+            f"{name}: {len(again):,} lines name an image again, which counts as often, such as '{named[again[0][1]]}'"
+        )
+        if beside.num_columns == 1:  # of more, those that are to be left out may well differ
+            classes = beside.column(0).to_pylist()
+            for one, other in again:
+                if classes[one] != classes[other]:
+                    raise UserError(
+                        f"{name}: gives '{named[one]}' two classes, {classes[one]!r} and {classes[other]!r}. "
+                        "Leave one of the lines."
+                    )
 
 
 def _is_text(column: pa.ChunkedArray) -> bool:

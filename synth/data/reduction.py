@@ -157,11 +157,16 @@ class Reduction:
             for c in self.columns
         }
 
-    def restore(self, arrays: Arrays) -> Arrays:
-        """The learnt columns of whole rows, from reduced ones."""
-        whole = dict(arrays)
+    def restore(self, arrays: Arrays, known: Arrays | None = None) -> Arrays:
+        """The learnt columns of whole rows, from reduced ones; where a value is ``known``, that stands and others follow
+        from it."""
+
+        def stands(made: Arrays) -> Arrays:
+            return {n: pc.coalesce(known[n], a) if known is not None and n in known else a for n, a in made.items()}
+
+        whole = stands(arrays)
         for step in self.steps:
-            whole |= step.restored(whole)
+            whole |= stands(step.restored(whole))
         return whole
 
     def broken(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
@@ -171,10 +176,6 @@ class Reduction:
             rows = constraint.broken(batch).to_numpy(zero_copy_only=False)
             found[constraint.text] = found.get(constraint.text, False) | rows
         return found
-
-    def whole(self, batch: pa.RecordBatch) -> np.ndarray:
-        """(rows,) boolean: which rows break no constraint."""
-        return ~np.logical_or.reduce([np.zeros(batch.num_rows, bool), *self.broken(batch).values()])
 
 
 def _groups(constraints: list[Constraint], schema: Schema) -> list[Step]:

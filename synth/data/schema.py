@@ -241,6 +241,17 @@ def check_names(names: Sequence[str], where: str) -> None:
         seen[name] = position
 
 
+def pandas_index(schema: pa.Schema) -> set[str]:
+    """The columns in which pandas has written an index that has no name; one with a name is a column like any other."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return {name for name in index if isinstance(name, str) and re.fullmatch(r"__index_level_\d+__", name)}
+
+
+def index_notes(index: Iterable[str], where: str) -> list[str]:
+    told = "which pandas wrote for the rows' index; give that a name to have it learnt"
+    return [f"{where}: '{name}' was left out, {told}" for name in sorted(index)]
+
+
 def chosen(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
     """The names that are among ``columns``, in table order, all for None; UserError for a column that is not there."""
     for column in columns or ():

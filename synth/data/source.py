@@ -21,7 +21,7 @@ from synth.data.csv_files import CsvFiles
 from synth.data.image_files import IMAGE, ImageFiles
 from synth.data.location import Files, find, reading
 from synth.data.ndjson_files import NdjsonFiles
-from synth.data.schema import IMAGE_ROWS, check_names, chosen, file_bytes, plain_type
+from synth.data.schema import IMAGE_ROWS, check_names, chosen, file_bytes, index_notes, pandas_index, plain_type
 from synth.errors import UserError
 
 if TYPE_CHECKING:
@@ -170,14 +170,16 @@ class _Memory:
     """A table that the caller already holds."""
 
     def __init__(self, table: pa.Table, columns: Sequence[str] | None, batch_rows: int) -> None:
-        table = table.select(chosen(table.column_names, columns, "the table"))
+        index = pandas_index(table.schema)
+        names = [name for name in table.column_names if name not in index]
+        table = table.select(chosen(names, columns, "the table"))
         self.schema = pa.schema([pa.field(f.name, plain_type(f.type)) for f in table.schema])
         plain = pa.table([file_bytes(column) for column in table.columns], table.column_names)
         self._table = plain.cast(self.schema).combine_chunks()
         images = any(pa.types.is_binary(f.type) for f in self.schema)
         self._batch_rows = min(batch_rows, IMAGE_ROWS) if images else batch_rows
         self.counts = [table.num_rows]
-        self.notes: list[str] = []
+        self.notes = index_notes(index, "the table")
 
     def units(self) -> list[int]:
         return self.counts

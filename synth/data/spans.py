@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -100,8 +102,14 @@ def _at_least(bound: Fraction | float, lattice: Lattice, is_open: bool, *, mirro
     """The least number of the lattice from ``bound`` on, or above it; of the ``mirrored`` lattice, whose numbers are
     the negative ones."""
     if lattice.decimals is None:
-        at = float(bound)  # the number that is read from the same digits
-        return float(np.nextafter(at, np.inf)) if is_open else at
+        at = _double(Fraction(bound))  # the number that is read from the same digits
+        return math.nextafter(at, math.inf) if is_open else at
     origin = -lattice.origin if mirrored else lattice.origin
     steps = (Fraction(bound) * 10**lattice.decimals - origin) / lattice.step
-    return float(steps.__floor__() + 1 if is_open else steps.__ceil__())
+    return _double(steps.__floor__() + 1 if is_open else steps.__ceil__())
+
+
+def _double(x: Fraction | int) -> float:
+    """The nearest finite double, beyond which no column has a number."""
+    largest = Fraction(sys.float_info.max)
+    return float(max(min(Fraction(x), largest), -largest))

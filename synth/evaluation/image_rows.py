@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,6 +54,11 @@ def image_shape(schema: Schema) -> tuple[int, int, int]:
     return shape
 
 
+def most_measured(schema: Schema) -> int:
+    """How many images of a table are looked at, and so how many synthetic ones are worth drawing."""
+    return min(MEASURED, max(1, MOST_BYTES // math.prod(image_shape(schema))))
+
+
 def label_lens(schema: Schema, tables: Mapping[str, pa.Table], notes: list[str]) -> Lens | None:
     """A lens of the labels alone, fitted on the tables that have them; None where there are none to learn."""
     label = label_column(schema)
@@ -86,7 +92,7 @@ def read_images(
         raise UserError(f"{what} lacks the column {name!r}, which holds the images")
     if table.num_rows == 0:
         raise UserError(f"{what} has no rows: there is nothing to measure")
-    rows, room = np.arange(table.num_rows), min(MEASURED, max(1, MOST_BYTES // int(np.prod(image_shape(schema)))))
+    rows, room = np.arange(table.num_rows), most_measured(schema)
     if table.num_rows > room:
         rows = np.sort(rng.permutation(table.num_rows)[:room])
         notes.append(

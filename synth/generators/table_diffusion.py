@@ -38,6 +38,7 @@ from synth.generators.given import (
     choose,
     draw_state,
     draw_states,
+    each,
     log_mass_between,
     log_sums,
     normal_between,

@@ -60,12 +60,12 @@ def judged(broken: Counter[str], train: Source, recipe: Recipe) -> list[str]:
     rows = train.rows()
     said = {text: f"{text!r} is broken by {n:,} of {rows:,} rows ({n / rows:.2%})" for text, n in broken.items()}
     if refused := [said[text] for text, n in broken.items() if n > recipe.broken * rows]:
-        worst = max(broken.values()) / rows
+        share = math.ceil(max(broken.values()) / rows * 1000) / 1000
+        remedy = f", or have such rows left out: --set broken={share:g}" if share < 1 else ""
         raise UserError(
             f"{train.location}: the constraint "
             + "; the constraint ".join(refused)
-            + ". Correct the rows or the constraint, "
-            f"or have such rows left out: --set broken={math.ceil(worst * 1000) / 1000:g}"
+            + f". Correct the rows or the constraint{remedy}"
         )
     return [f"the constraint {text}; these rows were left out" for text in said.values()]
 

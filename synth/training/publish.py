@@ -16,8 +16,7 @@ from synth.recipe import Recipe
 from synth.training.prepare import Prepared
 from synth.training.workers import Progress
 
-SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate
-SAMPLED_IMAGES = 10_000  # most images; the certificate looks at as many
+SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate; of images, as many as it looks at
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,13 @@ def publish(
 
     from synth import release
     from synth.evaluation.certificate import evaluate
+    from synth.evaluation.image_rows import most_measured
     from synth.evaluation.report import render
     from synth.sampling import Sampler
 
     torch.set_num_threads(usable_threads())
     sampler = Sampler.of(recipe, table.codec, weights)
-    most = SAMPLED if table.schema.image is None else SAMPLED_IMAGES
+    most = SAMPLED if table.schema.image is None else most_measured(table.schema)
     rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
         drawn.append(batch)

@@ -99,6 +99,24 @@ def test_arrays_that_are_no_images_are_refused(arrays: dict[str, np.ndarray], me
         open_source(tmp_path / "a.npz")
 
 
+def test_data_frames_of_images_may_have_gaps_but_nothing_else() -> None:
+    for images in (list(X), [Image.fromarray(x) for x in X]):
+        gaps = pd.DataFrame({"image": [None, float("nan"), *images[2:]], "label": Y})
+        found = open_source(gaps).table()["image"]
+        assert found.null_count == 2 and found[2:].equals(
+            open_source(pd.DataFrame({"image": images})).table()["image"][2:]
+        )
+        with pytest.raises(UserError, match=r"row 3: column 'image' should hold an image, .* here stands 'x'"):
+            open_source(pd.DataFrame({"image": [*images[:2], "x"]}))
+    deep = [Image.fromarray(X[0]), Image.fromarray(X[1]).convert("CMYK")]
+    with pytest.raises(
+        UserError, match=r"row 2: column 'image': cannot write mode CMYK as PNG.*image\.convert\('RGB'\)"
+    ):
+        open_source(pd.DataFrame({"image": deep}))
+    with pytest.raises(UserError, match=r"row 1: column 'image': images of float64"):
+        open_source(pd.DataFrame({"image": list(X / 255)}))
+
+
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(UserError, match=r"x\.npy: is no whole NumPy file of numbers"):

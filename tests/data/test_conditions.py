@@ -155,6 +155,18 @@ def test_any_range_of_a_continuous_column_is_met_or_refused(a: float, b: float) 
     assert ((drawn > low) & (drawn <= high)).all()
 
 
+@pytest.mark.parametrize("name", ["age", "x", "pay=net", "gain"])
+def test_numbers_beyond_all_that_a_column_holds_are_compared_as_any_other(name: str) -> None:
+    batch = TABLE.combine_chunks().to_batches()[0]
+    there = batch.column(name).is_valid().to_numpy(zero_copy_only=False)
+    for bound in ("1e400", "1e999999999", "2" * 5000):
+        wanted = parse([f"{name}<{bound}", f"{name}>-{bound}", f"{name}!=1e-{len(bound)}99999"], CODEC.table)
+        CODEC.asked(wanted)
+        np.testing.assert_array_equal(CODEC.meets(batch, wanted), there)
+    zero = parse(f"{name}>=0e999999999", CODEC.table)
+    np.testing.assert_array_equal(CODEC.meets(batch, zero), there & (FRAME[name] >= 0))
+
+
 def test_conditions_on_one_column_hold_together() -> None:
     [wanted] = parse(["age>=20", "age<30", "age!=25"], CODEC.table).values()
     assert [r.holds(Fraction(k)) for r in wanted.ranges for k in (20, 25)] == [True, False, False, False]
@@ -178,6 +190,13 @@ def test_conditions_on_one_column_hold_together() -> None:
         ("", "there is no column ''"),
         ("age>abc", "'abc' is no number"),
         ("age>nan", "no number to compare with"),
+        ("age>=65 and class=>50K", "a second condition is a clause of its own"),
+        ("x>1e400", "'x' goes from"),
+        ("x<=-1e999999999", "'x' goes from"),
+        ("pay=net>1e999999999", "'pay=net' goes from"),
+        ("age=1e-999999999", "'age' has values from 18 to 89"),
+        (5, "5 is no condition: give a clause such as 'age>=65', a list of them"),
+        (["age>3", None], "None\\] is no condition"),
         ("age in ()", "no values; write age in"),
         ("age in (1,,2)", "an empty value"),
         ("day>2020-13-45", "write an ISO date"),

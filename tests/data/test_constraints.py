@@ -132,6 +132,30 @@ def test_a_repeated_id_is_not_unique() -> None:
     assert broken(schema, twice) == {"unique(account)": 1}
 
 
+def test_a_key_of_several_columns_is_unique_as_a_whole() -> None:
+    schema, batch = table("unique(account, city)")
+    twice = {"account": pa.array(["a", "a", "a", "b", None, None]), "city": pa.array(["x", "y", "x", "x", "x", "x"])}
+    rest = {name: batch.column(name)[:6] for name in batch.schema.names if name not in twice}
+    assert broken(schema, pa.record_batch(rest | twice)) == {"unique(account, city)": 1}
+    assert broken(schema, batch) == {"unique(account, city)": 0}
+
+
+def test_a_quotient_is_missing_where_its_divisor_is_zero() -> None:
+    schema, batch = table("price = total / low")
+    whole = Reduction(schema).restore({name: batch.column(name) for name in batch.schema.names if name != "price"})
+    assert 0 < (A == 0).sum() == whole["price"].null_count
+    always, batch = table("price = total / 0")
+    assert broken(always, batch) == {"price = total / 0": N}
+
+
+def test_whole_numbers_beyond_64_bits_are_named() -> None:
+    schema, batch = table("low * 9223372036854775807 <= high")
+    with pytest.raises(UserError, match="computes with low beyond 64 bits"):
+        broken(schema, batch)
+    schema, batch = table("low * 9223372036854775807.0 <= high")
+    assert broken(schema, batch) == {"low * 9223372036854775807.0 <= high": int((A > 0).sum())}
+
+
 def test_a_column_that_may_be_missing_is_no_ground_to_stand_on() -> None:
     schema, batch = table("low <= high")
     schema.columns[0].nullable = True
@@ -164,6 +188,7 @@ def test_contradictions_are_found_and_named(constraints: list[str], named: list[
 def test_what_can_hold_is_not_contradictory() -> None:
     check_consistent(stated(table(*ALL)[0]))
     check_consistent(stated(table("low <= high", "high <= low", "low * count <= 3", "low * count >= 4")[0]))
+    check_consistent(stated(table("low * 4611686018427387904 <= high", "low <= 1e308 * 1e308")[0]))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +211,14 @@ def test_what_can_hold_is_not_contradictory() -> None:
         ("combination(low, city)", "for categories"),
         ("onehot(car, city)", "booleans"),
         ("unique(city)", "--id city"),
-        ("unique(account, city)", r"write unique\(account\)"),
+        ("unique(city, country)", r"keys of which one column is an id, and column 'city' is categorical.*--id city"),
+        ("low", "states nothing"),
+        ("low = 5", "no formula of other columns"),
+        ("low <= 1e400", "beyond what a column can hold"),
+        ("low <= 9223372036854775808", "beyond what a column can hold"),
+        ("`no such` <= low", "no column 'no such'"),
+        ("_3 <= low", "no column '_3'"),
+        ("total = round(price, 2)", r"'round\(price, 2\)' is neither"),
         ("account ~ [A-", "no regular expression"),
         ("low ~ 3", "for text"),
         ("low <= 'x' + 1", "cannot be computed"),

@@ -61,6 +61,7 @@ def test_a_csv_file_names_images_and_classes(tmp_path: Path, name: str) -> None:
         "kind": [3, 1, 3, 1],
     }
     assert source.place(0).endswith("more/c.png") and "1 images of the folder are not in it" in source.notes[0]
+    assert source.notes[1] == f"{tmp_path / name}: 1 lines name an image again, which counts as often, such as 'a.png'"
     assert open_source(tmp_path, as_text=["kind"]).table()["kind"].to_pylist() == ["3", "1", "3", "1"]
     before = source.fingerprint()
     (tmp_path / name).write_text("kind,file_name\n3,more/c.png\n1,a.png\n2,b.png\n1,a.png\n")
@@ -74,6 +75,15 @@ def test_a_csv_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
     (tmp_path / "labels.csv").write_text("kind,n\nx,1\n")
     with pytest.raises(UserError, match=r"labels\.csv: no column names the images, such as 'a\.png'"):
+        open_source(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,kind\n,x\na.png,y\n")
+    with pytest.raises(UserError, match=r"names 1 images that are not there \(an empty cell\)"):
+        open_source(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,kind\na.png,x\n./a.png,y\n")
+    with pytest.raises(UserError, match=r"labels\.csv: gives 'a\.png' two classes, 'x' and 'y'"):
+        open_source(tmp_path)
+    (tmp_path / "labels.csv").write_text("a.png,x\na.png,x\n")
+    with pytest.raises(UserError, match=r"labels\.csv: its first line names an image \(a\.png\) and no columns"):
         open_source(tmp_path)
     (tmp_path / "metadata.csv").write_text("file,kind\na.png,x\n")
     with pytest.raises(UserError, match="leave one of them"):

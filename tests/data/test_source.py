@@ -85,6 +85,27 @@ def test_half_floats_arrive_as_floats(tmp_path: Path, name: str) -> None:
         assert source.table()["h"].to_pylist()[:2] == [0.5, -2]
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.feather"])
+def test_the_index_of_pandas_is_no_column_unless_it_has_a_name(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame({"x": range(40)}).sample(frac=1, random_state=0)
+    write = pq.write_table if name.endswith("parquet") else feather.write_feather
+    indexed = pa.Table.from_pandas(frame)
+    write(indexed, tmp_path / name)
+    write(pa.Table.from_pandas(frame, preserve_index=False), tmp_path / name.replace("a", "b", 1))
+    for location in (tmp_path / name, [tmp_path / name, tmp_path / name.replace("a", "b", 1)], indexed):
+        source = open_source(location)
+        assert source.schema.names == source.table().column_names == ["x"]
+        [note] = source.notes
+        assert "'__index_level_0__' was left out, which pandas wrote for the rows' index" in note
+    with pytest.raises(UserError, match="no column '__index_level_0__'"):
+        open_source(tmp_path / name, columns=["__index_level_0__"])
+    named = pa.Table.from_pandas(frame.rename_axis("key"))
+    write(named, tmp_path / name)
+    assert open_source(tmp_path / name).schema.names == open_source(named).schema.names == ["x", "key"]
+    ours = indexed.replace_schema_metadata(None)  # a column of that name, which nothing calls an index
+    assert open_source(ours).schema.names == ["x", "__index_level_0__"]
+
+
 def test_tables_in_memory() -> None:
     frame = pd.DataFrame({"c": pd.Categorical(["u", "v", "u"]), "x": [1.0, None, 3.0]}, index=[7, 8, 9])
     source = open_source(frame)

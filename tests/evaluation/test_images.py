@@ -15,6 +15,7 @@ from synth.errors import UserError
 from synth.evaluation.certificate import Certificate, evaluate
 from synth.evaluation.copies import Keys, row_keys
 from synth.evaluation.figures import IMAGE_CATALOGUE
+from synth.evaluation.image_rows import most_measured
 
 Digits = tuple[NDArray[np.uint8], NDArray[np.intp]]
 Pictures = Callable[..., pa.Table]
@@ -227,3 +228,11 @@ def test_a_report_of_large_noisy_images_stays_small(pictures: Pictures) -> None:
     assert "The 12 commonest of 13 classes are pictured." in html
     assert "reduced to 32 to 64 pixels" in html
     assert "<0>" not in html and "&lt;0&gt;" in html
+
+
+@pytest.mark.parametrize(("side", "most"), [(8, 10_000), (256, 2730), (1024, 170)])
+def test_of_large_images_fewer_are_drawn_and_measured(side: int, most: int) -> None:
+    """As many as 512 MiB hold: 170 of 1024 × 1024 pixels in colour."""
+    size = side * side * 3
+    image = Column(name="image", kind="image", dtype=f"fixed_size_binary[{size}]", shape=(side, side, 3))
+    assert most_measured(Schema(columns=[image])) == most and most * size <= 512 << 20
