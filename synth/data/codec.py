@@ -51,12 +51,15 @@ class Codec(BaseModel):
     @cached_property
     def layout(self) -> Layout:
         names, target = [c.name for c in self.columns for _ in c.cells], self.table.target
+        # A number that no cell says anything of is its normal score.
+        scores = [isinstance(c, Numbers) and not c.cells for c in self.columns for _ in range(c.width)]
         # A class: one cell, and no number or large vocabulary.
         classified = self.table.task == "classification" and target is not None and names.count(target) == 1
         return Layout(
             cells=tuple(cell for c in self.columns for cell in c.cells),
             values=sum(c.width for c in self.columns),
             target=names.index(target) if classified and target is not None else None,
+            normal=tuple(np.flatnonzero(scores).tolist()),
             image=next((c.image for c in self.columns if isinstance(c, Pixels)), None),
         )
 

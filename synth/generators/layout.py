@@ -34,7 +34,7 @@ class Cell(BaseModel):
 
 class Layout(BaseModel):
     """Shape of an encoded table: its cells, the number of its continuous ``values``, and which cell (if any) is the
-    ``target`` that downstream models will predict.
+    ``target`` that downstream models will predict. The values ``normal`` are standard normal among the training rows.
 
     Of images, of (channels, height, width) ``image``, the values are the pixels in that order, whole numbers 0 … 255, and
     the only cell, if any, is the class.
@@ -45,6 +45,7 @@ class Layout(BaseModel):
     cells: tuple[Cell, ...]
     values: int
     target: int | None = None
+    normal: tuple[int, ...] = ()
     image: tuple[int, int, int] | None = None
 
     @property

@@ -12,6 +12,8 @@ real and on generated rows: ``synth.generators.adversarial``) and in what tables
 - A target class is drawn last, by a classifier in the generator that learns from real rows alone. The auxiliary classifier
   of CTAB-GAN (Zhao et al. 2021, arXiv 2102.08369, section 4.1) corrects a generator's classes by a loss; where they are
   the classifier's own, there is nothing to correct.
+- Values get the marginal distributions that they are known to have (``synth.generators.margins``): the tails of what one
+  pass makes of noise are thin.
 - Domain-adversarial training (``synth.generators.domain``) may push generated rows to where a network that predicts the
   target sees no difference.
 """
@@ -30,10 +32,12 @@ from synth.generators.base import Call, Draw, Generator
 from synth.generators.domain import Domain, Labelled, harden
 from synth.generators.given import Given, choose, draw_state, draw_states, each, log_masses
 from synth.generators.layout import Encoded, Layout
+from synth.generators.margins import Margins
 from synth.generators.states import Segments
 from synth.generators.table_networks import Critic, Synthesis
 
 DROPPED = 0.15  # share of the classifier's hidden units, in training
+DRAWN = 8192  # rows that tell the marginal distributions of generated values
 CANDIDATES = 16  # noise drawn for each row of which something is asked
 KERNEL = 0.1  # standard deviations by which a value may well be moved to where it is asked to be
 
@@ -54,6 +58,7 @@ class TableGan(Generator):
     asked: Tensor
     shares: Tensor
     weights: Tensor
+    normal: Tensor
 
     def __init__(
         self,
@@ -90,7 +95,10 @@ class TableGan(Generator):
         )
         self.register_buffer("asked", torch.tensor(asked, dtype=torch.long), persistent=False)
         self.register_buffer("shares", shares, persistent=False)
+        self.register_buffer("normal", torch.tensor(layout.normal, dtype=torch.long), persistent=False)
         self.register_buffer("weights", importance(shares, self.segments, emphasis), persistent=False)
+        self.margins: Margins | None = None
+        self.register_load_state_dict_post_hook(_forget_margins)
 
     @property
     def players(self) -> Mapping[str, nn.Module]:
@@ -195,24 +203,41 @@ class TableGan(Generator):
         _, chance, _, missed = self._drawn(len(given.low), draw, given)
         return chance.masked_fill(missed, -torch.inf)
 
+    def _stated(self, rows: int, draw: Draw, given: Given | None) -> tuple[Tensor | None, Tensor]:
+        """(rows, 1) number of the state that each row is made from, None where there is none; and (rows) log of the mass
+        that was allowed to it."""
+        chance, cells = self.shares.new_zeros(rows), len(self.layout.cells)
+        if not len(self.asked):
+            return None, chance
+        cell = self.asked[(draw.stratified(rows, 1) * len(self.asked)).long()]
+        marginal = self.shares.log().expand(rows, -1)
+        if given is not None:  # of a row, the first cell that is restricted says most of it
+            restricted = ~given.free_cells(self.segments.cell, cells)[:, self.asked]
+            first = self.asked[restricted.float().argmax(1, keepdim=True)]
+            cell = torch.where(restricted.any(1, keepdim=True), first, cell)
+            chance = log_masses(marginal, given.states, self.segments.cell, cells).gather(1, cell)[:, 0]
+        allowed = None if given is None else given.states
+        drawn = draw_states(marginal, allowed, draw.stratified(rows, cells), self.segments.cell)
+        return (drawn + self.segments.first).gather(1, cell), chance
+
+    def _margins(self, device: torch.device) -> Margins:
+        """Of the weights that were loaded last, drawn when they are first asked for."""
+        if self.margins is None:
+            draw = Draw("margins", device=device)
+            state, _ = self._stated(DRAWN, draw, None)
+            made = self.generator(torch.special.ndtri(draw.stratified(DRAWN, self.noise)), state)[1]
+            self.margins = Margins(made[:, self.normal])
+        return self.margins
+
     def _drawn(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor, Tensor, Tensor]:
         """Rows, as they are asked for where something is; (rows) logs of the masses that were allowed, logs of how well
         their values fit, and whether one was out of its range: values follow from the noise, and none may hit."""
-        cells, state = len(self.layout.cells), None
-        marginal = self.shares.log().expand(rows, -1)
-        allowed = None if given is None else given.states
-        chance = self.shares.new_zeros(rows)
-        if len(self.asked):
-            cell = self.asked[(draw.stratified(rows, 1) * len(self.asked)).long()]
-            if given is not None and allowed is not None:  # of a row, the first cell that is restricted says most of it
-                restricted = ~given.free_cells(self.segments.cell, cells)[:, self.asked]
-                first = self.asked[restricted.float().argmax(1, keepdim=True)]
-                cell = torch.where(restricted.any(1, keepdim=True), first, cell)
-                chance = log_masses(marginal, allowed, self.segments.cell, cells).gather(1, cell)[:, 0]
-            drawn = draw_states(marginal, allowed, draw.stratified(rows, cells), self.segments.cell)
-            state = (drawn + self.segments.first).gather(1, cell)
+        cells, allowed = len(self.layout.cells), None if given is None else given.states
+        state, chance = self._stated(rows, draw, given)
         noise = torch.special.ndtri(draw.stratified(rows, self.noise))
         logits, values, _ = self.generator(noise, state)
+        if len(self.normal):
+            values = values.index_copy(1, self.normal, self._margins(values.device)(values[:, self.normal]))
         values, near, missed = _within(values, given)
         if not cells:
             return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values), chance, near, missed
@@ -221,7 +246,7 @@ class TableGan(Generator):
         if allowed is not None:
             masses = log_masses(logits, allowed, self.segments.cell, cells)
             if state is not None:  # of which the mass is counted
-                masses = masses.scatter(1, cell, 0.0)
+                masses = masses.scatter(1, self.segments.cell[state], 0.0)
             chance = chance + (masses if classifier is None else masses.index_fill(1, self.target, 0.0)).sum(1)
         found = draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell)
         if classifier is not None:
@@ -230,6 +255,10 @@ class TableGan(Generator):
             found[:, self.layout.target], mass = draw_state(classes, states, draw.stratified(rows, 1)[:, 0])
             chance = chance + mass
         return Encoded(found, values), chance, near, missed
+
+
+def _forget_margins(generator: TableGan, keys: object) -> None:
+    generator.margins = None
 
 
 def _within(values: Tensor, given: Given | None) -> tuple[Tensor, Tensor, Tensor]:
