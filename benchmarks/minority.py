@@ -1,6 +1,6 @@
 """Does a generator help where one class is rare? Downstream models on real rows with and without synthetic ones.
 
-    python benchmarks/minority.py DATA_DIR [--seeds 0 1 2 3 4] [--steps 1000] [--family diffusion] [--keep FOLDER]
+    python benchmarks/minority.py DATA_DIR [--seeds 0 1 2 3 4] [--steps 1500] [--family diffusion] [--keep FOLDER]
     python benchmarks/minority.py DATA_DIR --rehearse --seeds 101 102 …
 
 DATA_DIR holds a binary table: train.parquet, test.parquet and schema.json. For each seed the rarer class of the train rows
@@ -9,7 +9,7 @@ trains the same downstream models, at the same settings, on the same real rows a
 
 - ``real``: nothing; ``real, even classes``: nothing, but both classes weigh the same in all;
 - ``smote, even classes``: SMOTENC (imbalanced-learn) rows of the rare class, until both classes have as many rows;
-- ``synthetic``: as many drawn rows as real ones, half of each class (``--balance``); ``rare only``: those of the rare class;
+- ``synthetic``: 10,000 drawn rows, half of each class (``--balance``); ``rare only``: those of the rare class;
 - ``smote``: SMOTENC rows until the rare class has the share that it has in ``synthetic``;
 - ``light``: the same rows, each of those added counting for a tenth of a real one; ``by _weight``: for its ``_weight``.
 
@@ -54,6 +54,7 @@ except ImportError:
 
 RESULTS = Path(__file__).parent / "results" / "minority.jsonl"
 SHARE = 0.01  # of the rare class among the real rows
+DRAWN = 10_000
 PRECISIONS = (0.5, 0.6, 0.7, 0.8)
 LIGHT = 0.1  # weight of an added row beside a real one in ``light``
 OURS = "synthetic, light"
@@ -163,7 +164,7 @@ def draw(task: Task, folder: Path, seed: int, options: list[str]) -> tuple[pd.Da
             check=True,
         )  # fmt: skip
     subprocess.run(
-        [*command, "sample", str(release), "-n", str(len(task.real)), "--balance", task.target, "--seed", str(seed),
+        [*command, "sample", str(release), "-n", str(DRAWN), "--balance", task.target, "--seed", str(seed),
          "--out", str(rows), "--overwrite"],
         check=True,
     )  # fmt: skip
@@ -222,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--family", default="diffusion")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of the recipe")
     parser.add_argument(

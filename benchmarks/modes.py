@@ -1,6 +1,6 @@
 """How many modes of a grid of 25 Gaussians a GAN finds, with and without what keeps it from collapsing.
 
-    python benchmarks/modes.py [--steps 8000] [--seeds 0 1 2] [--only cured|plain] [--table]
+    python benchmarks/modes.py [--steps 15000] [--seeds 0 1 2] [--only cured|plain] [--table]
 
 A grid of 5 × 5 normal distributions of deviation 0.05, two apart (Srivastava et al. 2017, arXiv 1705.07761, section 5.1;
 Lin et al. 2018, arXiv 1712.04086, section 4.1), standardised, is a table of two numbers. ``cured`` is the table GAN as its
@@ -95,7 +95,7 @@ def table(found: list[dict[str, object]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=15000)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--only", choices=list(GANS), help="one of the two")
     parser.add_argument("--table", action="store_true", help="only print what was measured")

@@ -155,7 +155,7 @@ def test_what_depends_on_what_is_learnt() -> None:
     rows = Encoded(torch.cat([cells, agree], 1), values)
     model = small(layout)
     optimizers = {k: torch.optim.AdamW(p.parameters(), lr=2e-3, betas=(0.0, 0.99)) for k, p in model.players.items()}
-    for number in range(250):
+    for number in range(350):
         mine = slice(number * 64 % 4096, number * 64 % 4096 + 64)
         part = Encoded(rows.cells[mine], rows.values[mine])
         for player, loss in model.losses(model.players, part, Draw("fit", number), number):
