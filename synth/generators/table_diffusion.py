@@ -33,24 +33,15 @@ from torch import Tensor, nn
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.denoiser import Denoiser
-from synth.generators.given import (
-    Given,
-    choose,
-    draw_state,
-    draw_states,
-    each,
-    log_mass_between,
-    log_sums,
-    normal_between,
-)
+from synth.generators.given import Given, choose
 from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
-from synth.generators.states import SMALLEST
+from synth.generators.states import SMALLEST, Segments
+from synth.generators.unmasking import Unmasking
 
 CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other, or that is guided
-RARE = 0.1  # share of the rows below which a class is too rare for what follows from it to be learnt well
-DOUBTED = 16  # candidates for each row of such a class
+DOUBTED = 16  # drawn for each row of a rare class
 
 
 def balance(layout: Layout) -> float:
@@ -103,12 +94,11 @@ class TableDiffusion(Generator):
         # Alone, the target is drawn from its shares, as any lone cell: there is nothing to predict it from.
         self.target = layout.target if len(layout.cells) > 1 else None
         self.target_share, self.target_shown, self.evidence = target_share, target_shown, evidence
-        sizes = torch.tensor(layout.sizes, dtype=torch.long)
-        self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
-        self.register_buffer("cell_of_state", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+        self.segments = Segments(layout)
 
-    first: Tensor
-    cell_of_state: Tensor
+    @property
+    def unmasking(self) -> Unmasking:
+        return Unmasking(self.denoiser, self.layout, self.target, self.segments)
 
     @property
     def players(self) -> Mapping[str, nn.Module]:
@@ -140,7 +130,7 @@ class TableDiffusion(Generator):
 
         loss = logits.new_zeros(())
         if of_cells:
-            entropy = self._cross_entropy(logits, cells[:masked]) * learnt
+            entropy = self.segments.entropy(logits, cells[:masked]) * learnt
             loss = loss + c / (c + v) * draw.parts / of_cells * (entropy.sum(1) / learnt.sum(1)).sum()
         if of_cells < whole:
             error = ((raw - noise.target(clean, noisy, sigma)) ** 2 * ~shown[masked:]).sum() / v
@@ -180,10 +170,6 @@ class TableDiffusion(Generator):
         number = torch.where(chance < self.evidence, chance / max(self.evidence, SMALLEST) * (most + 1), 0.0).long()
         return order.argsort(1).argsort(1) < torch.minimum(number, most)
 
-    def _cross_entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
-        """(rows, C) −log p of the true state of each cell, without a loop over cells of unequal size."""
-        return log_sums(logits, self.cell_of_state, cells.shape[1]) - logits.gather(1, cells + self.first)
-
     def discrimination(self, real: Encoded, own: Encoded, draw: Draw) -> Tensor:
         """The discriminator's loss on ``real`` rows and as many that were drawn from the model without it. Some are shown
         some of their values, so that rows of which values are known are guided, too."""
@@ -219,13 +205,13 @@ class TableDiffusion(Generator):
     @torch.no_grad()
     def log_chances(self, draw: Draw, given: Given) -> Tensor:
         """Of a guided model, each counts by its ratio, relative to the mean ratio of as many free rows."""
-        partial = Partial.blank(self.layout, len(given.low), self.first.device)
-        chances = self._grant(partial, draw, given, candidates=1, everything=True)
+        partial = Partial.blank(self.layout, len(given.low), self.segments.first.device)
+        chances = self.unmasking.grant(partial, draw, given, candidates=1, everything=True)
         if self.discriminator is None:
             return chances
-        free = Partial.blank(self.layout, len(given.low), self.first.device)
+        free = Partial.blank(self.layout, len(given.low), self.segments.first.device)
         for one in (partial, free):
-            self._unmask(one, draw)
+            self.unmasking.finish(one, draw)
         return chances + self._log_weights(partial) - self._log_weights(free).logsumexp(0) + math.log(len(given.low))
 
     def _log_weights(self, partial: Partial) -> Tensor:
@@ -235,8 +221,8 @@ class TableDiffusion(Generator):
 
     def _begun(self, rows: int, draw: Draw, given: Given | None) -> Partial:
         """Rows with all cells, and with the values that are asked for."""
-        partial = Partial.blank(self.layout, rows, self.first.device)
-        doubted = self._doubted(given, partial)
+        partial = Partial.blank(self.layout, rows, self.segments.first.device)
+        doubted = self.unmasking.doubted(given, partial)
         guided = torch.full_like(doubted, self.discriminator is not None)
         for chosen, times in ((~doubted & ~guided, 1), (~doubted & guided, CANDIDATES), (doubted, DOUBTED)):
             if bool(chosen.any()):
@@ -250,126 +236,11 @@ class TableDiffusion(Generator):
         part = Partial.blank(self.layout, len(index) * times, index.device)
         if given is not None:
             copies = index.repeat_interleave(times)
-            self._grant(part, draw, given.take(copies), candidates=CANDIDATES, everything=False)
-        weights = self._unmask(part, draw, weighed=weighed)
+            self.unmasking.grant(part, draw, given.take(copies), candidates=CANDIDATES, everything=False)
+        weights = self.unmasking.finish(part, draw, weighed=weighed)
         if times == 1:
             return part
         if self.discriminator is not None:
             weights = weights + self._log_weights(part)
         kept = choose(weights.view(-1, times), draw.uniform(len(index), 1)[:, 0])
         return part.take(torch.arange(len(index), device=index.device) * times + kept)
-
-    def _doubted(self, given: Given | None, partial: Partial) -> Tensor:
-        """(rows) boolean: of which a class is asked for that is rare."""
-        if given is None or self.target is None:
-            return torch.zeros(len(partial.cells), dtype=torch.bool, device=partial.cells.device)
-        shares = torch.tensor(self.layout.cells[self.target].shares, device=given.states.device)
-        allowed = given.states[:, self.cell_of_state == self.target]
-        return ((allowed < 1).any(1)) & (allowed @ shares < RARE)
-
-    def _unmask(self, partial: Partial, draw: Draw, *, weighed: bool = False) -> Tensor:
-        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last.
-
-        (rows) zeros or, if ``weighed``, the log ratio of what the cells without the target and then the target given them
-        have for a probability to that of the cells given the target, which no row hides then.
-        """
-        weights = partial.values.new_zeros(len(partial.cells))
-        if self.denoiser.logits is None:
-            return weights
-        uniform = draw.stratified(*partial.cells.shape)  # one number a drawn state, however many states there are
-        table = self.denoiser.logits.states()
-        order = [cell for cell in draw.permutation(uniform.shape[1]).tolist() if cell != self.target]
-        for cell in order if self.target is None else [*order, self.target]:
-            rows = partial.hidden[:, cell].nonzero()[:, 0]
-            if not len(rows):
-                continue
-            part = partial if len(rows) == len(uniform) else partial.take(rows)
-            logits = self._logits(part, cell, table, smooth=cell == self.target)
-            cumulated = logits.softmax(1).cumsum(1)
-            point = uniform[rows, cell, None] * cumulated[:, -1:]  # inverse transform sampling
-            state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
-            if weighed and self.target is not None:
-                without = self._logits(part.without(self.target), cell, table)
-                ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
-                weights = weights.index_add(0, rows, ratio)
-            partial.cells[rows, cell] = state
-            partial.hidden[rows, cell] = False
-        if weighed and self.target is not None:
-            classes = self._logits(partial.without(self.target), self.target, table, smooth=True).log_softmax(1)
-            weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
-        return weights
-
-    def _logits(self, partial: Partial, cell: int, table: Tensor, *, smooth: bool = False) -> Tensor:
-        """(rows, states of the cell) float32; ``table`` are the vectors of all states."""
-        net, layout = self.denoiser, self.layout
-        assert net.logits is not None
-        none, rows = table.new_zeros(0, layout.values), len(partial.cells)
-        x = net.trunk(
-            partial.cells, partial.hidden, none, table.new_ones(0, 1),
-            smooth=rows if smooth else 0, evidence=partial.evidence(),
-        )  # fmt: skip
-        span = slice(int(self.first[cell]), int(self.first[cell]) + layout.sizes[cell])
-        return F.linear(x, table[span], net.logits.bias[span]).float()
-
-    def _grant(self, partial: Partial, draw: Draw, given: Given, *, candidates: int, everything: bool) -> Tensor:
-        """Draw what is restricted and take what is known; (rows) logs of the masses that were allowed.
-
-        Values first, then cells one after the other, each from its restricted probabilities given those before. What is
-        known counts as restricted to one state where it depends on values that were drawn before it, or if
-        ``everything`` does; otherwise it is taken as it is. Of ``candidates`` for each row one is kept, by these masses.
-        """
-        rows, layout = len(given.low), self.layout
-        known, bounded = given.known_cells(self.cell_of_state, len(layout.cells)), given.bounded_values
-        asked = ~given.free_cells(self.cell_of_state, len(layout.cells))
-        restricted = asked & (~known | bounded.any(1, keepdim=True) | everything)
-        # The only state of those that are known, the first allowed one of the others.
-        even, least = torch.zeros_like(given.states), torch.zeros_like(known, dtype=torch.float32)
-        states = draw_states(even, given.states, least, self.cell_of_state)
-        taken = known & asked & ~restricted
-        partial.cells[taken], partial.hidden[taken] = states[taken], False
-        partial.values[given.known_values] = given.low[given.known_values]
-        partial.shown |= given.known_values
-        weights = given.low.new_zeros(rows)
-        steps = restricted.sum(1) + bounded.any(1)
-        index = steps.nonzero()[:, 0]
-        if not len(index):
-            return weights
-        times = candidates if int(steps.max()) > 1 else 1
-        part, given, restricted = partial.take(index), given.take(index), restricted[index]
-        weight, copies = weights[index], 1  # so many successive rows of a part are candidates for one
-
-        def uniform(columns: int) -> Tensor:
-            return draw.uniform(rows, columns * copies)[index].view(len(index) * copies, columns)
-
-        def spread() -> None:
-            nonlocal part, given, restricted, weight, copies
-            of = each(len(index), times, index.device)
-            part, given, restricted, weight, copies = part.take(of), given.take(of), restricted[of], weight[of], times
-
-        if bool(bounded.any()):
-            spread()
-            bounded = given.bounded_values
-            part.values = torch.where(
-                bounded, normal_between(given.low, given.high, uniform(layout.values)).float(), part.values
-            )
-            part.shown |= bounded
-            weight = weight + (log_mass_between(given.low, given.high) * bounded).sum(1)
-        table = self.denoiser.logits.states() if self.denoiser.logits is not None else given.states
-        for cell in draw.permutation(len(layout.cells)).tolist():
-            at = restricted[:, cell].nonzero()[:, 0]
-            if not len(at):
-                continue
-            logits = self._logits(part.take(at), cell, table)
-            if copies < times:  # the first is drawn from the same probabilities for all candidates of a row
-                logits = logits.repeat_interleave(times, 0)
-                spread()
-                at = restricted[:, cell].nonzero()[:, 0]
-            span = slice(int(self.first[cell]), int(self.first[cell]) + layout.sizes[cell])
-            state, mass = draw_state(logits, given.states[at, span], uniform(1)[at, 0])
-            part.cells[at, cell], part.hidden[at, cell] = state, False
-            weight = weight.index_add(0, at, mass)
-        kept = torch.arange(len(index), device=index.device) * copies
-        if copies > 1:
-            kept = kept + choose(weight.view(-1, copies), draw.uniform(rows, 1)[index, 0])
-        partial.put(index, part.take(kept))
-        return weights.index_copy(0, index, weight[kept])

@@ -102,17 +102,6 @@ def test_samples_depend_on_the_draw_alone() -> None:
     assert not torch.equal(first.values, other.values)
 
 
-def test_cross_entropy_equals_torch_cell_by_cell() -> None:
-    model = small(MIXED)
-    rows = batch(MIXED)
-    logits = torch.randn(64, sum(MIXED.sizes))
-    expected = [
-        torch.nn.functional.cross_entropy(part, rows.cells[:, c], reduction="none")
-        for c, part in enumerate(logits.split(MIXED.sizes, 1))
-    ]
-    torch.testing.assert_close(model._cross_entropy(logits, rows.cells), torch.stack(expected, 1))
-
-
 def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it() -> None:
     layout = Layout(cells=MIXED.cells, values=2, target=0)
     model = small(layout)

@@ -1,0 +1,147 @@
+"""Draws the cells of rows of which a part is known, one cell at a time, from a denoiser's conditionals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from synth.generators.base import Draw
+from synth.generators.denoiser import Denoiser
+from synth.generators.given import Given, choose, draw_state, draw_states, each, log_mass_between, normal_between
+from synth.generators.layout import Layout
+from synth.generators.partial import Partial
+from synth.generators.states import Segments
+
+RARE = 0.1  # share of the rows below which a class is too rare for what follows from it to be learnt well
+
+
+@dataclass(frozen=True)
+class Unmasking:
+    """The sampler of the cells of ``layout``, of which ``target``, if there is one, is drawn last, from the smooth view."""
+
+    denoiser: Denoiser
+    layout: Layout
+    target: int | None
+    segments: Segments
+
+    def doubted(self, given: Given | None, partial: Partial) -> Tensor:
+        """(rows) boolean: of which a class is asked for that is rare."""
+        if given is None or self.target is None:
+            return torch.zeros(len(partial.cells), dtype=torch.bool, device=partial.cells.device)
+        shares = torch.tensor(self.layout.cells[self.target].shares, device=given.states.device)
+        allowed = given.states[:, self.segments.cell == self.target]
+        return ((allowed < 1).any(1)) & (allowed @ shares < RARE)
+
+    def finish(self, partial: Partial, draw: Draw, *, weighed: bool = False) -> Tensor:
+        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last.
+
+        (rows) zeros or, if ``weighed``, the log ratio of what the cells without the target and then the target given them
+        have for a probability to that of the cells given the target, which no row hides then.
+        """
+        weights = partial.values.new_zeros(len(partial.cells))
+        if self.denoiser.logits is None:
+            return weights
+        uniform = draw.stratified(*partial.cells.shape)  # one number a drawn state, however many states there are
+        table = self.denoiser.logits.states()
+        order = [cell for cell in draw.permutation(uniform.shape[1]).tolist() if cell != self.target]
+        for cell in order if self.target is None else [*order, self.target]:
+            rows = partial.hidden[:, cell].nonzero()[:, 0]
+            if not len(rows):
+                continue
+            part = partial if len(rows) == len(uniform) else partial.take(rows)
+            logits = self._logits(part, cell, table, smooth=cell == self.target)
+            cumulated = logits.softmax(1).cumsum(1)
+            point = uniform[rows, cell, None] * cumulated[:, -1:]  # inverse transform sampling
+            state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+            if weighed and self.target is not None:
+                without = self._logits(part.without(self.target), cell, table)
+                ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
+                weights = weights.index_add(0, rows, ratio)
+            partial.cells[rows, cell] = state
+            partial.hidden[rows, cell] = False
+        if weighed and self.target is not None:
+            classes = self._logits(partial.without(self.target), self.target, table, smooth=True).log_softmax(1)
+            weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
+        return weights
+
+    def grant(self, partial: Partial, draw: Draw, given: Given, *, candidates: int, everything: bool) -> Tensor:
+        """Draw what is restricted and take what is known; (rows) logs of the masses that were allowed.
+
+        Values first, then cells one after the other, each from its restricted probabilities given those before. What is
+        known counts as restricted to one state where it depends on values that were drawn before it, or if
+        ``everything`` does; otherwise it is taken as it is. Of ``candidates`` for each row one is kept, by these masses.
+        """
+        rows, layout = len(given.low), self.layout
+        known, bounded = given.known_cells(self.segments.cell, len(layout.cells)), given.bounded_values
+        asked = ~given.free_cells(self.segments.cell, len(layout.cells))
+        restricted = asked & (~known | bounded.any(1, keepdim=True) | everything)
+        # The only state of those that are known, the first allowed one of the others.
+        even, least = torch.zeros_like(given.states), torch.zeros_like(known, dtype=torch.float32)
+        states = draw_states(even, given.states, least, self.segments.cell)
+        taken = known & asked & ~restricted
+        partial.cells[taken], partial.hidden[taken] = states[taken], False
+        partial.values[given.known_values] = given.low[given.known_values]
+        partial.shown |= given.known_values
+        weights = given.low.new_zeros(rows)
+        steps = restricted.sum(1) + bounded.any(1)
+        index = steps.nonzero()[:, 0]
+        if not len(index):
+            return weights
+        times = candidates if int(steps.max()) > 1 else 1
+        part, given, restricted = partial.take(index), given.take(index), restricted[index]
+        weight, copies = weights[index], 1  # so many successive rows of a part are candidates for one
+
+        def uniform(columns: int) -> Tensor:
+            return draw.uniform(rows, columns * copies)[index].view(len(index) * copies, columns)
+
+        def spread() -> None:
+            nonlocal part, given, restricted, weight, copies
+            of = each(len(index), times, index.device)
+            part, given, restricted, weight, copies = part.take(of), given.take(of), restricted[of], weight[of], times
+
+        if bool(bounded.any()):
+            spread()
+            bounded = given.bounded_values
+            part.values = torch.where(
+                bounded, normal_between(given.low, given.high, uniform(layout.values)).float(), part.values
+            )
+            part.shown |= bounded
+            weight = weight + (log_mass_between(given.low, given.high) * bounded).sum(1)
+        table = self.denoiser.logits.states() if self.denoiser.logits is not None else given.states
+        for cell in draw.permutation(len(layout.cells)).tolist():
+            at = restricted[:, cell].nonzero()[:, 0]
+            if not len(at):
+                continue
+            logits = self._logits(part.take(at), cell, table)
+            if copies < times:  # the first is drawn from the same probabilities for all candidates of a row
+                logits = logits.repeat_interleave(times, 0)
+                spread()
+                at = restricted[:, cell].nonzero()[:, 0]
+            state, mass = draw_state(logits, given.states[at, self._span(cell)], uniform(1)[at, 0])
+            part.cells[at, cell], part.hidden[at, cell] = state, False
+            weight = weight.index_add(0, at, mass)
+        kept = torch.arange(len(index), device=index.device) * copies
+        if copies > 1:
+            kept = kept + choose(weight.view(-1, copies), draw.uniform(rows, 1)[index, 0])
+        partial.put(index, part.take(kept))
+        return weights.index_copy(0, index, weight[kept])
+
+    def _logits(self, partial: Partial, cell: int, table: Tensor, *, smooth: bool = False) -> Tensor:
+        """(rows, states of the cell) float32; ``table`` are the vectors of all states."""
+        net, layout = self.denoiser, self.layout
+        assert net.logits is not None
+        none, rows = table.new_zeros(0, layout.values), len(partial.cells)
+        x = net.trunk(
+            partial.cells, partial.hidden, none, table.new_ones(0, 1),
+            smooth=rows if smooth else 0, evidence=partial.evidence(),
+        )  # fmt: skip
+        span = self._span(cell)
+        return F.linear(x, table[span], net.logits.bias[span]).float()
+
+    def _span(self, cell: int) -> slice:
+        """Of the states side by side, the cell's."""
+        first = int(self.segments.first[cell])
+        return slice(first, first + self.layout.sizes[cell])
