@@ -29,30 +29,26 @@ import argparse
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bare
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parent))
 from published_protocol import circumstances
+from torch import Tensor, nn
 
 from synth.evaluation.neighbours import nearest
 from synth.generators.base import Draw, Generator
 from synth.generators.families import build
 from synth.generators.layout import Cell, Encoded, Layout
 from synth.recipe import Recipe, parse_setting
-from synth.training.engine import Average, make_optimizer
+from synth.training.device import computes_in_bf16
 from synth.training.feed import Feed, Share
-from synth.training.loop import computes_in_bf16
-from synth.training.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results" / "images.jsonl"
 NEIGHBOURS = 5
@@ -137,54 +133,14 @@ def judge(train: Images, test: Images, drawn: Images, side: int) -> dict[str, An
     }
 
 
-def train_bare(recipe: Recipe, layout: Layout, images: Images) -> tuple[Generator, dict[str, Any]]:
-    """The generator with its averaged weights, and how long that took."""
-    training, device = recipe.training, torch.device("cpu")
-    torch.manual_seed(recipe.seed)
-    model = build(recipe, layout)
-    feed = Feed([Encoded(images[1][:, None].astype(np.int32), images[0])], Share(0, training.batch, 1, 0, 1, device))
-    optimizers = {name: make_optimizer(player, training, feed.rows) for name, player in model.players.items()}
-    average = Average([p.data for player in model.players.values() for p in player.parameters()], training.ema)
-    schedule, bf16, step, began = Schedule.of(training), computes_in_bf16("auto", device), 0, time.monotonic()
-    losses: dict[str, list[float]] = {name: [] for name in optimizers}
-    while not schedule.finished(step):
-        batch = feed(step, slice(0, training.batch))
-        pending = model.losses(model.players, batch, Draw(recipe.seed, "train", step, 0), step)
-        while True:
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                following = next(pending, None)
-            if following is None:
-                break
-            name, loss = following
-            optimizers[name].zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.players[name].parameters(), training.clip)
-            for group in optimizers[name].param_groups:
-                group["lr"] = schedule.rate(step)
-            optimizers[name].step()
-            losses[name].append(loss.item())
-        average.update()
-        step += 1
-        schedule.observe(step, time.monotonic() - began)
-        if step % 100 == 0:
-            said = ", ".join(f"{name} {statistics.mean(values[-100:]):.4f}" for name, values in losses.items())
-            print(f"step {step} of {schedule.total or '?'}: {said}", file=sys.stderr)
-    seconds = time.monotonic() - began
-    for live, shard in zip(average.live, average.shards, strict=True):
-        live.copy_(shard)
-    return model.eval(), {
-        "steps": step, "seconds": round(seconds, 1), "trained_images_per_s": round(step * training.batch / seconds, 1),
-        "parameters": sum(p.numel() for player in model.players.values() for p in player.parameters()),
-        "losses": {name: round(statistics.mean(values[-100:]), 4) for name, values in losses.items()},
-    }  # fmt: skip
-
-
 def measure(name: str, overrides: dict[str, Any], keep: Path | None) -> dict[str, Any]:
     train, test, side = load(name)
     recipe = Recipe.read(None, overrides).suited(images=True)
     shares = tuple((np.bincount(train[1], minlength=10) / len(train[1])).tolist())
     layout = Layout(cells=(Cell(shares=shares),), values=side**2, target=0, image=(1, side, side))
-    model, told = train_bare(recipe, layout, train)
+    batch, every = recipe.training.batch, Encoded(train[1][:, None].astype(np.int32), train[0])
+    feed = Feed([every], Share(0, batch, 1, 0, 1, bare.CPU))
+    model, told = bare.train(recipe, layout, lambda step: feed(step, slice(0, batch)), feed.rows)
     began = time.monotonic()
     blocks = [model.sample(1024, Draw("sample", 0, block)) for block in range(-(-len(train[0]) // 1024))]
     seconds = time.monotonic() - began
@@ -337,4 +293,5 @@ def report(row: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with bare.alone():
+        main()

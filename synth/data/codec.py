@@ -25,7 +25,7 @@ from synth.data.reduction import Arrays, Reduction
 from synth.data.schema import Column, Schema, arrow_type
 from synth.data.sketch import Counter, QuantileSketch
 from synth.errors import UserError
-from synth.generators.layout import Encoded, Layout
+from synth.generators.layout import Encoded, Layout, Normal
 
 SUPPORT = 4096  # distinct numbers up to which samples repeat observed ones instead of any number on the lattice
 KNOTS = 1000
@@ -51,17 +51,25 @@ class Codec(BaseModel):
     @cached_property
     def layout(self) -> Layout:
         names, target = [c.name for c in self.columns for _ in c.cells], self.table.target
-        # A number that no cell says anything of is its normal score.
-        scores = [isinstance(c, Numbers) and not c.cells for c in self.columns for _ in range(c.width)]
         # A class: one cell, and no number or large vocabulary.
         classified = self.table.task == "classification" and target is not None and names.count(target) == 1
         return Layout(
             cells=tuple(cell for c in self.columns for cell in c.cells),
             values=sum(c.width for c in self.columns),
             target=names.index(target) if classified and target is not None else None,
-            normal=tuple(np.flatnonzero(scores).tolist()),
+            normal=self._normal,
             image=next((c.image for c in self.columns if isinstance(c, Pixels)), None),
         )
+
+    @property
+    def _normal(self) -> tuple[Normal, ...]:
+        """Numbers are shown by their normal scores, apart from point masses."""
+        found, value, cell = list[Normal](), 0, 0
+        for column in self.columns:
+            if isinstance(column, Numbers) and (column.smooth or not column.cells):
+                found.append(Normal(value=value, cell=cell if column.cells else None, states=column.smooth))
+            value, cell = value + column.width, cell + len(column.cells)
+        return tuple(found)
 
     def encodable(self, batch: pa.RecordBatch) -> np.ndarray:
         """(rows) boolean: which rows of a batch ``encode`` takes."""

@@ -52,6 +52,11 @@ class Numbers(Shown):
     def cells(self) -> list[Cell]:
         return [Cell(shares=tuple(self.shares), ordered=len(self.upper))] if len(self.shares) > 1 else []
 
+    @property
+    def smooth(self) -> tuple[int, ...]:
+        """The states of the cell in which the value says more: the bins that have a width."""
+        return tuple(np.flatnonzero(self._lower < self.upper).tolist()) if self.cells else ()
+
     @cached_property
     def _lower(self) -> np.ndarray:
         """(states) the least number of each state; equal to ``upper`` for a point mass."""

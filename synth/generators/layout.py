@@ -32,9 +32,20 @@ class Cell(BaseModel):
     ordered: int = 0
 
 
+class Normal(BaseModel):
+    """A value that is standard normal among the training rows: among all, or among those of which ``cell`` has one of the
+    ``states``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: int
+    cell: int | None = None
+    states: tuple[int, ...] = ()
+
+
 class Layout(BaseModel):
     """Shape of an encoded table: its cells, the number of its continuous ``values``, and which cell (if any) is the
-    ``target`` that downstream models will predict. The values ``normal`` are standard normal among the training rows.
+    ``target`` that downstream models will predict. ``normal`` says of which values the distribution is known.
 
     Of images, of (channels, height, width) ``image``, the values are the pixels in that order, whole numbers 0 … 255, and
     the only cell, if any, is the class.
@@ -45,7 +56,7 @@ class Layout(BaseModel):
     cells: tuple[Cell, ...]
     values: int
     target: int | None = None
-    normal: tuple[int, ...] = ()
+    normal: tuple[Normal, ...] = ()
     image: tuple[int, int, int] | None = None
 
     @property

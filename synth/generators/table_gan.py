@@ -58,7 +58,6 @@ class TableGan(Generator):
     asked: Tensor
     shares: Tensor
     weights: Tensor
-    normal: Tensor
 
     def __init__(
         self,
@@ -95,7 +94,6 @@ class TableGan(Generator):
         )
         self.register_buffer("asked", torch.tensor(asked, dtype=torch.long), persistent=False)
         self.register_buffer("shares", shares, persistent=False)
-        self.register_buffer("normal", torch.tensor(layout.normal, dtype=torch.long), persistent=False)
         self.register_buffer("weights", importance(shares, self.segments, emphasis), persistent=False)
         self.margins: Margins | None = None
         self.register_load_state_dict_post_hook(_forget_margins)
@@ -220,41 +218,40 @@ class TableGan(Generator):
         drawn = draw_states(marginal, allowed, draw.stratified(rows, cells), self.segments.cell)
         return (drawn + self.segments.first).gather(1, cell), chance
 
-    def _margins(self, device: torch.device) -> Margins:
-        """Of the weights that were loaded last, drawn when they are first asked for."""
-        if self.margins is None:
-            draw = Draw("margins", device=device)
-            state, _ = self._stated(DRAWN, draw, None)
-            made = self.generator(torch.special.ndtri(draw.stratified(DRAWN, self.noise)), state)[1]
-            self.margins = Margins(made[:, self.normal])
-        return self.margins
-
-    def _drawn(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor, Tensor, Tensor]:
-        """Rows, as they are asked for where something is; (rows) logs of the masses that were allowed, logs of how well
-        their values fit, and whether one was out of its range: values follow from the noise, and none may hit."""
+    def _made_rows(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor]:
+        """Rows without their target, as the network makes them, but for the states that they may take; and (rows) logs of
+        the masses that were allowed."""
         cells, allowed = len(self.layout.cells), None if given is None else given.states
         state, chance = self._stated(rows, draw, given)
         noise = torch.special.ndtri(draw.stratified(rows, self.noise))
         logits, values, _ = self.generator(noise, state)
-        if len(self.normal):
-            values = values.index_copy(1, self.normal, self._margins(values.device)(values[:, self.normal]))
-        values, near, missed = _within(values, given)
         if not cells:
-            return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values), chance, near, missed
+            return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values), chance
         logits = self._with(logits, state, 0.0, -torch.inf)
-        classifier = self.generator.classifier
         if allowed is not None:
             masses = log_masses(logits, allowed, self.segments.cell, cells)
             if state is not None:  # of which the mass is counted
                 masses = masses.scatter(1, self.segments.cell[state], 0.0)
-            chance = chance + (masses if classifier is None else masses.index_fill(1, self.target, 0.0)).sum(1)
-        found = draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell)
+            chance = chance + masses.index_fill(1, self.target, 0.0).sum(1)
+        return Encoded(draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell), values), chance
+
+    def _drawn(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor, Tensor, Tensor]:
+        """Rows, as they are asked for where something is; (rows) logs of the masses that were allowed, logs of how well
+        their values fit, and whether one was out of its range: values follow from the noise, and none may hit."""
+        made, chance = self._made_rows(rows, draw, given)
+        if self.layout.normal:
+            if self.margins is None:
+                aside = Draw("margins", device=made.values.device)
+                self.margins = Margins(self.layout, self._made_rows(DRAWN, aside, None)[0])
+            made = made._replace(values=self.margins(made))
+        values, near, missed = _within(made.values, given)
+        classifier = self.generator.classifier
         if classifier is not None:
-            classes, own = classifier(self.segments.hot(found), values), classifier.own
-            states = torch.ones_like(classes) if allowed is None else allowed[:, own]
-            found[:, self.layout.target], mass = draw_state(classes, states, draw.stratified(rows, 1)[:, 0])
+            classes, own = classifier(self.segments.hot(made.cells), values), classifier.own
+            states = torch.ones_like(classes) if given is None else given.states[:, own]
+            made.cells[:, self.layout.target], mass = draw_state(classes, states, draw.stratified(rows, 1)[:, 0])
             chance = chance + mass
-        return Encoded(found, values), chance, near, missed
+        return Encoded(made.cells, values), chance, near, missed
 
 
 def _forget_margins(generator: TableGan, keys: object) -> None:
