@@ -1,10 +1,10 @@
-"""Values that have the marginal distributions that they are known to have.
+"""Rows whose cells and values have the marginal distributions that they are known to have.
 
 The codec shows numbers to a generator by their normal scores, so that those of the training rows are standard normal (point
 masses apart, which cells stand for). What a generator of one pass makes of noise comes close, but is thin in the tails,
 where few rows teach it. Its ranks say more than its numbers: rows keep their order in every column, and so all dependence
 between columns, and each column gets its normal scores (the marginals of a copula: Sklar 1959; normal scores: van der
-Waerden 1952).
+Waerden 1952). A cell's shares are known, too, and what is made of it is raked to them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,27 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from synth.generators.layout import Encoded, Layout
+from synth.generators.states import Segments
 
 CLOSEST = 1e-9  # between two numbers of which one is larger
+PASSES = 5  # of raking
+MOST = 5.0  # log factor of a state, at most: one that is hardly ever made is not made of rows that say otherwise
+
+
+def raked(logits: Tensor, counted: Tensor, shares: Tensor, segments: Segments) -> Tensor:
+    """(S) log factors of all states by which the mean probability of each comes to its share of the training rows
+    (raking: Deming and Stephan 1940, "On a least squares adjustment of a sampled frequency table").
+
+    ``logits`` (rows, S) are those of generated rows, of which ``counted`` (rows, S) boolean count for a state. It is the
+    least change of each row's probabilities, in the sense of the Kullback-Leibler divergence, that has these means.
+    """
+    rows, found = counted.sum(0), shares > 0
+    factors = torch.zeros_like(shares)
+    for _ in range(PASSES):
+        mean = (segments.softmax(logits + factors) * counted).sum(0) / rows
+        step = (shares / mean.clamp_min(CLOSEST)).log()
+        factors = torch.where(found & (rows > 0), factors + step, 0.0).clamp(-MOST, MOST)
+    return factors
 
 
 class Margins:

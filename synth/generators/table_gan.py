@@ -12,8 +12,8 @@ real and on generated rows: ``synth.generators.adversarial``) and in what tables
 - A target class is drawn last, by a classifier in the generator that learns from real rows alone. The auxiliary classifier
   of CTAB-GAN (Zhao et al. 2021, arXiv 2102.08369, section 4.1) corrects a generator's classes by a loss; where they are
   the classifier's own, there is nothing to correct.
-- Values get the marginal distributions that they are known to have (``synth.generators.margins``): the tails of what one
-  pass makes of noise are thin.
+- Cells and values get the marginal distributions that they are known to have (``synth.generators.margins``): the tails of
+  what one pass makes of noise are thin.
 - Domain-adversarial training (``synth.generators.domain``) may push generated rows to where a network that predicts the
   target sees no difference.
 """
@@ -32,12 +32,12 @@ from synth.generators.base import Call, Draw, Generator
 from synth.generators.domain import Domain, Labelled, harden
 from synth.generators.given import Given, choose, draw_state, draw_states, each, log_masses
 from synth.generators.layout import Encoded, Layout
-from synth.generators.margins import Margins
+from synth.generators.margins import Margins, raked
 from synth.generators.states import Segments
 from synth.generators.table_networks import Critic, Synthesis
 
 DROPPED = 0.15  # share of the classifier's hidden units, in training
-DRAWN = 8192  # rows that tell the marginal distributions of generated values
+DRAWN = 4096  # rows that tell the marginal distributions of what is generated
 CANDIDATES = 16  # noise drawn for each row of which something is asked
 KERNEL = 0.1  # standard deviations by which a value may well be moved to where it is asked to be
 
@@ -95,8 +95,8 @@ class TableGan(Generator):
         self.register_buffer("asked", torch.tensor(asked, dtype=torch.long), persistent=False)
         self.register_buffer("shares", shares, persistent=False)
         self.register_buffer("weights", importance(shares, self.segments, emphasis), persistent=False)
-        self.margins: Margins | None = None
-        self.register_load_state_dict_post_hook(_forget_margins)
+        self.known: tuple[Tensor, Margins | None] | None = None
+        self.register_load_state_dict_post_hook(_forget)
 
     @property
     def players(self) -> Mapping[str, nn.Module]:
@@ -218,32 +218,42 @@ class TableGan(Generator):
         drawn = draw_states(marginal, allowed, draw.stratified(rows, cells), self.segments.cell)
         return (drawn + self.segments.first).gather(1, cell), chance
 
-    def _made_rows(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor]:
-        """Rows without their target, as the network makes them, but for the states that they may take; and (rows) logs of
-        the masses that were allowed."""
-        cells, allowed = len(self.layout.cells), None if given is None else given.states
+    def _raw(self, rows: int, draw: Draw, given: Given | None) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+        """What the network makes of noise: the states and the log masses of ``_stated``, (rows, S) logits in which they
+        are certain, and (rows, V) values."""
         state, chance = self._stated(rows, draw, given)
-        noise = torch.special.ndtri(draw.stratified(rows, self.noise))
-        logits, values, _ = self.generator(noise, state)
-        if not cells:
-            return Encoded(torch.zeros(rows, 0, dtype=torch.long, device=values.device), values), chance
-        logits = self._with(logits, state, 0.0, -torch.inf)
+        logits, values, _ = self.generator(torch.special.ndtri(draw.stratified(rows, self.noise)), state)
+        return state, chance, self._with(logits, state, 0.0, -torch.inf), values
+
+    def _known(self, device: torch.device) -> tuple[Tensor, Margins | None]:
+        """What brings cells and values to the distributions that they are known to have: of the weights that were loaded
+        last, from rows that are made when it is first asked for."""
+        if self.known is None:
+            draw = Draw("margins", device=device)
+            state, _, logits, values = self._raw(DRAWN, draw, None)
+            counted = torch.ones_like(logits, dtype=torch.bool)
+            if state is not None:  # which is drawn by its share
+                counted = self.segments.cell != self.segments.cell[state]
+            factors = raked(logits, counted, self.shares, self.segments)
+            cells = self.segments.draw(logits + factors, draw.stratified(DRAWN, len(self.layout.cells)))
+            self.known = factors, Margins(self.layout, Encoded(cells, values)) if self.layout.normal else None
+        return self.known
+
+    def _drawn(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor, Tensor, Tensor]:
+        """Rows, as they are asked for where something is; (rows) logs of the masses that were allowed, logs of how well
+        their values fit, and whether one was out of its range: values follow from the noise, and none may hit."""
+        cells, allowed = len(self.layout.cells), None if given is None else given.states
+        state, chance, logits, values = self._raw(rows, draw, given)
+        factors, margins = self._known(values.device)
+        logits = logits + factors
         if allowed is not None:
             masses = log_masses(logits, allowed, self.segments.cell, cells)
             if state is not None:  # of which the mass is counted
                 masses = masses.scatter(1, self.segments.cell[state], 0.0)
             chance = chance + masses.index_fill(1, self.target, 0.0).sum(1)
-        return Encoded(draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell), values), chance
-
-    def _drawn(self, rows: int, draw: Draw, given: Given | None) -> tuple[Encoded, Tensor, Tensor, Tensor]:
-        """Rows, as they are asked for where something is; (rows) logs of the masses that were allowed, logs of how well
-        their values fit, and whether one was out of its range: values follow from the noise, and none may hit."""
-        made, chance = self._made_rows(rows, draw, given)
-        if self.layout.normal:
-            if self.margins is None:
-                aside = Draw("margins", device=made.values.device)
-                self.margins = Margins(self.layout, self._made_rows(DRAWN, aside, None)[0])
-            made = made._replace(values=self.margins(made))
+        made = Encoded(draw_states(logits, allowed, draw.stratified(rows, cells), self.segments.cell), values)
+        if margins is not None:
+            made = made._replace(values=margins(made))
         values, near, missed = _within(made.values, given)
         classifier = self.generator.classifier
         if classifier is not None:
@@ -254,8 +264,8 @@ class TableGan(Generator):
         return Encoded(made.cells, values), chance, near, missed
 
 
-def _forget_margins(generator: TableGan, keys: object) -> None:
-    generator.margins = None
+def _forget(generator: TableGan, keys: object) -> None:
+    generator.known = None
 
 
 def _within(values: Tensor, given: Given | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Generated values get the distributions that they are known to have, and keep their order."""
+"""Generated cells and values get the distributions that they are known to have, and keep their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import Tensor
 from synth.generators.base import Draw
 from synth.generators.families import build
 from synth.generators.layout import Cell, Encoded, Layout, Normal
-from synth.generators.margins import Margins
+from synth.generators.margins import Margins, raked
+from synth.generators.states import Segments
 from synth.recipe import Recipe
 
 TWO = Layout(cells=(), values=2, normal=(Normal(value=0), Normal(value=1)))
@@ -54,6 +55,23 @@ def test_only_where_a_cell_leaves_it_open_is_a_value_known() -> None:
     torch.testing.assert_close(lone(made), values)
 
 
+def test_raking_changes_the_shares_of_states_and_nothing_else() -> None:
+    segments, shares = Segments(MIXED), torch.tensor([0.7, 0.3, 0.2, 0.8, 0.0])
+    logits = 2 * Draw("logits").normal(2000, 5)
+    counted = torch.ones_like(logits, dtype=torch.bool)
+    counted[:1000, :2] = False  # the first cell of these was given
+    factors = raked(logits, counted, shares, segments)
+    chances = segments.softmax(logits + factors)
+    assert chances[1000:, :2].mean(0) == pytest.approx(shares[:2], abs=0.01)
+    with_none = chances[:, 2:4].mean(0)
+    assert with_none / with_none.sum() == pytest.approx(shares[2:4], abs=0.01)
+    assert factors[4] == 0  # of a state that never came, nothing is known
+    odds = (logits + factors)[:, 0] - (logits + factors)[:, 1] - (logits[:, 0] - logits[:, 1])
+    assert float(odds.std()) < 1e-5  # by the same factor in every row
+    far = raked(logits - 50 * torch.tensor([0.0, 0, 0, 1, 0]), counted, shares, segments)
+    assert float(far.abs().max()) == 5.0
+
+
 @pytest.mark.parametrize("layout", [TWO, MIXED])
 def test_a_gan_has_the_values_that_are_known_and_learns_them_anew_with_its_weights(layout: Layout) -> None:
     torch.manual_seed(0)
@@ -64,4 +82,7 @@ def test_a_gan_has_the_values_that_are_known_and_learns_them_anew_with_its_weigh
         told = found.cells[:, 1] > 0 if len(layout.cells) else slice(None)
         assert found.values[told, 0].std() == pytest.approx(1, abs=0.04)
         assert found.values[:, 1].std() == pytest.approx(1, abs=0.04)
+        for cell, known in enumerate(layout.cells):
+            drawn = torch.bincount(found.cells[:, cell], minlength=len(known.shares)) / 8192
+            assert drawn == pytest.approx(torch.tensor(known.shares), abs=0.02)
         assert torch.equal(gan.sample(8192, Draw("sample")).values, found.values)
