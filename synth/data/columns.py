@@ -55,10 +55,13 @@ class Numbers(Shown):
     @property
     def smooth(self) -> tuple[int, ...]:
         """The states of the cell in which the value says more: the bins that have a width."""
-        return tuple(np.flatnonzero(self._lower < self.upper).tolist()) if self.cells else ()
+        return tuple(np.flatnonzero(self._least() < self.upper).tolist()) if self.cells else ()
 
     @cached_property
     def _lower(self) -> np.ndarray:
+        return self._least()
+
+    def _least(self) -> np.ndarray:
         """(states) the least number of each state; equal to ``upper`` for a point mass."""
         above = np.asarray(self.upper[:-1])
         if self.support:  # nothing lies between two observed numbers

@@ -260,3 +260,23 @@ def test_rows_are_known_where_they_can_be_encoded(name: str) -> None:
             assert not known[row], row
         else:
             assert known[row], row
+
+
+def test_numbers_are_normal_scores_where_the_layout_says_so() -> None:
+    table = pa.table({name: rows(4000)[name] for name in ("real", "zeros", "gaps", "few", "flag")})
+    codec, twin = fitted(table), fitted(table)
+    encoded = codec.encode(table.combine_chunks().to_batches()[0])
+    known = {one.value: one for one in codec.layout.normal}
+    assert sorted(known) == [0, 1, 2] and known[0].cell is None and known[1].cell is not None
+    for value, one in known.items():
+        told = np.isin(encoded.cells[:, one.cell], one.states) if one.cell is not None else slice(None)
+        scores = encoded.values[told, value]
+        assert len(scores) > 300 and abs(scores.mean()) < 0.02 and abs(scores.std() - 1) < 0.03
+    twin.encode(table.combine_chunks().to_batches()[0])
+    assert codec.layout == twin.layout
+
+
+def test_a_codec_is_the_same_once_its_layout_was_asked_for() -> None:
+    table = pa.table({"zeros": rows()["zeros"]})
+    one, other = fitted(table), fitted(table)
+    assert one.layout == other.layout and one == other
