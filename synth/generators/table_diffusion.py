@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
 from synth.generators.denoiser import Denoiser
-from synth.generators.given import Given, choose
+from synth.generators.given import Given, choose, each
 from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
@@ -232,11 +232,15 @@ class TableDiffusion(Generator):
         return partial
 
     def _of_several(self, index: Tensor, times: int, draw: Draw, given: Given | None, *, weighed: bool) -> Partial:
-        """Of so many candidates for each of the rows ``index``, one."""
-        part = Partial.blank(self.layout, len(index) * times, index.device)
+        """Of so many candidates for each of the rows ``index``, one. Those that are ``weighed`` have what is asked for in
+        common, the class too: the weights say how the rest follows from it, and not how likely it is itself."""
+        copies = each(len(index), times, index.device)
+        apart = torch.arange(len(index), device=index.device) if weighed else copies
+        part = Partial.blank(self.layout, len(apart), index.device)
         if given is not None:
-            copies = index.repeat_interleave(times)
-            self.unmasking.grant(part, draw, given.take(copies), candidates=CANDIDATES, everything=False)
+            self.unmasking.grant(part, draw, given.take(index[apart]), candidates=CANDIDATES, everything=False)
+        if weighed:
+            part = part.take(copies)
         weights = self.unmasking.finish(part, draw, weighed=weighed)
         if times == 1:
             return part

@@ -94,8 +94,8 @@ class Critic(nn.Module):
 
     Slopes are with respect to states as they are, between which the distance is √2, and to values in units of FINE,
     three tenths of their deviation: penalties that leave room to tell states apart would blur what is fine in numbers, and
-    with a tenth a grid of narrow modes lost some of them again. All is
-    computed in full precision, since a gradient of gradients in bfloat16 would have too few digits.
+    with a tenth a grid of narrow modes lost some of them again. All is computed in full precision, since a gradient of
+    gradients in bfloat16 would have too few digits.
     """
 
     FINE = 0.3

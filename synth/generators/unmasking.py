@@ -33,7 +33,7 @@ class Unmasking:
             return torch.zeros(len(partial.cells), dtype=torch.bool, device=partial.cells.device)
         shares = torch.tensor(self.layout.cells[self.target].shares, device=given.states.device)
         allowed = given.states[:, self.segments.cell == self.target]
-        return ((allowed < 1).any(1)) & (allowed @ shares < RARE)
+        return (allowed < 1).any(1) & (allowed @ shares < RARE)
 
     def finish(self, partial: Partial, draw: Draw, *, weighed: bool = False) -> Tensor:
         """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last.

@@ -265,7 +265,7 @@ def test_values_stay_within_bounds_and_rows_differ_in_what_is_asked(chain: Table
     assert torch.equal(again.cells, drawn.cells) and torch.equal(again.values, drawn.values)
 
 
-def test_rows_of_a_rare_class_are_those_that_are_drawn_unasked(chain: TableDiffusion) -> None:
+def test_rows_of_a_rare_class_are_those_that_are_drawn_unasked() -> None:
     # No conditional of a network of random weights agrees with any other: from the class, the other cells would not follow.
     layout = Layout(
         cells=(Cell(shares=(0.92, 0.08)), Cell(shares=(0.4, 0.3, 0.2, 0.1)), Cell(shares=(0.6, 0.4))),
@@ -291,3 +291,12 @@ def test_rows_of_a_rare_class_are_those_that_are_drawn_unasked(chain: TableDiffu
     asked = model.sample(4096, Draw("asked"), Given(states, none, none)).cells
     assert bool((asked[:, 0] == 1).all())
     assert float((shares(asked) - rare).abs().sum() / 2) < 0.1  # 0.4 where one is drawn a row
+
+
+def test_several_rare_classes_are_drawn_in_proportion() -> None:
+    layout = Layout(cells=(Cell(shares=(0.93, 0.05, 0.02)), Cell(shares=(0.6, 0.4))), values=0, target=0)
+    states = torch.ones(4096, 5)
+    states[:, 0] = 0
+    none = torch.zeros(4096, 0)
+    drawn = small(layout).sample(4096, Draw("several"), Given(states, none, none)).cells[:, 0]
+    assert float((drawn == 2).float().mean()) == pytest.approx(2 / 7, abs=0.03)  # 4 / 29 if their shares counted twice
