@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,16 @@ def alone() -> Iterator[None]:
 
 
 def train(
-    recipe: Recipe, layout: Layout, batch: Callable[[int], Encoded], rows: int, select: Encoded | None = None
-) -> tuple[Generator, dict[str, Any]]:
+    recipe: Recipe, layout: Layout, batch: Callable[[int], Encoded], rows: int, select: Encoded | None = None, *,
+    clock: Callable[[], float] = time.monotonic, rungs: Sequence[float] = (),
+    at_rung: Callable[[Generator, float], None] = lambda model, spent: None,
+) -> tuple[Generator, dict[str, Any]]:  # fmt: skip
     """The generator with its averaged weights, and what there is to tell.
 
     ``batch`` is what a step sees, of a table of so many ``rows``; samples are held against ``select``, encoded arrays. A
-    collapse is told, but ends nothing here: what becomes of it is to be seen.
+    collapse is told, but ends nothing here: what becomes of it is to be seen. ``clock`` counts the budget;
+    ``time.process_time`` is fair to runs that share a machine. After each of the shares ``rungs`` of the training,
+    ``at_rung`` is given the averaged weights so far, and the seconds.
     """
     training = recipe.training
     torch.manual_seed(recipe.seed)
@@ -66,8 +70,9 @@ def train(
     losses: dict[str, list[float]] = {name: [] for name in optimizers}
     notes, collapse = list[str](), None
     schedule, bf16, step, spent = Schedule.of(training), computes_in_bf16("auto", CPU), 0, 0.0
+    ahead = list(rungs)
     while not schedule.finished(step):
-        began = time.monotonic()
+        began = clock()
         pending = model.losses(model.players, batch(step), Draw(recipe.seed, "train", step, 0), step)
         while True:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -84,19 +89,23 @@ def train(
             losses[name].append(loss.item())
         for average in averages.values():
             average.update()
-        step, spent = step + 1, spent + time.monotonic() - began
+        step, spent = step + 1, spent + clock() - began
         checks.add(losses[name][-1], 1)
         schedule.observe(step, spent)
         schedule.hold(step, spent)
-        if checks.due(fraction := schedule.fraction(step, spent)):
+        fraction = schedule.fraction(step, spent)
+        if ahead and fraction >= ahead[0]:
+            with averaged(owned, averages):
+                at_rung(model.eval(), spent)
+            model.train()
+            ahead.pop(0)
+        if checks.due(fraction):
             found = checks.look(step, fraction, spent, owned, averages)
             notes, collapse = notes + found.notes, collapse or found.collapse
         if step % 100 == 0:
             said = ", ".join(f"{name} {statistics.mean(values[-100:]):.4f}" for name, values in losses.items())
             print(f"step {step} of {schedule.total or '?'}: {said}", file=sys.stderr)
-    for name, mine in owned.items():
-        for fragment, averaged in zip(mine, averages[name].shards, strict=True):
-            fragment.weight.copy_(averaged)
+    put(owned, averages)
     told = {
         "steps": step, "seconds": round(spent, 1), "trained_rows_per_s": round(step * training.batch / spent, 1),
         "parameters": sum(p.numel() for player in model.players.values() for p in player.parameters()),
@@ -109,6 +118,24 @@ def train(
             "collapse": collapse, "notes": notes,
         }  # fmt: skip
     return model.eval(), told
+
+
+def put(owned: Mapping[str, list[Fragment]], averages: Mapping[str, Average]) -> None:
+    """The averaged weights in the place of the others."""
+    for name, mine in owned.items():
+        for fragment, average in zip(mine, averages[name].shards, strict=True):
+            fragment.weight.copy_(average)
+
+
+@contextmanager
+def averaged(owned: Mapping[str, list[Fragment]], averages: Mapping[str, Average]) -> Iterator[None]:
+    """The same for a while."""
+    kept = {name: [fragment.weight.clone() for fragment in mine] for name, mine in owned.items()}
+    put(owned, averages)
+    yield
+    for name, mine in owned.items():
+        for fragment, weight in zip(mine, kept[name], strict=True):
+            fragment.weight.copy_(weight)
 
 
 def as_arrays(rows: Encoded) -> Encoded:

@@ -6,8 +6,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from synth.ranges import Choice, Number, Range
+
 Objective = Literal["relativistic", "non-saturating", "wasserstein"]  # of two players; synth.generators.adversarial
 DOMAIN = "weight of domain-adversarial training, by features that predict the target class; 0: none"
+TEMPERATURE = "of {} in sampling; below 1 likely states come more often, above it rare ones"
 DOMAIN_STEPS = "steps over which domain-adversarial training sets in"
 
 
@@ -17,10 +20,24 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
+COMMON: dict[str, Range] = {
+    "training.learning_rate": Number(5e-4, 1e-2, log=True),
+    "training.batch": Choice((128, 256, 512, 1024, 2048)),
+    "training.decay": Number(0.3, 0.9),
+    "training.ema": Choice((0.99, 0.995, 0.999)),
+    "training.memory": Number(15, 1500, log=True),
+    "codec.ordered_up_to": Choice((16, 64, 256, 1024)),
+    "codec.bins": Choice((8, 16, 32, 64)),
+}  # knobs that are searched in every family of tables
+
+
 class FamilyRecipe(Part):
-    """The part of a family. ``TRAINING`` holds the keys of ``training`` in which its defaults are others."""
+    """The part of a family. ``TRAINING`` holds the keys of ``training`` in which its defaults are others; ``SPACE`` the keys
+    of the recipe that are worth searching, and where, and ``SAMPLING`` those of them that a trained model can change."""
 
     TRAINING: ClassVar[dict[str, Any]] = {}
+    SPACE: ClassVar[dict[str, Range]] = {}
+    SAMPLING: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def second_order(self) -> str | None:
@@ -36,6 +53,22 @@ class FamilyRecipe(Part):
 
 class DiffusionRecipe(FamilyRecipe):
     """The table diffusion model: its size, its training noise, its sampler."""
+
+    SAMPLING: ClassVar[frozenset[str]] = frozenset(
+        {"diffusion.steps", "diffusion.temperature", "diffusion.target_temperature", "diffusion.noise"}
+    )
+    SPACE: ClassVar[dict[str, Range]] = COMMON | {
+        "diffusion.width": Choice((64, 96, 128, 192, 256, 384, 512)),
+        "diffusion.blocks": Number(2, 6, whole=True),
+        "diffusion.dropout": Number(0.0, 0.4),
+        "diffusion.target_share": Number(0.05, 0.4),
+        "diffusion.sigma_mean": Number(-1.5, 0.0),
+        "diffusion.sigma_deviation": Number(1.0, 2.0),
+        "diffusion.steps": Choice((8, 12, 20, 32)),
+        "diffusion.temperature": Number(0.8, 1.1),
+        "diffusion.target_temperature": Number(0.4, 1.2),
+        "diffusion.noise": Number(0.9, 1.05),
+    }
 
     width: int = Field(256, ge=16, le=8192)
     blocks: int = Field(4, ge=1, le=64)
@@ -59,6 +92,9 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
     steps: int = Field(20, ge=2, le=1000, description="Heun steps a sample")
+    temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("cells"))
+    target_temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("a target class"))
+    noise: float = Field(1.0, gt=0, le=2, description="deviation of the noise that values are drawn from; 1: as learnt")
     guidance: float = Field(
         0.0, ge=0, le=10, description="weight of a discriminator in sampling; above 0 of a refined release alone"
     )
@@ -71,6 +107,17 @@ class GanRecipe(FamilyRecipe):
         "batch": 256, "learning_rate": 1e-3, "beta1": 0.0, "beta2": 0.99, "clip": 100.0,
     }  # fmt: skip
 
+    SAMPLING: ClassVar[frozenset[str]] = frozenset({"gan.target_temperature"})
+    SPACE: ClassVar[dict[str, Range]] = COMMON | {
+        "gan.width": Choice((64, 96, 128, 192, 256)),
+        "gan.blocks": Number(1, 3, whole=True),
+        "gan.noise": Choice((16, 32, 64, 128)),
+        "gan.gamma": Number(0.02, 1.0, log=True),
+        "gan.temperature": Number(0.1, 0.8, log=True),
+        "gan.emphasis": Number(0.0, 1.0),
+        "gan.target_temperature": Number(0.4, 1.2),
+    }
+
     width: int = Field(128, ge=16, le=8192)
     blocks: int = Field(2, ge=1, le=64)
     expansion: int = Field(2, ge=1, le=8)
@@ -82,6 +129,7 @@ class GanRecipe(FamilyRecipe):
     spectral: bool = Field(False, description="divide the critic's matrices by their greatest singular value")
     pac: int = Field(1, ge=1, le=64, description="rows that the critic judges together")
     temperature: float = Field(0.3, gt=0, le=10, description="of Gumbel-softmax in training")
+    target_temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("a target class"))
     emphasis: float = Field(
         0.25, ge=0, le=1, description="share of conditions that count by the logarithm of their frequency"
     )
@@ -108,6 +156,19 @@ class VaeRecipe(FamilyRecipe):
 
     TRAINING: ClassVar[dict[str, Any]] = {"batch": 256, "learning_rate": 5e-3, "beta2": 0.99}
 
+    SAMPLING: ClassVar[frozenset[str]] = frozenset({"vae.temperature", "vae.target_temperature"})
+    SPACE: ClassVar[dict[str, Range]] = COMMON | {
+        "vae.width": Choice((64, 96, 128, 160, 256)),
+        "vae.blocks": Number(1, 3, whole=True),
+        "vae.rungs": Number(2, 8, whole=True),
+        "vae.units": Choice((4, 8, 16)),
+        "vae.components": Choice((3, 6, 12)),
+        "vae.beta": Number(0.3, 1.5, log=True),
+        "vae.dropout": Number(0.0, 0.5),
+        "vae.temperature": Number(0.8, 1.1),
+        "vae.target_temperature": Number(0.4, 1.2),
+    }
+
     width: int = Field(160, ge=16, le=8192)
     blocks: int = Field(2, ge=1, le=64, description="residual blocks of the encoder, the decoder and the classifier")
     expansion: int = Field(2, ge=1, le=8)
@@ -121,6 +182,8 @@ class VaeRecipe(FamilyRecipe):
     )
     cycles: int = Field(1, ge=0, description="cycles; 1: plain annealing, 0: none")
     dropout: float = Field(0.3, ge=0, le=0.9, description="share of the target's classifier's hidden units dropped")
+    temperature: float = Field(1.0, gt=0, le=10, description="deviation of the latent units in sampling")
+    target_temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("a target class"))
     domain: float = Field(0.0, ge=0, description=DOMAIN)
     domain_steps: int = Field(1000, ge=1, description=DOMAIN_STEPS)
 

@@ -45,6 +45,75 @@ class _Part:
     target: NDArray[Any]
 
 
+class UnmeasuredError(ValueError):
+    """Nothing can be scored; the message says why."""
+
+
+class Downstream:
+    """Three learners trained on real rows and scored on held-out ones, to hold those trained on one sample after another
+    against; see ``utility``. Raises UnmeasuredError where nothing can be scored."""
+
+    def __init__(self, lens: Lens, real: Frame, test: Frame, rng: np.random.Generator) -> None:
+        self.lens, self.notes = lens, list[str]()
+        target, task = lens.schema.target, lens.schema.task
+        if target is None or task is None:
+            raise UnmeasuredError("no target is named: utility was not measured")
+        self.target, self.task = target, task
+        if target not in lens.names or len(lens.names) < 2:
+            raise UnmeasuredError(f"utility was not measured: {target!r} cannot be predicted from the columns compared")
+        self.read, notes = _reader(lens, target, task)
+        self.notes += notes
+        train, held = self._part("real", real, TRAIN_ROWS, rng), self._part("test", test, TEST_ROWS, rng)
+        if np.ptp(held.target) == 0 or np.ptp(train.target) == 0:
+            raise UnmeasuredError(f"utility was not measured: {target!r} is constant in real train or test rows")
+        self.held, self.score = held, _classification if task == "classification" else _regression
+        weights, self.seed = multiplicities(len(held.target), rng), int(rng.integers(2**31))
+        self.once = np.vstack([np.ones((1, len(held.target)), dtype=np.uint8), weights])
+        self.theirs = self._scores(train)
+        self.real = _summary(self.theirs)
+
+    def judge(self, sample: Frame, rng: np.random.Generator) -> Utility:
+        """Of models trained on the sample."""
+        synthetic = self._part("synthetic", sample, TRAIN_ROWS, rng)
+        if np.ptp(synthetic.target) == 0:
+            self.notes.append(
+                f"utility: {self.target!r} is constant in the synthetic rows; a model trained on them knows nothing"
+            )
+        ours, theirs = self._scores(synthetic), self.theirs
+        with np.errstate(divide="ignore", invalid="ignore"):  # of few test rows a resample can have an AUC of 0
+            if self.task == "classification":
+                ratios = np.mean([ours[k]["auc"] / theirs[k]["auc"] for k in LEARNERS], axis=0)
+            else:
+                # A perfect fit on either side leaves 0 / 0: as good as each other.
+                tiny = 1e-12 * float(np.ptp(self.held.target))
+                ratios = np.mean([(theirs[k]["rmse"] + tiny) / (ours[k]["rmse"] + tiny) for k in LEARNERS], axis=0)
+        if not np.isfinite(ratios[0]) or np.isfinite(ratios[1:]).sum() < RESAMPLES / 2:
+            raise UnmeasuredError("utility was not measured: too few test rows")
+        return Utility(_summary(ours), self.real, _estimate(ratios), list(self.notes))
+
+    def _part(self, what: str, frame: Frame, most: int, rng: np.random.Generator) -> _Part:
+        """The rows of a frame that have a target, at most so many."""
+        values, lens = self.read(frame), self.lens
+        present = np.flatnonzero(~np.isnan(values))
+        if len(present) < len(frame):
+            self.notes.append(
+                f"utility: {len(frame) - len(present):,} {what} rows whose {self.target!r} is missing (or is no "
+                "class of real train) were left out"
+            )
+        count = features.encodable(lens, affordable(len(lens.names), most))
+        if len(present) > count:
+            self.notes.append(f"utility: {count:,} of the {what} rows were used, drawn at random")
+            present = rng.permutation(present)[:count]
+        if len(present) == 0:
+            raise UnmeasuredError(f"utility was not measured: no {what} row has the target {self.target!r}")
+        rows, y = frame.take(present), values[present]
+        coded, self.is_code = features.coded(lens, rows, without=self.target)
+        return _Part(coded, features.mixed(lens, rows, without=self.target), y)
+
+    def _scores(self, part: _Part) -> dict[str, dict[str, NDArray[np.float64]]]:
+        return {k: self.score(k, part, self.held, self.is_code, self.once, self.seed) for k in LEARNERS}
+
+
 def utility(
     lens: Lens, real: Frame, sample: Frame, test: Frame, rng: np.random.Generator
 ) -> tuple[Utility | None, list[str]]:
@@ -55,52 +124,13 @@ def utility(
     (seconds for a date) and R². Intervals: bootstrap over the test rows, the same resamples for every model, so that
     ``relative`` is a paired comparison. Where nothing can be scored the result is None, and the notes say why.
     """
-    target, task = lens.schema.target, lens.schema.task
-    if target is None or task is None:
-        return None, ["no target is named: utility was not measured"]
-    if target not in lens.names or len(lens.names) < 2:
-        return None, [f"utility was not measured: {target!r} cannot be predicted from the columns compared"]
-    read, notes = _reader(lens, target, task)
-    parts = []
-    for what, frame, most in (("real", real, TRAIN_ROWS), ("synthetic", sample, TRAIN_ROWS), ("test", test, TEST_ROWS)):
-        values = read(frame)
-        present = np.flatnonzero(~np.isnan(values))
-        if len(present) < len(frame):
-            notes.append(
-                f"utility: {len(frame) - len(present):,} {what} rows whose {target!r} is missing (or is no "
-                "class of real train) were left out"
-            )
-        count = features.encodable(lens, affordable(len(lens.names), most))
-        if len(present) > count:
-            notes.append(f"utility: {count:,} of the {what} rows were used, drawn at random")
-            present = rng.permutation(present)[:count]
-        if len(present) == 0:
-            return None, [*notes, f"utility was not measured: no {what} row has the target {target!r}"]
-        rows, y = frame.take(present), values[present]
-        coded, is_code = features.coded(lens, rows, without=target)
-        parts.append(_Part(coded, features.mixed(lens, rows, without=target), y))
-    train, synthetic, held = parts
-    if np.ptp(held.target) == 0 or np.ptp(train.target) == 0:
-        return None, [*notes, f"utility was not measured: {target!r} is constant in real train or test rows"]
-    if np.ptp(synthetic.target) == 0:
-        notes.append(f"utility: {target!r} is constant in the synthetic rows; a model trained on them knows nothing")
-    weights, seed = multiplicities(len(held.target), rng), int(rng.integers(2**31))
-    once = np.vstack([np.ones((1, len(held.target)), dtype=np.uint8), weights])
-    score = _classification if task == "classification" else _regression
-    ours, theirs = (
-        {learner: score(learner, part, held, is_code, once, seed) for learner in LEARNERS}
-        for part in (synthetic, train)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):  # of few test rows a resample can have an AUC of 0
-        if task == "classification":
-            ratios = np.mean([ours[k]["auc"] / theirs[k]["auc"] for k in LEARNERS], axis=0)
-        else:
-            # A perfect fit on either side leaves 0 / 0: as good as each other.
-            tiny = 1e-12 * float(np.ptp(held.target))
-            ratios = np.mean([(theirs[k]["rmse"] + tiny) / (ours[k]["rmse"] + tiny) for k in LEARNERS], axis=0)
-    if not np.isfinite(ratios[0]) or np.isfinite(ratios[1:]).sum() < RESAMPLES / 2:
-        return None, [*notes, "utility was not measured: too few test rows"]
-    return Utility(_summary(ours), _summary(theirs), _estimate(ratios), notes), notes
+    notes = list[str]()
+    try:
+        downstream = Downstream(lens, real, test, rng)
+        notes = downstream.notes
+        return downstream.judge(sample, rng), notes
+    except UnmeasuredError as e:
+        return None, [*notes, str(e)]
 
 
 def _reader(lens: Lens, target: str, task: str) -> tuple[Callable[[Frame], NDArray[np.float64]], list[str]]:

@@ -62,8 +62,9 @@ class TableDiffusion(Generator):
     like any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
     ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
     on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
-    values, which still gain when the cells have long begun to overfit. ``guidance`` is the weight of a discriminator's log
-    ratio in sampling; 0: there is none.
+    values, which still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature`` divide
+    the logits of a sample's cells and target, ``noise`` is the deviation of what its values are drawn from; ``guidance`` is
+    the weight of a discriminator's log ratio; 0: there is none.
     """
 
     def __init__(
@@ -81,10 +82,14 @@ class TableDiffusion(Generator):
         evidence: float,
         dropout: float,
         steps: int,
+        temperature: float = 1.0,
+        target_temperature: float = 1.0,
+        noise: float = 1.0,
         guidance: float = 0.0,
     ) -> None:
         super().__init__()
         self.layout, self.steps, self.dropout = layout, steps, dropout
+        self.temperatures, self.deviation = (temperature, target_temperature), noise
         self.units = width * expansion
         self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
         self.denoiser = Denoiser(layout, width, blocks, expansion)
@@ -98,7 +103,7 @@ class TableDiffusion(Generator):
 
     @property
     def unmasking(self) -> Unmasking:
-        return Unmasking(self.denoiser, self.layout, self.target, self.segments)
+        return Unmasking(self.denoiser, self.layout, self.target, self.segments, *self.temperatures)
 
     @property
     def players(self) -> Mapping[str, nn.Module]:
@@ -187,7 +192,7 @@ class TableDiffusion(Generator):
         discriminator, partial = self.discriminator, self._begun(rows, draw, given)
         cells, values, shown = partial.cells, partial.values, partial.shown
         hidden = partial.hidden[:0]
-        start = noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
+        start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
         if not self.layout.values or bool(shown.all()):
             return Encoded(cells, values)
         evidence = partial.evidence()

@@ -49,8 +49,9 @@ class TableGan(Generator):
     of the gradient penalty: zero-centred on real and on generated rows, or one-centred between them where the
     ``objective`` is "wasserstein"; 0 for none. ``spectral`` normalises the critic's matrices, ``pac`` is how many rows it
     sees together: the others of a pack are of the same worker, so that beyond 1 the loss depends on their number a
-    little. ``temperature`` is that of Gumbel-softmax; ``emphasis`` is explained at ``importance``. ``domain`` is the weight
-    of domain-adversarial training, which sets in over ``domain_steps``; UserError where there is no class for it.
+    little. ``temperature`` is that of Gumbel-softmax, ``target_temperature`` that of a sample's classes; ``emphasis`` is
+    explained at ``importance``. ``domain`` is the weight of domain-adversarial training, which sets in over
+    ``domain_steps``; UserError where there is no class for it.
     """
 
     judges = ("critic",)
@@ -72,13 +73,14 @@ class TableGan(Generator):
         spectral: bool,
         pac: int,
         temperature: float,
+        target_temperature: float = 1.0,
         emphasis: float,
         domain: float,
         domain_steps: int,
     ) -> None:
         super().__init__()
         self.layout, self.objective, self.gamma = layout, objective, gamma
-        self.noise, self.temperature = noise, temperature
+        self.noise, self.temperature, self.target_temperature = noise, temperature, target_temperature
         cells = len(layout.cells)
         target = layout.target if cells > 1 or layout.values else None  # alone, there is nothing to predict it from
         asked = [cell for cell in range(cells) if cell != target]
@@ -257,7 +259,7 @@ class TableGan(Generator):
         values, near, missed = _within(made.values, given)
         classifier = self.generator.classifier
         if classifier is not None:
-            classes, own = classifier(self.segments.hot(made.cells), values), classifier.own
+            classes, own = classifier(self.segments.hot(made.cells), values) / self.target_temperature, classifier.own
             states = torch.ones_like(classes) if given is None else given.states[:, own]
             made.cells[:, self.layout.target], mass = draw_state(classes, states, draw.stratified(rows, 1)[:, 0])
             chance = chance + mass

@@ -37,8 +37,9 @@ class TableVAE(Generator):
 
     ``rungs`` × ``units`` latent units; ``components`` Gaussians a value; ``beta`` weighs the divergence at the end of
     ``cycles`` ramps, each ``period`` steps long; ``free_bits`` nats of each unit are free; ``dropout`` is the
-    classifier's. ``domain`` is the weight of domain-adversarial training, which sets in over ``domain_steps``; UserError
-    where there is no class for it.
+    classifier's. A sample's latent units are drawn with ``temperature`` for a deviation, its classes at
+    ``target_temperature``. ``domain`` is the weight of domain-adversarial training, which sets in over ``domain_steps``;
+    UserError where there is no class for it.
     """
 
     def __init__(
@@ -56,11 +57,14 @@ class TableVAE(Generator):
         period: int,
         cycles: int,
         dropout: float,
+        temperature: float = 1.0,
+        target_temperature: float = 1.0,
         domain: float,
         domain_steps: int,
     ) -> None:
         super().__init__()
         self.layout, self.units, self.hidden = layout, rungs * units, width * expansion
+        self.temperature, self.target_temperature = temperature, target_temperature
         self.beta, self.free, self.period, self.cycles, self.dropout = beta, free_bits, period, cycles, dropout
         # A target alone is drawn as any lone cell: there is nothing to predict it from.
         chosen = [] if layout.target is None or len(layout.cells) + layout.values == 1 else [layout.target]
@@ -116,7 +120,7 @@ class TableVAE(Generator):
         """What is asked for is drawn from restricted probabilities given z, and z is one of CANDIDATES a row, by the mass
         that it allows and the density of what is known: cells and values have no other dependence to respect."""
         if given is None:
-            return self.decoded(self.prior(rows, draw), draw)
+            return self.decoded(self.temperature * self.prior(rows, draw), draw)
         found, chance, density = self._granted(given.take(each(rows, CANDIDATES, given.low.device)), draw)
         kept = choose((chance + density).view(rows, CANDIDATES), draw.uniform(rows, 1)[:, 0])
         kept = kept + torch.arange(rows, device=kept.device) * CANDIDATES
@@ -130,7 +134,7 @@ class TableVAE(Generator):
         """Rows as they are asked for, each from a z of its own; (rows) logs of the masses that were allowed, and of the
         density of the values that are known."""
         rows = len(given.low)
-        h = self.vae.decode(self.prior(rows, draw))
+        h = self.vae.decode(self.temperature * self.prior(rows, draw))
         others, chance = self._restricted(self.cells, self.vae.of_cells(h), given, self.left, draw)
         mixture, known = self.vae.of_values(h, others), given.known_values
         low, high = given.low.masked_fill(known, -torch.inf), given.high.masked_fill(known, torch.inf)
@@ -138,7 +142,8 @@ class TableVAE(Generator):
         values, mass = draw_between(mixture, low, high, uniform, place)
         values = torch.where(known, given.low, values)
         density = (log_density(mixture, values) * known).sum(1)
-        chosen, likely = self._restricted(self.classes, self.vae.of_target(others, values), given, self.chosen, draw)
+        classes = self.vae.of_target(others, values) / self.target_temperature
+        chosen, likely = self._restricted(self.classes, classes, given, self.chosen, draw)
         cells = others.new_empty(rows, len(self.layout.cells))
         cells[:, self.left], cells[:, self.chosen] = others, chosen
         return Encoded(cells, values), chance + mass.sum(1) + likely, density
@@ -162,7 +167,8 @@ class TableVAE(Generator):
         others = self.cells.draw(self.vae.of_cells(h), draw.stratified(rows, len(self.left)))
         component, place = draw.stratified(rows, 2 * self.layout.values).chunk(2, 1)
         values = draw_values(self.vae.of_values(h, others), component, torch.special.ndtri(place))
-        chosen = self.classes.draw(self.vae.of_target(others, values), draw.stratified(rows, len(self.chosen)))
+        classes = self.vae.of_target(others, values) / self.target_temperature
+        chosen = self.classes.draw(classes, draw.stratified(rows, len(self.chosen)))
         cells = others.new_empty(rows, len(self.layout.cells))
         cells[:, self.left], cells[:, self.chosen] = others, chosen
         return Encoded(cells, values)

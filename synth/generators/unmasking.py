@@ -20,12 +20,17 @@ RARE = 0.1  # share of the rows below which a class is too rare for what follows
 
 @dataclass(frozen=True)
 class Unmasking:
-    """The sampler of the cells of ``layout``, of which ``target``, if there is one, is drawn last, from the smooth view."""
+    """The sampler of the cells of ``layout``, of which ``target``, if there is one, is drawn last, from the smooth view.
+
+    Logits are divided by a temperature, the target's by one of its own.
+    """
 
     denoiser: Denoiser
     layout: Layout
     target: int | None
     segments: Segments
+    temperature: float = 1.0
+    target_temperature: float = 1.0
 
     def doubted(self, given: Given | None, partial: Partial) -> Tensor:
         """(rows) boolean: of which a class is asked for that is rare."""
@@ -139,7 +144,8 @@ class Unmasking:
             smooth=rows if smooth else 0, evidence=partial.evidence(),
         )  # fmt: skip
         span = self._span(cell)
-        return F.linear(x, table[span], net.logits.bias[span]).float()
+        temperature = self.target_temperature if cell == self.target else self.temperature
+        return F.linear(x, table[span], net.logits.bias[span]).float() / temperature
 
     def _span(self, cell: int) -> slice:
         """Of the states side by side, the cell's."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -53,7 +54,7 @@ class Watched:
 class Prepared:
     """``encoded`` are the training rows, batch by batch, or where they are stored; ``real`` and ``test`` what the
     certificate compares; ``keys`` what it looks for copies among: every training row, also those ``real`` lacks;
-    ``watched`` what samples are held against during training."""
+    ``watched`` what samples are held against during training; ``kept`` rows of other parts that were asked for."""
 
     schema: Schema
     codec: Codec
@@ -64,6 +65,7 @@ class Prepared:
     watched: Watched
     rows: dict[str, int]
     sources: dict[str, Source]
+    kept: dict[str, pa.Table] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -127,10 +129,11 @@ def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source
 
 
 def prepare(
-    sources: dict[str, Source], schema: Schema, recipe: Recipe, *, store: str | None = None, over: Pass = here
-) -> Prepared:
+    sources: dict[str, Source], schema: Schema, recipe: Recipe, *, store: str | None = None, over: Pass = here,
+    keep: Sequence[str] = (),
+) -> Prepared:  # fmt: skip
     """Split, fit the codec in one pass over the training rows, and encode them in another: to files at ``store``, or in
-    memory without it."""
+    memory without it. Rows of the parts ``keep`` are kept as they are, too."""
     split, seed = split_of(recipe), recipe.seed
     reduction = Reduction(schema)
     needed = {column.name for column in schema.learnt}.union(*(c.columns for c in reduction.constraints))
@@ -138,7 +141,7 @@ def prepare(
     codec, counts, notes = _fit(train, schema, split, recipe, over)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     most = as_many(schema, MOST_EVALUATED, EVALUATED_BYTES)
-    shares = {part: most / max(rows[part], 1) for part in ("train", "test")}
+    shares = {part: most / max(rows[part], 1) for part in ("train", "test", *keep)}
     watched = "select" if rows["select"] >= FEW else "train"
     watch = watched, min(MOST_WATCHED, WATCHED_BYTES // record(codec.layout).itemsize) / max(rows[watched], 1)
 
@@ -147,13 +150,13 @@ def prepare(
 
     parts = list(over("encoding the rows", encode, train))
     held = [keys for part in parts for keys in part.keys]  # alone, so that the rows beside them can be let go
-    tested = [batch for part in parts for batch in part.test]
+    tables = {name: [batch for part in parts for batch in part.tables[name]] for name in shares}
     if "test" in sources:
         draw, share = np.random.default_rng([seed, TEST]), most / max(sources["test"].rows(), 1)
-        rows["test"], tested = 0, []
+        rows["test"], tables["test"] = 0, []
         for _, batch in conformed(sources["test"].whole(), schema):
             rows["test"] += batch.num_rows
-            tested.append(drawn(batch, share, draw))
+            tables["test"].append(drawn(batch, share, draw))
     stored = None
     if store is not None:
         written = {name: count for part in parts for name, count in part.written.items()}
@@ -162,12 +165,13 @@ def prepare(
         schema=schema,
         codec=codec,
         encoded=stored or [batch for part in parts for batch in part.rows],
-        real=pa.Table.from_batches([batch for part in parts for batch in part.real], schema.arrow()),
-        test=pa.Table.from_batches(tested, schema.arrow()),
+        real=pa.Table.from_batches(tables["train"], schema.arrow()),
+        test=pa.Table.from_batches(tables["test"], schema.arrow()),
         keys=Keys(stored.keys if stored else lambda: iter(held), rows["train"]),
         watched=Watched([batch for part in parts for batch in part.watched], watched, sum(p.left_out for p in parts)),
         rows=rows,
         sources=sources,
+        kept={name: pa.Table.from_batches(tables[name], schema.arrow()) for name in keep},
         notes=[*schema.notes, *notes],
     )
     looked_up = {"train": "; exact copies are looked for among all", "test": ""}
@@ -216,14 +220,13 @@ def _fit(
 
 @dataclass
 class _Encoded:
-    """What is left of a piece: its training rows and their keys, or the files that hold them (rows by name); and the
-    rows to evaluate on, and to watch the training on."""
+    """What is left of a piece: its training rows and their keys, or the files that hold them (rows by name); the rows to
+    evaluate on, by part, and those to watch the training on."""
 
     rows: list[Encoded]
     keys: list[np.ndarray]
     written: dict[str, int]
-    real: list[pa.RecordBatch]
-    test: list[pa.RecordBatch]
+    tables: dict[str, list[pa.RecordBatch]]
     watched: list[Encoded]
     left_out: int = 0
 
@@ -232,9 +235,10 @@ def _encode(
     piece: Piece, codec: Codec, split: Split, *, seed: int, shares: dict[str, float], watch: tuple[str, float],
     store: str | None,
 ) -> _Encoded:  # fmt: skip
-    """Encode the training rows of a piece, and draw ``shares`` of its train and test rows for the certificate, and the
-    share of a part that training is watched on."""
-    done, schema, draw = _Encoded([], [], {}, [], [], []), codec.table, np.random.default_rng([seed, piece.first])
+    """Encode the training rows of a piece, and draw ``shares`` of its parts to evaluate on, the training rows' first, and
+    the share of a part that training is watched on."""
+    done, schema = _Encoded([], [], {}, {name: [] for name in shares}, []), codec.table
+    draw = np.random.default_rng([seed, piece.first])
     watched, share = PARTS.index(watch[0]), watch[1]
     draw_watched = np.random.default_rng([seed, piece.first, watched])
     writer = Writer(store, codec.layout, piece.first) if store is not None else None
@@ -246,8 +250,9 @@ def _encode(
         else:
             done.rows.append(_narrow(rows, codec))
             done.keys.append(keys)
-        done.real.append(drawn(train, shares["train"], draw))
-        done.test.append(drawn(batch.filter(pa.array(part == TEST)), shares["test"], draw))
+        for name, share_of_part in shares.items():
+            mine = train if name == "train" else batch.filter(pa.array(part == PARTS.index(name)))
+            done.tables[name].append(drawn(mine, share_of_part, draw))
         seen = drawn(batch.filter(pa.array(part == watched)), share, draw_watched)
         known = codec.encodable(seen)
         done.watched.append(_narrow(codec.encode(seen.filter(pa.array(known))), codec))
