@@ -1,0 +1,145 @@
+"""What a study writes down, as it goes: enough to go on after the driver has died, to draw the report, to remember.
+
+One JSON document, ``study.json`` in the study's folder, rewritten whole whenever something is known that must not be lost.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from cluster import storage
+from synth.errors import UserError
+
+VERSION = 1
+FILE = "study.json"
+
+Origin = Literal["default", "portfolio", "surrogate", "tpe", "mutation", "sampling", "population"]
+State = Literal["waiting", "running", "stopped", "done", "failed"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Scored(_Record):
+    """A score of ``tuning.objective``: the parts, and their sum ``value``."""
+
+    utility: float
+    error: float
+    coverage: float
+    copying: float
+    value: float
+
+
+class Rung(_Record):
+    """What was drawn after ``seconds`` of training (``step`` optimizer steps): the mean score of ``draws`` samples, and the
+    standard error of its value from one draw to another."""
+
+    seconds: float = Field(ge=0)
+    step: int = Field(ge=0)
+    draws: int = Field(ge=1)
+    score: Scored
+    error: float = Field(ge=0)
+
+
+class Trial(_Record):
+    """A recipe that is tried: where the idea came from (``origin``, ``why``), its ``knobs``, what the memory expected of it
+    (``expected``: value and standard error), how it went (``curve``), and ``failure`` where it failed.
+
+    ``stopped``: the scheduler ended it early; ``done``: trained to the end. ``parent``: the trial that it continues, copies
+    or varies.
+    """
+
+    number: int = Field(ge=0)
+    origin: Origin
+    why: str = ""
+    knobs: dict[str, Any]
+    seed: int = 0
+    parent: int | None = None
+    expected: tuple[float, float] | None = None
+    state: State = "waiting"
+    failure: str | None = None
+    curve: list[Rung] = []
+
+    @property
+    def family(self) -> str:
+        return str(self.knobs["family"])
+
+    @property
+    def last(self) -> Rung | None:
+        return self.curve[-1] if self.curve else None
+
+
+class Finalist(_Record):
+    """A trained model that was scored on ``confirm``, once for each seed: the mean, its standard error, and whether it is
+    what was released. ``steps``, ``seconds``: how long it was trained."""
+
+    trial: int
+    longer: bool = Field(False, description="trained anew for the rest of the budget, with the recipe of the trial")
+    steps: int
+    seconds: float
+    scores: list[Scored]
+    value: float
+    error: float
+    released: bool = False
+    why: str = ""
+
+
+class Look(_Record):
+    """A look at rows that are kept for decisions: which part, what for, how many samples, when."""
+
+    part: Literal["confirm", "test"]
+    what: str
+    samples: int = Field(ge=1)
+    at: AwareDatetime
+
+
+class Study(_Record):
+    """A search on one table. ``key`` names the rows in each part of the split, so that what was decided on them is never
+    taken for another table's; ``features`` are the table's meta-features; ``real`` what models trained on real rows score on
+    ``select``; ``released``: the value on select and on test of what was released, and the difference, the optimism."""
+
+    version: int = VERSION
+    id: str
+    created: AwareDatetime
+    data: str
+    key: str
+    recipe: dict[str, Any]
+    target: str
+    task: Literal["classification", "regression"]
+    rows: dict[str, int]
+    features: dict[str, float]
+    real: dict[str, float]
+    objective: list[str]
+    budget_s: float
+    slots: int
+    rungs: list[float]
+    trials: list[Trial] = []
+    finalists: list[Finalist] = []
+    looks: list[Look] = []
+    released: dict[str, float] | None = None
+    release: str | None = None
+    notes: list[str] = []
+    spent_s: float = 0.0
+
+    def save(self, folder: str) -> None:
+        storage.write_bytes(storage.join(folder, FILE), self.model_dump_json(indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: str) -> Study:
+        """UserError where it is damaged or of another version."""
+        place = storage.join(folder, FILE)
+        name = storage.without_credentials(place)
+        try:
+            document = json.loads(storage.read_bytes(place))
+            if document.get("version") != VERSION:
+                raise UserError(
+                    f"{name}: is of version {document.get('version')}, and this is version {VERSION}: finish the study with "
+                    "the release of Artesian that began it, or start anew with --overwrite"
+                )
+            return cls.model_validate(document)
+        except (ValueError, AttributeError, ValidationError) as e:
+            raise UserError(f"{name}: is damaged; start anew with --overwrite") from e
