@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from synth.data.schema import Schema
 from synth.errors import UserError
 from synth.evaluation import diversity, privacy
 from synth.evaluation.frame import Frame, Lens
-from synth.evaluation.intervals import NORMAL_95, Estimate
+from synth.evaluation.intervals import NORMAL_95, RESAMPLES, Estimate
 from synth.evaluation.utility import Downstream, UnmeasuredError
 
 COVERAGE = 0.1  # what it costs to cover nothing; to cover a tenth less than real rows do costs .01
@@ -32,12 +33,14 @@ NEAR_ROWS, MOST_ASKED = 2_000, 4_000  # rows to cover, and rows of a sample whos
 class Score:
     """Of one sample: ``utility`` relative to real rows and its standard ``error`` over the held-out rows; ``coverage``
     relative to that of other real rows, more than which earns nothing; ``copying``, by how much more rows are nearer to
-    train than to the held-out rows than real rows are, beyond the 95 % interval of the difference."""
+    train than to the held-out rows than real rows are, beyond the 95 % interval of the difference; ``resampled``: the
+    utility on each resample of the held-out rows, which are the same for all scores of one objective."""
 
     utility: float
     error: float
     coverage: float
     copying: float
+    resampled: NDArray[np.float64] = field(repr=False, compare=False)
 
     @property
     def value(self) -> float:
@@ -53,8 +56,7 @@ class Score:
 def mean(scores: Sequence[Score]) -> Score:
     """Of several draws from one model, over the same held-out rows."""
     n = len(scores)
-    fields = ("utility", "error", "coverage", "copying")
-    return Score(**{name: sum(getattr(s, name) for s in scores) / n for name in fields})
+    return Score(**{f.name: sum(getattr(s, f.name) for s in scores) / n for f in fields(Score)})
 
 
 def draw_error(scores: Sequence[Score]) -> float:
@@ -99,13 +101,14 @@ class Objective:
         rng = np.random.default_rng([self.seed, seed])
         frame = self.lens.view(sample, "the sample", rng)[0]
         try:
-            found = self.downstream.judge(frame, rng).relative
+            judged = self.downstream.judge(frame, rng)
         except UnmeasuredError:  # a sample of which a model learns nothing
-            return Score(0.0, 0.0, 0.0, 0.0)
+            return Score(0.0, 0.0, 0.0, 0.0, np.zeros(RESAMPLES))
         near = privacy.closest(self.lens, self.train, frame.draw(MOST_ASKED, rng), self.held, rng)
         copying = 0.0 if near is None else excess(near[0].dcr_share, near[1].dcr_share)
         coverage = self._covered(frame.draw(len(self.some), rng), rng) / self.covered if self.covered else 1.0
-        return Score(found.value, (found.high - found.value) / NORMAL_95, coverage, copying)
+        found = judged.relative
+        return Score(found.value, (found.high - found.value) / NORMAL_95, coverage, copying, judged.resampled)
 
     def _covered(self, sample: Frame, rng: np.random.Generator) -> float:
         """The share of some train rows that the sample covers; 1 where there are too few rows to tell."""

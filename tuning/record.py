@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from cluster import storage
 from synth.errors import UserError
+from synth.provenance.manifest import Look
 
 VERSION = 1
 FILE = "study.json"
@@ -74,8 +75,9 @@ class Trial(_Record):
 
 
 class Finalist(_Record):
-    """A trained model that was scored on ``confirm``, once for each seed: the mean, its standard error, and whether it is
-    what was released. ``steps``, ``seconds``: how long it was trained."""
+    """A trained model that was scored on ``confirm``, once for each seed: the mean ``value`` and its standard ``error``;
+    by how much it is ``behind`` the best one, and the standard error of that, which is less than of either, as both are
+    judged by the same rows; and whether it is what was released. ``steps``, ``seconds``: how long it was trained."""
 
     trial: int
     longer: bool = Field(False, description="trained anew for the rest of the budget, with the recipe of the trial")
@@ -84,17 +86,10 @@ class Finalist(_Record):
     scores: list[Scored]
     value: float
     error: float
+    behind: float = 0.0
+    behind_error: float = 0.0
     released: bool = False
     why: str = ""
-
-
-class Look(_Record):
-    """A look at rows that are kept for decisions: which part, what for, how many samples, when."""
-
-    part: Literal["confirm", "test"]
-    what: str
-    samples: int = Field(ge=1)
-    at: AwareDatetime
 
 
 class Study(_Record):

@@ -27,12 +27,14 @@ class Utility:
     and on real rows. ``relative``: the mean over learners of AUC(synthetic) / AUC(real), or of RMSE(real) /
     RMSE(synthetic), so that 1 is as good as real and less is worse. Both models are scored on the same test rows, so
     its interval holds the test rows' noise already and the baseline is 1 and exact. What another draw of training rows
-    would do to either model is left out.
+    would do to either model is left out. ``resampled`` (RESAMPLES,) is ``relative`` on each bootstrap resample of the test
+    rows, the same for every sample that one ``Downstream`` judges: two samples are compared by its differences.
     """
 
     synthetic: dict[str, dict[str, Estimate]]
     real: dict[str, dict[str, Estimate]]
     relative: Estimate
+    resampled: NDArray[np.float64]
     notes: list[str] = field(default_factory=list)
 
 
@@ -89,7 +91,7 @@ class Downstream:
                 ratios = np.mean([(theirs[k]["rmse"] + tiny) / (ours[k]["rmse"] + tiny) for k in LEARNERS], axis=0)
         if not np.isfinite(ratios[0]) or np.isfinite(ratios[1:]).sum() < RESAMPLES / 2:
             raise UnmeasuredError("utility was not measured: too few test rows")
-        return Utility(_summary(ours), self.real, _estimate(ratios), list(self.notes))
+        return Utility(_summary(ours), self.real, _estimate(ratios), ratios[1:], list(self.notes))
 
     def _part(self, what: str, frame: Frame, most: int, rng: np.random.Generator) -> _Part:
         """The rows of a frame that have a target, at most so many."""

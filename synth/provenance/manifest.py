@@ -102,10 +102,34 @@ class Watched(_Record):
     checks: list[Check]
 
 
+class Look(_Record):
+    """A look at rows that decisions are kept from: which part of the split, what for, how many ``samples`` were scored,
+    and when."""
+
+    part: Literal["confirm", "test"]
+    what: str
+    samples: int = Field(ge=1)
+    at: AwareDatetime
+
+
+class Selection(_Record):
+    """How a recipe was chosen among others: the study, the key of the split whose rows decided, how many ``trials`` it had,
+    ``why`` this one; what it was worth on ``select`` and on ``confirm`` (utility relative to real rows less penalties, None
+    where it was not scored there), and every look at rows of confirm and test."""
+
+    study: str
+    split_key: str
+    trials: int = Field(ge=1)
+    why: str
+    select: float | None
+    confirm: float | None
+    looks: list[Look]
+
+
 class Training(_Record):
     """What the training run took: optimizer steps, seconds from the first step, workers, ZeRO stage and why it was that,
     their devices; and what happened to it: returns to a checkpoint, checkpoints passed over, nodes lost with notice, and
-    how diverse its samples were, None where that was not watched."""
+    how diverse its samples were, None where that was not watched; how its recipe was selected, None where a person did."""
 
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
@@ -115,6 +139,7 @@ class Training(_Record):
     devices: list[str]
     notes: list[str] = []
     watched: Watched | None = None
+    selection: Selection | None = None
 
 
 class Environment(_Record):

@@ -21,6 +21,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
+from cluster import storage
 from cluster.storage import FULL
 from synth.training import shards
 from synth.training.engine import Average
@@ -76,12 +77,12 @@ def upload(checkpoint: Any, name: str, *, best: bool = False) -> Any:
     """
     import ray.train
 
-    storage, began = ray.train.get_context().get_storage(), time.monotonic()
+    place, began = ray.train.get_context().get_storage(), time.monotonic()
     while True:
         try:
-            saved = storage.persist_current_checkpoint(checkpoint, name)
+            saved = place.persist_current_checkpoint(checkpoint, name)
             if best:
-                storage.persist_current_checkpoint(checkpoint, BEST)
+                place.persist_current_checkpoint(checkpoint, BEST)
             return saved
         except OSError as e:
             if e.errno in FULL or time.monotonic() - began > REFUSED_S:
@@ -210,3 +211,21 @@ def averaged(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def newest(run: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """``averaged`` of the newest whole checkpoint of a run that may still be writing and deleting others; None before the
+    first."""
+    from ray.train import Checkpoint
+
+    filesystem, path = storage.resolve(run)
+    files = storage.list_files(run) if storage.exists(run) else {}
+    for name in sorted(
+        {name.partition("/")[0] for name in files if name.startswith(PREFIX) and "/" in name}, reverse=True
+    ):
+        try:
+            with Checkpoint(f"{path}/{name}", filesystem).as_directory() as folder:
+                return averaged(Path(folder))
+        except (DamagedError, FileNotFoundError):
+            continue
+    return None

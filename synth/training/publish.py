@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Trained:
 def publish(
     recipe: Recipe,
     table: Prepared,
-    weights: dict[str, Any],
+    weights: Mapping[str, Any],
     out: str,
     *,
     training: Training,

@@ -11,16 +11,11 @@ checkpoints, and a marker that says which recipe and data it belongs to.
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from cluster import storage
 from cluster.session import connected, terminable
@@ -28,10 +23,11 @@ from synth.data.passes import here, on_cluster
 from synth.data.schema import Schema
 from synth.errors import JobError, UserError
 from synth.provenance import keys
-from synth.provenance.manifest import Training, Watched
+from synth.provenance.manifest import Selection, Training, Watched
 from synth.recipe import Recipe
 from synth.training import prepare as preparing
 from synth.training import room, workers
+from synth.training.claim import earlier, take
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained, publish
 from synth.training.snapshot import CHECKPOINTS
@@ -70,7 +66,7 @@ def train(
     location = out if "://" in out else str(Path(out).resolve())
     storage.check_free(location, overwrite=overwrite)
     run = storage.append(location, ".run")
-    _earlier(run, resume=resume, overwrite=overwrite)  # before the table is read, which may take long
+    earlier(run, resume=resume, overwrite=overwrite)  # before the table is read, which may take long
     progress("reading the table", 0.0, {})
     source = preparing.open_train(data, test, recipe)
     held, told = preparing.is_held(source, recipe)
@@ -92,7 +88,7 @@ def train(
         _check_network(recipe, schema)
         _check_target(recipe, schema)
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
-        _claim(run, claim, resume=resume, overwrite=overwrite)
+        take(run, claim, resume=resume, overwrite=overwrite)
 
         def prepare() -> Prepared:
             return preparing.prepare(sources, schema, recipe, store=store, over=over)
@@ -134,15 +130,9 @@ def _run(
     if facts["asked"]:  # too late to stop the training
         raise Interrupted(UNPUBLISHED)
     weights = facts.pop("weights")
-    # As the last steps were taken, which may have been in an earlier start.
-    ways = {"workers": facts["workers"], "zero": facts["zero"]}
-    shortened = [(step, planned) for step, planned in facts["shortened"]]
-    length = {"steps": facts["step"], "budget_s": None, "shortened": shortened}
-    resolved = recipe.training.model_copy(update=length | ways)
-    recipe = recipe.model_copy(update={"training": resolved})
     try:
         with terminable():
-            published = _publish(recipe, table, weights, facts, location, overwrite, progress)
+            published = publish_run(recipe, table, weights, facts, location, overwrite=overwrite, progress=progress)
     except KeyboardInterrupt as e:
         raise Interrupted(UNPUBLISHED) from e
     except UserError as e:
@@ -193,77 +183,30 @@ def _left(run: str) -> str:
     return "no checkpoint was saved yet, so there is nothing to resume: start anew"
 
 
-def _claim(run: str, claim: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-    """Take ``run`` for this recipe and data, and for this process.
-
-    An unfinished run is only ever continued on request, only its own, and never while another process is at work on it.
-    """
-    found, place = _earlier(run, resume=resume, overwrite=overwrite), storage.without_credentials(run)
-    if resume:
-        for what in claim:
-            if found.get(what) != claim[what]:
-                raise UserError(
-                    f"{place}: was started with another {what}; repeat its command, or start anew with --overwrite"
-                )
-    elif storage.exists(run):
-        storage.remove_tree(run)
-    me = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
-    storage.write_bytes(storage.join(run, storage.RUN_MARKER), json.dumps(claim | {"process": me}).encode())
-
-
-def _earlier(run: str, *, resume: bool, overwrite: bool) -> dict[str, Any]:
-    """What the marker of ``run`` says; UserError where it may not be taken, as far as the run alone can tell."""
-    marker, place = storage.join(run, storage.RUN_MARKER), storage.without_credentials(run)
-    found = _marked(marker) if storage.exists(marker) else None
-    if found and (other := _at_work(found.get("process"))):
-        raise UserError(f"{place}: {other} is at work on it; wait for it, or choose another --out")
-    if resume:
-        if found is None:
-            raise UserError(f"{place}: there is no run to resume; leave --resume out to start one")
-        if not found:
-            name = storage.without_credentials(marker)
-            raise UserError(f"{name}: is damaged, so the run cannot be resumed; start anew with --overwrite")
-    elif storage.exists(run) and not overwrite:
-        raise UserError(f"{place}: holds an unfinished run; go on with --resume, or start anew with --overwrite")
-    return found or {}
-
-
-def _marked(marker: str) -> dict[str, Any]:
-    """What a marker says; nothing where it is damaged."""
-    try:
-        return dict(json.loads(storage.read_bytes(marker)))
-    except (ValueError, TypeError):  # not JSON, or not a mapping
-        return {}
-
-
-def _at_work(process: Any) -> str | None:
-    """The process in a marker, if it is another one of this machine and lives; of other machines nothing is known."""
-    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
-        return None
-    pid = process.get("pid")
-    if pid == os.getpid() or not isinstance(pid, int):
-        return None
-    try:
-        alive = psutil.Process(pid).create_time() == process.get("started")
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return None
-    return f"process {pid}" if alive else None
-
-
-def _publish(
+def publish_run(
     recipe: Recipe,
     table: Prepared,
-    weights: dict[str, Any],
-    facts: dict[str, Any],
+    weights: Mapping[str, Any],
+    facts: Mapping[str, Any],
     out: str,
+    *,
     overwrite: bool,
     progress: Progress,
+    selection: Selection | None = None,
 ) -> Trained:
-    """Certify and publish what was trained, with what the run took."""
+    """Certify and publish what was trained, with what the run took, as its ``facts`` say; ``selection`` is how its recipe
+    was chosen among others."""
+    # As the last steps were taken, which may have been in an earlier start.
+    ways = {"workers": facts["workers"], "zero": facts["zero"]}
+    shortened = [(step, planned) for step, planned in facts["shortened"]]
+    length = {"steps": facts["step"], "budget_s": None, "shortened": shortened}
+    resolved = recipe.training.model_copy(update=length | ways)
+    recipe = recipe.model_copy(update={"training": resolved})
     watched = facts["checks"]["watched"] and Watched.model_validate(facts["checks"]["watched"])
     training = Training(
         steps=facts["step"], seconds=facts["elapsed_s"], workers=facts["workers"], watched=watched,
         zero=facts["zero"], sharding=facts["sharding"], devices=[facts["device"]], notes=facts["notes"],
+        selection=selection,
     )  # fmt: skip
     took = (
         f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "

@@ -36,10 +36,14 @@ class NeverLearntError(UserError):
     """The run diverged from its first steps on, so that its checkpoint holds nothing to go on with."""
 
 
-def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress, *, embedded: bool) -> dict[str, Any]:
+def fit(
+    ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress, *, embedded: bool,
+    each: tuple[float, float] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Run the workers to the end; empties ``table.encoded`` where it is held, since the rows are theirs from then on.
 
-    ``embedded`` says that the cluster is this process's own, and ends with it.
+    ``embedded`` says that the cluster is this process's own, and ends with it. ``each`` are the CPUs and GPUs that a worker
+    gets, which may be fractions; by default as many as there are, and a whole GPU.
 
     Returns where the last checkpoint stands, or the best one if the run diverged for good, under "weights" the averaged
     weights in it, and under "asked" whether Ctrl-C asked for a stop. Raises UserError for what the recipe or the cluster
@@ -54,7 +58,7 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
     from synth.training import beacon, checkpoint, snapshot
     from synth.training.loop import train_worker
 
-    each, gpus = room.find(ray, recipe.training.least, progress, embedded=embedded)
+    cpus, gpus = each or room.find(ray, recipe.training.least, progress, embedded=embedded)
     notes = snapshot.mend(run)
     rows: Stored | list[Any] = table.encoded
     if isinstance(table.encoded, list):
@@ -84,8 +88,8 @@ def fit(ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress,
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=patience),
         scaling_config=ScalingConfig(
-            num_workers=recipe.training.workers, use_gpu=gpus, elastic_resize_monitor_interval_s=RESIZE_S,
-            resources_per_worker={"CPU": each} | ({"GPU": 1} if gpus else {}),
+            num_workers=recipe.training.workers, use_gpu=gpus > 0, elastic_resize_monitor_interval_s=RESIZE_S,
+            resources_per_worker={"CPU": cpus} | ({"GPU": gpus} if gpus else {}),
         ),
         run_config=RunConfig(
             name=name,

@@ -1,0 +1,106 @@
+"""What the search found, asked again: the best few are scored on rows that it has not seen, and one is chosen.
+
+A search picks what did best on ``select``, partly by luck, and the more trials the more luck. So the finalists' models are
+scored anew on ``confirm``, on samples of several seeds, the default recipe always among them; and that gives way only to a
+recipe which is better by more than a standard error (the one-standard-error rule of Breiman et al. 1984).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from synth.data.schema import Schema
+from synth.recipe import Recipe
+from synth.sampling import Sampler
+from tuning.kept import Kept
+from tuning.objective import Objective, Score
+from tuning.record import Finalist, Scored, Study, Trial
+from tuning.trial import run_of
+
+FINALISTS, SEEDS, ROWS = 5, 3, 5_000
+FIRST_SEED = 1_000  # of samples for confirm: others than those that were scored on select
+DEFAULT = 0  # the number of the default recipe's trial
+
+
+class Found(NamedTuple):
+    """A finalist: the trial, its model, a score on confirm for each seed, and whether it was trained longer than there."""
+
+    trial: Trial
+    kept: Kept
+    scores: Sequence[Score]
+    longer: bool
+
+
+def of(study: Study) -> list[Trial]:
+    """The trials with the highest values that they reached last, and the default recipe if it is not among them."""
+    scored = [(t.last.score.value, t) for t in study.trials if t.last is not None and t.state != "failed"]
+    ranked = [t for _, t in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
+    default = [t for t in ranked[FINALISTS:] if t.number == DEFAULT]
+    return ranked[: FINALISTS - len(default)] + default
+
+
+def score(recipe: Recipe, kept: Kept, objective: Objective, seed: int, threads: int) -> Score:
+    """One sample of a model, scored; runs on the cluster."""
+    import torch
+
+    torch.set_num_threads(threads)
+    rows = min(len(objective.train), ROWS)
+    return objective(Sampler.of(recipe, kept.codec, kept.weights).table(rows, seed=FIRST_SEED + seed), seed)
+
+
+def compared(found: Sequence[Found]) -> list[Finalist]:
+    """The finalists, the best first, each with how far it is behind that and how sure this is: how much the difference
+    varies over resamples of the rows, which are the same for all, and from draw to draw."""
+    values = [float(np.mean([s.value for s in f.scores])) for f in found]
+    resampled = [np.mean([s.resampled for s in f.scores], axis=0) for f in found]
+    drawn = [float(np.var([s.value for s in f.scores], ddof=1)) / len(f.scores) for f in found]
+    best = int(np.argmax(values))
+    listed = []
+    for k, one in enumerate(found):
+        apart = 0.0 if k == best else float(np.nanvar(resampled[best] - resampled[k])) + drawn[best] + drawn[k]
+        listed.append(
+            Finalist(
+                trial=one.trial.number, longer=one.longer, steps=one.kept.facts["step"],
+                seconds=one.kept.facts["elapsed_s"],
+                scores=[Scored(**{name: getattr(s, name) for name in Scored.model_fields}) for s in one.scores],
+                value=values[k], error=float(np.sqrt(np.nanvar(resampled[k]) + drawn[k])),
+                behind=values[best] - values[k], behind_error=float(np.sqrt(apart)),
+            )
+        )  # fmt: skip
+    return sorted(listed, key=lambda f: f.behind)
+
+
+def choose(listed: Sequence[Finalist]) -> Finalist:
+    """Of finalists, the best first: the best, unless the default is as good within a standard error of the difference. It
+    is marked, with the reason."""
+    best = listed[0]
+    default = next((f for f in listed if f.trial == DEFAULT), best)
+    chosen = default if default.behind <= default.behind_error else best
+    apart = f"{default.behind:.4f} ± {default.behind_error:.4f}"
+    if chosen is best is not default:
+        chosen.why = f"the best of {len(listed)} finalists on confirm, {apart} above the default recipe"
+    elif chosen is best:
+        chosen.why = f"the default recipe, the best of {len(listed)} finalists on confirm"
+    else:
+        chosen.why = f"the default recipe: trial {best.trial} is {apart} above it on confirm, no more than chance"
+    chosen.released = True
+    return chosen
+
+
+def lengthened(listed: list[Finalist], winner: Finalist) -> list[Finalist]:
+    """The finalists with the winner's recipe trained for longer among them, which is released unless it is worse on
+    confirm by more than a standard error."""
+    longer = next(f for f in listed if f.longer)
+    shorter = next(f for f in listed if f.trial == winner.trial and not f.longer)
+    error = max(longer.behind_error, shorter.behind_error)  # one of them may be the best, and behind nothing
+    chosen, what = (longer, "trained for longer") if longer.behind - shorter.behind <= error else (shorter, "as it was")
+    chosen.released, chosen.why = True, f"{winner.why}; {what}"
+    return listed
+
+
+def load(folder: str, trial: Trial, schema: Schema) -> Kept:
+    """The model that a trial's last score is of; of a variant, its parent's."""
+    return Kept.load(run_of(folder, trial.number if trial.parent is None else trial.parent), schema)

@@ -1,0 +1,83 @@
+"""How a budget is spent: how many trials at once, how long each, and how long the last training.
+
+Half of the time that is left beside starts and scores goes to the search and half to the training of what it finds. Trials
+are stopped early by successive halving: all get the first rung, a third of them the second, three times as long, and so
+on. With the first rung growing as the square root of what there is to spend, a longer budget buys both more trials and longer
+ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from synth.errors import UserError
+
+SEARCH = 0.5  # share of the time that is left for trials
+FACTOR = 3  # of one rung to the next, and of the trials that reach one to those that reach the next
+RUNGS = 3
+GROWTH = 1.4  # of the first rung, in √s
+SHORTEST_S = 8.0  # a first rung below which a trial is mostly its start
+START_S, TRIAL_S = 20.0, 10.0  # what the study takes to start, and a trial
+LEAST_S = 60.0  # for finalists and certificate
+SHARE = 0.1  # of a long budget, for the same
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``slots`` trials at once, of ``workers`` workers with ``cpus`` and ``gpus`` each; ``rungs``: seconds of training after
+    which a trial is scored, the last of them its end; ``search_s`` seconds of search, ``training_s`` of the last training."""
+
+    slots: int
+    workers: int
+    cpus: float
+    gpus: float
+    rungs: tuple[float, ...]
+    search_s: float
+    training_s: float
+
+    @property
+    def until_s(self) -> float:
+        """Seconds after its start that a study searches."""
+        return START_S + self.search_s
+
+    @property
+    def trials(self) -> int:
+        """About how many fit into the search, where each rung keeps its share."""
+        mean, kept, before = TRIAL_S, 1.0, 0.0
+        for rung in self.rungs:
+            mean += kept * (rung - before)
+            kept, before = kept / FACTOR, rung
+        return max(1, int(self.slots * self.search_s / mean))
+
+
+def plan(budget_s: float, *, cpus: float, gpus: float = 0, workers: int = 1, trials: int | None = None) -> Plan:
+    """A plan for a cluster of so many CPUs and GPUs. ``trials``: about how many to make room for.
+
+    Raises UserError where the budget is too small for one trial beside the default recipe, with the least that will do.
+    """
+    slots, each, gpu = _slots(cpus, gpus, workers)
+    left = budget_s - START_S - max(LEAST_S, SHARE * budget_s)
+    search = SEARCH * left
+    least = 2 * (SHORTEST_S + TRIAL_S) / slots / SEARCH + START_S + LEAST_S
+    if search * slots < 2 * (SHORTEST_S + TRIAL_S):
+        raise UserError(
+            f"--budget {budget_s:g}s: is too small for the default recipe and one trial beside it, which is no search; give "
+            f"{math.ceil(least / 60)}m or more, or train the default: artesian train"
+        )
+    first = GROWTH * math.sqrt(slots * search)
+    if trials is not None:  # what each of them has on average, less its start, over what a rung costs on average
+        first = (slots * search / trials - TRIAL_S) / sum((1, *((FACTOR - 1) for _ in range(RUNGS - 1))))
+    first = max(first, SHORTEST_S)
+    rungs = [first * FACTOR**k for k in range(RUNGS)]
+    fitting = [rung for rung in rungs if rung + TRIAL_S <= max(search * 0.7, first + TRIAL_S)]
+    return Plan(slots, workers, each, gpu, tuple(round(rung, 1) for rung in fitting), search, left - search)
+
+
+def _slots(cpus: float, gpus: float, workers: int) -> tuple[int, float, float]:
+    """(trials at once, CPUs and GPUs of each worker): a GPU where there are any, else a CPU each and what is left over."""
+    if gpus:
+        slots = max(1, int(gpus // workers))
+        return slots, max(1.0, cpus // (slots * workers)), 1.0
+    slots = max(1, int(cpus // workers))
+    return slots, max(1.0, cpus // (slots * workers)), 0.0

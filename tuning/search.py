@@ -1,0 +1,191 @@
+"""Which recipe is tried next, and the record of what became of those before: what Ray Tune calls a searcher.
+
+The default recipe first, against which all others are held; then what worked on similar tables; then proposals of the
+memory and of a tree-structured Parzen estimator on this study's own trials (Bergstra et al. 2011; Optuna's) in turn. A
+trial that was trained to its end is sampled in other ways, too, which costs no training.
+
+The record is the state: every suggestion is made from it anew, so a search goes on from it as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from ray.tune.search import Searcher
+
+from synth.ranges import Choice, Range
+from tuning import space
+from tuning.record import Rung, Scored, Study, Trial
+
+VARIANTS = 3  # other ways to sample a trained model
+Propose = Callable[[Study, np.random.Generator], Trial | None]
+
+
+class Search(Searcher):
+    """Suggests trials for ``study`` until the ``deadline`` (seconds since 1970) leaves no time for one of ``least_s``
+    seconds, or ``most`` have begun. ``first`` are the trials to start with; then ``propose`` and the estimator take turns.
+    ``on_change`` is called when something is known that must not be lost."""
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        families: Sequence[str],
+        fixed: Sequence[str],
+        first: Sequence[Trial],
+        propose: Propose | None,
+        deadline: float,
+        least_s: float,
+        most: int | None,
+        on_change: Callable[[], None],
+    ) -> None:
+        super().__init__(metric="value", mode="max")
+        self.study, self.families, self.fixed = study, families, fixed
+        self.propose, self.deadline, self.least_s, self.most = propose, deadline, least_s, most
+        self.on_change = on_change
+        for trial in first[len(study.trials) :]:
+            study.trials.append(trial)
+        self.numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial: one that waits, of which some may have begun before, or a new one."""
+        if time.time() + self.least_s > self.deadline:
+            return str(Searcher.FINISHED)
+        waiting = next((t for t in self.study.trials if t.state == "waiting"), None)
+        if waiting is None:
+            if self.most is not None and sum(t.origin != "sampling" for t in self.study.trials) >= self.most:
+                return str(Searcher.FINISHED)
+            waiting = self._new()
+            self.study.trials.append(waiting)
+        waiting.state = "running"
+        self.numbers[trial_id] = waiting.number
+        self.on_change()
+        return {"number": waiting.number, "knobs": waiting.knobs, "parent": waiting.parent}
+
+    def _new(self) -> Trial:
+        number = len(self.study.trials)
+        rng = np.random.default_rng([self.study.recipe.get("seed", 0), number])
+        if self.propose is not None and number % 2 and (found := self.propose(self.study, rng)) is not None:
+            return found.model_copy(update={"number": number})
+        knobs = parzen(self.study, self.families, self.fixed, seed=int(rng.integers(2**31)))
+        return Trial(number=number, origin="tpe", why="the estimator's, from this study's trials", knobs=knobs)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        trial = self.study.trials[self.numbers[trial_id]]
+        if "failure" in result:
+            trial.state, trial.failure = "failed", result["failure"]
+        elif "rung" in result and result["rung"] > len(trial.curve):
+            trial.curve.append(rung_of(result))
+        self.on_change()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self.study.trials[self.numbers[trial_id]]
+        if result is not None:
+            self.on_trial_result(trial_id, result)
+        if error:
+            trial.state = "failed"
+            trial.failure = trial.failure or "its process died: out of memory, or the node is gone"
+        elif trial.state == "running":
+            trial.state = "done"
+            if trial.parent is None:
+                self._vary(trial)
+        self.on_change()
+
+    def _vary(self, trial: Trial) -> None:
+        """Other ways to sample a trained model, drawn evenly."""
+        rng = np.random.default_rng([self.study.recipe.get("seed", 0), trial.number, VARIANTS])
+        ranges = {
+            k: r for k, r in space.space(trial.family, fixed=self.fixed).items() if k in space.sampling(trial.family)
+        }
+        for _ in range(VARIANTS if ranges else 0):
+            other = {key: range_.value(float(rng.random())) for key, range_ in ranges.items()}
+            said = ", ".join(f"{key.partition('.')[2]} {value}" for key, value in other.items())
+            self.study.trials.append(
+                Trial(
+                    number=len(self.study.trials), origin="sampling", parent=trial.number, knobs=trial.knobs | other,
+                    why=f"trial {trial.number}, sampled with {said}",
+                )
+            )  # fmt: skip
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the state is the study's record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing either."""
+
+
+def rung_of(result: dict[str, Any]) -> Rung:
+    """What a trial has reported, as it is recorded."""
+    scores = result["scores"]
+    values = {name: float(np.mean([getattr(s, name) for s in scores])) for name in Scored.model_fields}
+    error = 0.0 if np.isnan(result["error"]) else float(result["error"])
+    return Rung(
+        seconds=result["seconds"], step=result["optimizer_step"], draws=len(scores), score=Scored(**values), error=error
+    )
+
+
+def objectives(study: Study, trial: Trial) -> list[float]:
+    """What a trial reached last, one number for each part of the objective; higher is better."""
+    assert trial.last is not None
+    score = trial.last.score
+    whole = {"utility": score.value, "coverage": min(score.coverage, 1.0), "privacy": 1 - score.copying}
+    return [score.value] if len(study.objective) == 1 else [whole[part] for part in study.objective]
+
+
+def parzen(study: Study, families: Sequence[str], fixed: Sequence[str], *, seed: int) -> space.Knobs:
+    """Knobs that Optuna's estimator proposes after the study's trials; of several objectives, those of the Pareto front
+    are the good ones (Ozaki et al. 2022). A trial that was stopped counts with what it had reached, a failed one as the
+    worst."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    ways = ["maximize"] * len(study.objective)
+    search = optuna.create_study(directions=ways, sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
+    seen = [t for t in study.trials if t.last is not None or t.state == "failed"]
+    reached = [objectives(study, t) for t in seen if t.last is not None]
+    worst = [min(column) for column in zip(*reached, strict=True)] if reached else [0.0] * len(ways)
+    for trial in seen:
+        if trial.family not in families:
+            continue
+        distributions: dict[str, BaseDistribution] = {"family": CategoricalDistribution(list(families))}
+        params: dict[str, Any] = {"family": trial.family}
+        for key, range_ in space.space(trial.family, fixed=fixed).items():
+            distributions[name_of(trial.family, key)] = distribution(range_)
+            params[name_of(trial.family, key)] = inside(range_, trial.knobs[key])
+        values = worst if trial.last is None else objectives(study, trial)
+        search.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
+    asked = search.ask()
+    family = asked.suggest_categorical("family", list(families))
+    knobs: space.Knobs = {"family": family}
+    for key, range_ in space.space(family, fixed=fixed).items():
+        knobs[key] = asked_for(asked, name_of(family, key), range_)
+    return knobs
+
+
+def asked_for(trial: optuna.Trial, name: str, range_: Range) -> Any:
+    if isinstance(range_, Choice):
+        return trial.suggest_categorical(name, range_.options)
+    if range_.whole:
+        return trial.suggest_int(name, int(range_.low), int(range_.high), log=range_.log)
+    return inside(range_, trial.suggest_float(name, range_.low, range_.high, log=range_.log))
+
+
+def name_of(family: str, key: str) -> str:
+    """A key's name in the estimator: knobs that families share are good at other values in each."""
+    return f"{family}/{key}"
+
+
+def distribution(range_: Range) -> BaseDistribution:
+    if isinstance(range_, Choice):
+        return CategoricalDistribution(range_.options)
+    if range_.whole:
+        return IntDistribution(int(range_.low), int(range_.high), log=range_.log)
+    return FloatDistribution(range_.low, range_.high, log=range_.log)
+
+
+def inside(range_: Range, value: Any) -> Any:
+    """The nearest value in the range: the default of a recipe may lie outside of it, or between its options."""
+    return range_.value(range_.unit(value))

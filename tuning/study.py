@@ -1,0 +1,185 @@
+"""A search over recipes for one table, from the table to the release of what it found.
+
+    open, split  ──►  trials, scored on select  ──►  finalists on confirm  ──►  the winner, trained for the rest of the
+                                                                            budget  ──►  release, certified on test
+
+Trials never see the rows of ``confirm``, and nothing but the certificate sees those of ``test``. All that is known lies in
+``<out>.study``: the record, its report, and a run a trial with its checkpoints. Where the driver dies, ``resume`` goes on.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from cluster import storage
+from cluster.machine import usable_cores
+from cluster.session import connected, terminable
+from synth.data.hashing import hash_rows
+from synth.errors import UserError
+from synth.provenance import keys
+from synth.recipe import Recipe
+from synth.training import prepare as preparing
+from synth.training import workers
+from synth.training.claim import earlier, take
+from synth.training.prepare import Prepared
+from synth.training.publish import Trained
+from synth.training.run import Interrupted
+from tuning import space
+from tuning.driver import Driver, Show
+from tuning.objective import Objective
+from tuning.plan import plan
+from tuning.record import Study, Trial
+from tuning.search import Propose
+from tuning.table import Table
+
+OBJECTIVES = ("utility", "coverage", "privacy")
+FAMILIES = tuple(space.TABLES)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a study: how long, which families, what counts, at most how many trials; which trials to begin with
+    beside the default recipe, and what proposes others, beside the estimator."""
+
+    budget_s: float
+    families: Sequence[str] = FAMILIES
+    objective: Sequence[str] = ("utility",)
+    trials: int | None = None
+    first: Callable[[Study], Sequence[Trial]] | None = None
+    propose: Propose | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a study published, and its record."""
+
+    trained: Trained
+    study: Study
+
+
+def tune(
+    data: object,
+    recipe: Recipe,
+    out: str,
+    wanted: Wanted,
+    *,
+    test: object | None = None,
+    address: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    show: Show = lambda study, moment, left, phase: None,
+) -> Tuned:
+    """Search, decide and publish at ``out``. What is set in ``recipe`` holds for every trial.
+
+    Raises UserError for what is wrong with the data, the recipe, the place or the budget; Interrupted on Ctrl-C.
+    """
+    began = time.monotonic()
+    _check(recipe, wanted)
+    base, recipe = recipe, recipe.resolved(test_apart=test is not None)
+    if address is None:  # before Ray is started for nothing
+        plan(wanted.budget_s, cpus=usable_cores(), workers=recipe.training.most, trials=wanted.trials)
+    location = out if "://" in out else str(Path(out).resolve())
+    folder = storage.append(location, ".study")
+    storage.check_free(location, overwrite=overwrite)
+    earlier(folder, resume=resume, overwrite=overwrite)
+    key_note = keys.ready()
+    source = preparing.open_train(data, test, recipe)
+    sources, schema = preparing.describe(source, test, recipe)
+    if schema.image is not None:
+        raise UserError(f"{source.location}: images have no search space; train them: artesian train")
+    if not preparing.is_held(source, recipe)[0]:
+        raise UserError(
+            f"{source.location}: is larger than training.hold_mib={recipe.training.hold_mib:,}, and every trial holds the "
+            "table: raise it, or tune on a sample of the rows"
+        )
+    claim = {"recipe": recipe.sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
+    take(folder, claim, resume=resume, overwrite=overwrite)
+    prepared = workers.in_background(
+        lambda: preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
+    ).result
+    with connected(address) as ray, terminable():
+        rows = prepared()
+        judge = Objective(schema, rows.real, rows.kept["select"], part="select", seed=recipe.seed)
+        if resume:
+            study = Study.load(folder)
+        else:
+            study = _new(recipe, base, wanted, rows, judge)
+        room = ray.cluster_resources()
+        spread = plan(
+            study.budget_s, cpus=room.get("CPU", 1), gpus=room.get("GPU", 0), workers=recipe.training.most,
+            trials=wanted.trials,
+        )  # fmt: skip
+        study.slots, study.rungs = spread.slots, list(spread.rungs)
+        table = Table(sources, schema, rows.real, rows.kept["confirm"], base, recipe, test is not None)
+        driver = Driver(
+            ray, study, spread, table, folder, show, began=began - study.spent_s, embedded=address is None
+        )  # fmt: skip
+        try:
+            if not study.finalists:
+                search = (wanted.families, wanted.trials, wanted.first, wanted.propose)
+                driver.search(judge, *search)
+                driver.decide()
+            trained = driver.release(location, overwrite=overwrite)
+        except KeyboardInterrupt as e:
+            driver.save()
+            raise Interrupted("stopped; what is finished is kept: the same command with --resume goes on") from e
+    return Tuned(trained if key_note is None else replace(trained, notes=[*trained.notes, key_note]), study)
+
+
+def _check(recipe: Recipe, wanted: Wanted) -> None:
+    """UserError for what cannot be searched."""
+    for family in wanted.families:
+        space.space(family)
+    if unknown := [part for part in wanted.objective if part not in OBJECTIVES]:
+        raise UserError(f"--objective {','.join(unknown)}: is none of {', '.join(OBJECTIVES)}")
+    if recipe.target is None:
+        raise UserError(
+            "a search needs a target, by which samples are told to be useful or not: name one with --target"
+        )
+    for key in ("steps", "budget_s"):
+        if (given := getattr(recipe.training, key)) is not None:
+            raise UserError(f"training.{key}={given}: how long trials train follows from --budget; leave it out")
+
+
+def _new(recipe: Recipe, base: Recipe, wanted: Wanted, rows: Prepared, judge: Objective) -> Study:
+    schema = rows.schema
+    assert schema.target is not None and schema.task is not None
+    return Study(
+        id=secrets.token_hex(8),
+        created=datetime.now(UTC),
+        data=storage.without_credentials(rows.sources["train"].location),
+        key=split_key(rows, recipe),
+        recipe=space.settings(base),
+        target=schema.target,
+        task=schema.task,
+        rows=rows.rows,
+        features={},
+        real=judge.real,
+        objective=list(wanted.objective),
+        budget_s=wanted.budget_s,
+        slots=1,
+        rungs=[],
+    )
+
+
+def split_key(rows: Prepared, recipe: Recipe) -> str:
+    """Names the rows that decide: of each part its size and the sum of its rows' hashes, whatever their order, with the
+    shares and the seed that dealt them. Tables that differ in a row there have different ones."""
+    parts: dict[str, pa.Table] = {**rows.kept, "test": rows.test}
+    sums = [f"{name}={part.num_rows}:{_sum(part, recipe.seed):016x}" for name, part in sorted(parts.items())]
+    return " ".join([*sums, f"split={recipe.split}", f"seed={recipe.seed}"])
+
+
+def _sum(part: pa.Table, seed: int) -> int:
+    total = np.zeros((), np.uint64)
+    for batch in part.to_batches():
+        total = total + hash_rows(batch, seed).sum(dtype=np.uint64)  # modulo 2^64
+    return int(total)

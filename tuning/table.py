@@ -1,0 +1,32 @@
+"""The table that a study is about, and the recipe of a trial on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from synth.data.schema import Schema
+from synth.data.source import Source
+from synth.recipe import Recipe
+from tuning import space
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is searched for: the sources, the rows that finalists are judged by, and what was set of the recipe (``base``)
+    and how it stands (``recipe``); whether the test rows came apart."""
+
+    sources: dict[str, Source]
+    schema: Schema
+    real: pa.Table
+    confirm: pa.Table
+    base: Recipe
+    recipe: Recipe
+    test_apart: bool
+
+    def recipe_of(self, knobs: space.Knobs, **training: Any) -> Recipe:
+        """The whole recipe of a trial, with keys of ``training``."""
+        length = {f"training.{key}": value for key, value in training.items()}
+        return space.recipe_of(self.base, knobs | length).resolved(test_apart=self.test_apart).suited(images=False)

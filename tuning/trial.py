@@ -1,0 +1,143 @@
+"""One trial: a training run of Ray Train whose samples are scored at each rung, as Ray Tune asks for it.
+
+The run goes on while its samples are scored and while Tune decides; where it is not to go on, it is asked to stop.
+What is known of a trial is in its run's checkpoints, so that one which was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.tune import Trainable
+
+from cluster import storage
+from synth.data.codec import Codec
+from synth.errors import JobError, UserError
+from synth.sampling import Sampler
+from synth.training import beacon, checkpoint, workers
+from synth.training import prepare as preparing
+from tuning.kept import Kept
+from tuning.objective import Objective, Score, draw_error, mean
+from tuning.table import Table
+
+LOOK_S = 0.5
+STOP_S = 60.0  # for a run to save and end
+NEAR = 0.9  # of a rung's seconds that a checkpoint has to have seen: the last one before it may be a pulse early
+DRAWS = 2  # samples that are scored at a rung
+ROWS = 5_000  # of each, at most; at the first rung, where differences are large, half as many
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a study have in common: the table, the rows to judge on, how long, how much of the cluster."""
+
+    folder: str
+    table: Table
+    objective: Objective
+    rungs: tuple[float, ...]
+    each: tuple[float, float]
+    embedded: bool
+    deadline: float  # seconds since 1970
+
+
+class Trial(Trainable):
+    """Its config has the ``number`` of the trial, its ``knobs``, and the ``parent`` whose weights it samples, or None."""
+
+    def setup(self, config: dict[str, Any], shared: Shared) -> None:
+        self.shared = shared
+        self.ending: Future[dict[str, Any]] | None = None
+        self.codec: Codec | None = None
+        torch.set_num_threads(max(1, int(shared.each[0])))
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial in the same process, which has its imports and the table's judges already."""
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        if self.ending is not None and not self.ending.done():
+            beacon.ask_to_stop(self.run)
+            wait([self.ending], timeout=STOP_S)
+        self.ending = None
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.number, self.rung = int(config["number"]), 0
+        self.parent: int | None = config["parent"]
+        self.run = run_of(self.shared.folder, self.number)
+        rungs = self.shared.rungs
+        self.recipe = self.shared.table.recipe_of(config["knobs"], budget_s=rungs[-1], checkpoint_s=rungs[0])
+        self.ending = self.codec = None
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next rung and score what is drawn there. A failure is a result, too."""
+        try:
+            return self._step()
+        except (UserError, JobError, ArithmeticError) as e:
+            return {"failure": str(e), "done": True}
+
+    def _step(self) -> dict[str, Any]:
+        if self.parent is not None:
+            kept, finished = Kept.load(run_of(self.shared.folder, self.parent), self.shared.table.schema), True
+        else:
+            kept, finished = self._reached(self._start())
+            kept.save(self.run)
+        scores = self._scored(kept)
+        self.rung += 1
+        return {
+            "rung": self.rung, "seconds": kept.facts["elapsed_s"], "optimizer_step": kept.facts["step"],
+            "scores": scores, "value": mean(scores).value, "error": draw_error(scores) / len(scores) ** 0.5,
+            "done": finished,
+        }  # fmt: skip
+
+    def _start(self) -> Codec:
+        """Have it trained, from where an earlier start has left it."""
+        if self.codec is None:
+            table = preparing.prepare(self.shared.table.sources, self.shared.table.schema, self.recipe)
+            self.codec = table.codec
+            self.ending = workers.in_background(
+                lambda: workers.fit(
+                    ray, self.recipe, table, self.run, lambda *_: None, embedded=self.shared.embedded,
+                    each=self.shared.each,
+                )
+            )  # fmt: skip
+        return self.codec
+
+    def _reached(self, codec: Codec) -> tuple[Kept, bool]:
+        """What stands at the next rung, at the end, or at the deadline; and whether that is all."""
+        assert self.ending is not None
+        rung = self.shared.rungs[self.rung]
+        while not self.ending.done():
+            late = time.time() > self.shared.deadline
+            seen = beacon.look(self.run) or {}
+            if late or seen.get("elapsed_s", 0.0) >= rung:
+                saved = checkpoint.newest(self.run)
+                if saved is not None and (late or saved[0]["elapsed_s"] >= NEAR * rung):
+                    return Kept(saved[1], codec, saved[0]), late
+            time.sleep(LOOK_S)
+        facts = self.ending.result()
+        weights = facts.pop("weights")
+        return Kept(weights, codec, facts), True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Where the trial stands, should Tune ask: its run has the checkpoints."""
+        return {"run": self.run}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: a run goes on from its own checkpoints."""
+
+    def _scored(self, kept: Kept) -> list[Score]:
+        sampler = Sampler.of(self.recipe, kept.codec, kept.weights)
+        rows = min(len(self.shared.objective.train), ROWS if self.rung else ROWS // 2)
+        return [self.shared.objective(sampler.table(rows, seed=seed), seed) for seed in range(DRAWS)]
+
+
+def run_of(folder: str, number: int) -> str:
+    """Where the run of a trial is."""
+    return storage.join(folder, f"trial-{number:04}")
