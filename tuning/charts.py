@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from html import escape
 
 from synth.evaluation.charts import number, short, svg
+from tuning.axes import Axis, shown
 
 WIDTH, HEIGHT = 560, 320
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40  # margins
+LEFT, RIGHT, TOP, BOTTOM = 60, 12, 12, 40  # margins
 DASHES = {"diffusion": "", "gan": "7 4", "vae": "2 3"}
 
 STYLE = """
@@ -28,15 +29,18 @@ STYLE = """
 .open .mark, .mark.open { fill: var(--card); stroke: var(--c, var(--soft)); stroke-width: 1.6; }
 .hit { fill: none; stroke: transparent; stroke-width: 9; pointer-events: stroke; }
 .faint { opacity: .38; } .rule { stroke: var(--soft); stroke-width: 1.3; stroke-dasharray: 5 4; fill: none; }
+.halo { paint-order: stroke; stroke: var(--card); stroke-width: 4px; stroke-linejoin: round; }
 .ring { fill: none; stroke: var(--ink); stroke-width: 1.5; } .released { fill: var(--good); font-weight: 650; }
 svg g[data-trial]:hover, svg g.lit { opacity: 1; } svg g[data-trial]:hover .line, svg g.lit .line { stroke-width: 3.2; }
 svg.dim g[data-trial]:not(.lit) { opacity: .12; } tr.lit th, tr.lit td { background: var(--band); }
 svg.plot text { font-size: 11.5px; } svg.plot { max-width: 640px; }
 svg.axes { min-width: 860px; } .scroll.chart { padding: 10px 14px; } .scroll.chart h3 { margin: 4px 0 2px; }
 .key svg { display: inline-block; width: 34px; height: 12px; margin: 0 6px 0 0; vertical-align: -2px; }
-td.knobs { min-width: 200px; } [data-trial]:focus-visible { outline: 2px solid var(--synthetic); outline-offset: -2px; }
+[data-trial]:focus-visible { outline: 2px solid var(--synthetic); outline-offset: -2px; }
+.trials table { font-size: 12.5px; } .trials th, .trials td { padding: 6px 10px; } .trials tbody th { min-width: 0; }
+.trials td:nth-child(2) { min-width: 170px; } .trials td:last-child { min-width: 230px; }
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--soft); font-size: 12.5px; }
-@media (max-width: 600px) { svg.plot text { font-size: 15px; } }
+@media (max-width: 600px) { svg.plot text { font-size: 14px; } .verdict { flex-wrap: wrap; } }
 @media print { :root { --diffusion: #0b7a75; --gan: #b4540a; --vae: #6a45c2; --cold: #c3cdd8; --hot: #0b5f9c; }
   svg.axes { min-width: 0; } }
 """
@@ -72,46 +76,6 @@ class Curve:
     end: str = ""
 
 
-@dataclass(frozen=True)
-class Axis:
-    """From values to places; values beyond the ends lie on them."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-    log: bool = False
-
-    @classmethod
-    def over(cls, values: Sequence[float], start: float, stop: float, *, log: bool = False, room: float = 0.06) -> Axis:
-        """With a little room on both sides of finite ``values``; a decade around one that is alone on a log axis."""
-        found = [v for v in values if math.isfinite(v) and (v > 0 or not log)] or [1.0]
-        low, high = min(found), max(found)
-        if log:
-            factor = (high / low) ** room if high > low else 3.0
-            return cls(low / factor, high * factor, start, stop, True)
-        pad = (high - low) * room or max(abs(high) * 0.01, 0.01)
-        return cls(low - pad, high + pad, start, stop)
-
-    def at(self, value: float) -> float:
-        if self.log:
-            share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return self.start + (self.stop - self.start) * min(max(share, 0.0), 1.0)
-
-    def ticks(self) -> list[float]:
-        """Round values, three to seven of them where the axis spans enough."""
-        if self.log:
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            digits = (1, 2, 5) if math.log10(self.high / self.low) < 3 else (1,)
-            return [d * 10.0**p for p in decades for d in digits if self.low <= d * 10.0**p <= self.high]
-        raw = (self.high - self.low) / 5
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= raw)
-        return [k * step for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
-
-
 @dataclass
 class Plot:
     """Two axes with their ticks and names, to which a body is added; ``svg`` closes it."""
@@ -135,13 +99,14 @@ class Plot:
         self.body.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
         self.body.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, self.across, "middle", "soft"))
         middle = (TOP + floor) / 2
-        self.body.append(text(11, middle, self.up, "middle", "soft", f' transform="rotate(-90 11 {middle:g})"'))
+        self.body.append(text(9, middle, self.up, "middle", "soft", f' transform="rotate(-90 9 {middle:g})"'))
 
-    def level(self, value: float, name: str) -> None:
-        """A dashed line across the plot, with its name."""
+    def level(self, value: float, name: str, *, left: bool = False) -> None:
+        """A dashed line across the plot, with its name at the right or the left end of it."""
         y = self.y.at(value)
         self.body.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        self.body.append(text(WIDTH - RIGHT, y - 5, name, "end", "soft"))
+        x, anchor = (LEFT + 4, "start") if left else (WIDTH - RIGHT, "end")
+        self.body.append(text(x, y - 5, name, anchor, "soft halo"))
 
     def points(self, points: Sequence[Point]) -> None:
         for p in points:
@@ -168,7 +133,9 @@ class Plot:
         return svg(WIDTH, HEIGHT, label, self.body, "plot")
 
 
-def plot(across: str, up: str, x: Sequence[float], y: Sequence[float], *, log: bool = False, integers: bool = False) -> Plot:
+def plot(
+    across: str, up: str, x: Sequence[float], y: Sequence[float], *, log: bool = False, integers: bool = False
+) -> Plot:
     """An empty plot whose axes hold all of x and y, seconds or other positive x on a log axis if ``log``."""
     return Plot(
         Axis.over(x, LEFT, WIDTH - RIGHT, log=log), Axis.over(y, HEIGHT - BOTTOM, TOP), across, up, integers=integers
@@ -215,11 +182,13 @@ def intervals(label: str, rows: Sequence[Interval], line: float | None, name: st
     return svg(620, floor + 20, label, body, "plot")
 
 
-def steps(label: str, across: str, points: Sequence[tuple[float, float]], usual: float | None, *, integers: bool) -> str:
+def steps(
+    label: str, across: str, points: Sequence[tuple[float, float]], usual: float | None, *, integers: bool
+) -> str:
     """The best so far as a falling-never line over points (x, value in the order of x), a dot at each value, and as a
     dashed line that of the default."""
     values = [v for _, v in points]
-    drawn = plot(across, "value on select", [0, *(x for x, _ in points)], _shown(values, usual), integers=integers)
+    drawn = plot(across, "value on select", [0, *(x for x, _ in points)], shown(values, usual), integers=integers)
     best, path = -math.inf, ""
     for x, value in points:
         px, py = drawn.x.at(x), drawn.y.at(value)
@@ -234,30 +203,14 @@ def steps(label: str, across: str, points: Sequence[tuple[float, float]], usual:
     return drawn.svg(label)
 
 
-def _shown(values: Sequence[float], usual: float | None = None) -> list[float]:
-    """The values that set the height of a plot: a few far below the others would flatten those between which one chooses.
-    Half of the values and the best lie within the middle of it; the others are drawn on the lower edge."""
-    ordered = sorted(values)
-    if not ordered:
-        return [] if usual is None else [usual]
-    middle, top = ordered[len(ordered) // 2], ordered[-1]
-    floor = top - max(4 * (top - middle), 0.02)
-    return [v for v in ordered if v >= floor] + ([] if usual is None else [usual])
-
-
-def below(values: Sequence[float], usual: float | None = None) -> int:
-    """How many of the values such a plot has on its lower edge, being lower."""
-    return sum(v < min(_shown(values, usual)) for v in values)
-
-
 def learning(label: str, curves: Sequence[Curve], usual: float | None) -> str:
     """Curves over seconds on a log axis."""
     flat = [point for curve in curves for point in curve.points]
-    shown = _shown([y for _, y, _ in flat], usual)
-    drawn = plot("seconds of training (log)", "value on select", [x for x, _, _ in flat], shown, log=True)
-    if usual is not None:
-        drawn.level(usual, "default")
+    high = shown([y for _, y, _ in flat], usual)
+    drawn = plot("seconds of training (log)", "value on select", [x for x, _, _ in flat], high, log=True)
     drawn.curves(sorted(curves, key=lambda c: not c.faint))
+    if usual is not None:
+        drawn.level(usual, f"default {usual:.4f}", left=True)
     return drawn.svg(label)
 
 
@@ -266,18 +219,18 @@ def parallel(
 ) -> str:
     """Parallel coordinates: ``axes`` are (name, lowest, highest); a line is a trial, its places on the unit interval
     of each axis, its strength from 0 to 1, which is its colour and width, and what is said of it."""
-    width, top, floor = 1060, 24, 250
-    step = (width - 70) / max(len(axes) - 1, 1)
+    width, top, floor, left = 1080, 24, 250, 74
+    step = (width - left - 34) / max(len(axes) - 1, 1)
     at = lambda place: floor - (floor - top) * min(max(place, -0.04), 1.04)  # noqa: E731
     body = []
     for i, (name, low, high) in enumerate(axes):
-        x = 25 + i * step
+        x = left + i * step
         body.append(f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{floor}"/>')
         body.append(text(x, top - 8, high, "middle", "soft") + text(x, floor + 14, low, "middle", "soft"))
         turned = f' transform="rotate(-32 {x:.1f} {floor + 30})"'
         body.append(text(x, floor + 30, short(name, 22), "end", "", turned))
     for trial, places, strength, told in sorted(lines, key=lambda line: line[2]):
-        known = [(25 + i * step, at(place)) for i, place in enumerate(places) if place is not None]
+        known = [(left + i * step, at(place)) for i, place in enumerate(places) if place is not None]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in known)
         colour = f"color-mix(in oklab, var(--hot) {100 * strength:.0f}%, var(--cold))"
         look = f'style="stroke:{colour};stroke-width:{0.9 + 1.8 * strength:.1f}"'
@@ -305,7 +258,9 @@ def mark(family: str, x: float, y: float, size: float = 5.0) -> str:
     """A circle of diffusion, a square of a GAN, a triangle of a VAE."""
     if family == "gan":
         side = 1.75 * size
-        return f'<rect class="mark" x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}"/>'
+        return (
+            f'<rect class="mark" x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}"/>'
+        )
     if family == "vae":
         return f'<path class="mark" d="M{x:.1f} {y - 1.2 * size:.1f}l{1.15 * size:.1f} {2 * size:.1f}h{-2.3 * size:.1f}z"/>'
     return f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="{size:g}"/>'
@@ -325,9 +280,7 @@ def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "", 
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(words)}</text>'
 
 
-def _group(
-    trial: int, family: str, told: str, inside: Sequence[str], faint: bool = False, open_: bool = False
-) -> str:
+def _group(trial: int, family: str, told: str, inside: Sequence[str], faint: bool = False, open_: bool = False) -> str:
     kind = " ".join(word for word in (escape(family), "faint" if faint else "", "open" if open_ else "") if word)
     return f'<g class="{kind}" data-trial="{trial}"><title>{escape(told)}</title>{"".join(inside)}</g>'
 

@@ -12,7 +12,7 @@ from tuning import space
 from tuning.record import Finalist, Scored, Study, Trial
 
 FEWEST = 8  # scored trials, below which a forest sees patterns in noise
-FOLDS, SHUFFLES, TREES = 5, 10, 100
+FOLDS, SHUFFLES, TREES = 5, 10, 50
 WITH_FAMILY = "family, with the knobs of its own"
 
 
@@ -27,9 +27,14 @@ def value(trial: Trial) -> float:
     return trial.last.score.value
 
 
+def sound(study: Study) -> list[Trial]:
+    """The scored trials that did not fail: those that can be chosen."""
+    return [trial for trial in scored(study) if trial.state != "failed"]
+
+
 def best(study: Study) -> Trial | None:
     """The trial of the highest value; the earliest of equals."""
-    return max(scored(study), key=value, default=None)
+    return max(sound(study), key=value, default=None)
 
 
 def default(study: Study) -> Trial | None:
@@ -61,7 +66,7 @@ def part(score: Scored, objective: str) -> float:
 def pareto(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the points (n, objectives), higher being better in each, no other point dominates: is at least as good in
     all objectives and better in one. Equal points are on the front together; a point with a NaN is not on it. Bool (n,)."""
-    known = np.isfinite(points).all(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     front = known.copy()
     for i in np.flatnonzero(known):
         others = points[known]
@@ -145,5 +150,5 @@ def _groups(X: NDArray[np.float64]) -> dict[str, list[int]]:
 def _shuffle(X: NDArray[np.float64], columns: list[int], rng: np.random.Generator) -> NDArray[np.float64]:
     changed = X.copy()
     rows = np.arange(len(X)) if len(columns) > 1 else np.flatnonzero(~np.isnan(X[:, columns[0]]))
-    changed[np.ix_(rows, columns)] = X[np.ix_(rng.permutation(rows), columns)]
+    changed[rows[:, None], columns] = X[rng.permutation(rows)[:, None], columns]
     return changed

@@ -69,7 +69,7 @@ def value(trial: Trial) -> str:
 def counts(study: Study) -> str:
     """As in ``24 trials: 9 done, 12 stopped, 3 failed``."""
     states = [trial.state for trial in study.trials]
-    told = [f"{states.count(state)} {state}" for state in ("done", "running", "stopped", "failed", "waiting")]  # type: ignore[arg-type]
+    told = [f"{states.count(state)} {state}" for state in ("done", "running", "stopped", "failed", "waiting")]
     return f"{plural(len(states), 'trial')}" + (": " if states else "") + ", ".join(t for t in told if t[:2] != "0 ")
 
 
@@ -118,7 +118,9 @@ def against_default(study: Study, chosen: Finalist) -> str:
     if chosen.trial == default.trial:
         others = [f for f in study.finalists if f.trial != default.trial]
         best = max(others, key=lambda f: f.value, default=None)
-        return "It is the default recipe" + ("." if best is None else f": the best other, {name(best)}, {_gap(best, chosen)}.")
+        return "It is the default recipe" + (
+            "." if best is None else f": the best other, {name(best)}, {_gap(best, chosen)}."
+        )
     return f"It {_gap(chosen, default)} on confirm."
 
 
@@ -136,7 +138,10 @@ def optimism(study: Study) -> str:
     if study.released is None:
         return "Not known yet: test is looked at once, when the release is made."
     select, test = study.released["select"], study.released["test"]
-    told = f"On select, where it was chosen, its value was {select:.4f}; on test, looked at once and after all decisions, it is {test:.4f}: "
+    told = (
+        f"On select, where it was chosen, its value was {select:.4f}; on test, looked at once and after all decisions, it is "
+        f"{test:.4f}: "
+    )
     if select >= test:
         return told + f"the search flattered it by {select - test:.4f}."
     return told + f"it did better by {test - select:.4f} where nothing was chosen, so the search did not flatter it."
