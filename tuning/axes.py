@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from synth.evaluation.charts import number
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -35,16 +37,19 @@ class Axis:
             share = (value - self.low) / (self.high - self.low)
         return self.start + (self.stop - self.start) * min(max(share, 0.0), 1.0)
 
-    def ticks(self) -> list[float]:
-        """Round values, three to seven of them where the axis spans enough."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round values, two to seven of them on a linear axis, each with as many digits as tell it apart."""
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             digits = (1, 2, 5) if math.log10(self.high / self.low) < 3 else (1,)
-            return [d * 10.0**p for p in decades for d in digits if self.low <= d * 10.0**p <= self.high]
-        raw = (self.high - self.low) / 5
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= raw)
-        return [k * step for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+            values = [d * 10.0**p for p in decades for d in digits if self.low <= d * 10.0**p <= self.high]
+            return [(value, number(value)) for value in values]
+        raw = (self.high - self.low) / 6
+        power = math.floor(math.log10(raw))
+        step = next(digit * 10.0**power for digit in (1, 2, 5, 10) if digit * 10.0**power >= raw)
+        places = max(0, -math.floor(math.log10(step) + 1e-9))
+        multiples = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
+        return [(k * step, f"{k * step:,.{places}f}") for k in multiples]
 
 
 def shown(values: Sequence[float], usual: float | None = None) -> list[float]:

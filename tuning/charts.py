@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from synth.evaluation.charts import number, short, svg
+from synth.evaluation.charts import short, svg
 from tuning.axes import Axis, shown
 
 WIDTH, HEIGHT = 560, 320
@@ -38,7 +38,8 @@ svg.axes { min-width: 860px; } .scroll.chart { padding: 10px 14px; } .scroll.cha
 .key svg { display: inline-block; width: 34px; height: 12px; margin: 0 6px 0 0; vertical-align: -2px; }
 [data-trial]:focus-visible { outline: 2px solid var(--synthetic); outline-offset: -2px; }
 .trials table { font-size: 12.5px; } .trials th, .trials td { padding: 6px 10px; } .trials tbody th { min-width: 0; }
-.trials td:nth-child(2) { min-width: 170px; } .trials td:last-child { min-width: 230px; }
+.trials td:nth-child(2) { min-width: 170px; } .trials td:nth-child(4) { min-width: 130px; }
+.trials td:last-child { min-width: 230px; }
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--soft); font-size: 12.5px; }
 @media (max-width: 600px) { svg.plot text { font-size: 14px; } .verdict { flex-wrap: wrap; } }
 @media print { :root { --diffusion: #0b7a75; --gan: #b4540a; --vae: #6a45c2; --cold: #c3cdd8; --hot: #0b5f9c; }
@@ -89,13 +90,13 @@ class Plot:
 
     def __post_init__(self) -> None:
         floor = HEIGHT - BOTTOM
-        for tick in self.y.ticks():
+        for tick, label in self.y.ticks():
             y = self.y.at(tick)
             self.body.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            self.body.append(text(LEFT - 6, y + 4, number(round(tick, 9)), "end", "soft"))
-        for tick in self.x.ticks():
+            self.body.append(text(LEFT - 6, y + 4, label, "end", "soft"))
+        for tick, label in self.x.ticks():
             if not (self.integers and tick % 1):
-                self.body.append(text(self.x.at(tick), floor + 15, number(round(tick, 9)), "middle", "soft"))
+                self.body.append(text(self.x.at(tick), floor + 15, label, "middle", "soft"))
         self.body.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
         self.body.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, self.across, "middle", "soft"))
         middle = (TOP + floor) / 2
@@ -161,10 +162,10 @@ def intervals(label: str, rows: Sequence[Interval], line: float | None, name: st
     axis = Axis.over(ends if line is None else [*ends, line], 190, 500, room=0.12)
     floor = 34 + 34 * len(rows)
     body = []
-    for tick in axis.ticks():
+    for tick, digits in axis.ticks():
         x = axis.at(tick)
         body.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="22" y2="{floor}"/>')
-        body.append(text(x, floor + 14, number(round(tick, 9)), "middle", "soft"))
+        body.append(text(x, floor + 14, digits, "middle", "soft"))
     if line is not None:
         body.append(f'<line class="rule" x1="{axis.at(line):.1f}" x2="{axis.at(line):.1f}" y1="18" y2="{floor}"/>')
         body.append(text(axis.at(line), 12, name, "middle", "soft"))

@@ -20,6 +20,7 @@ from tuning.charts import Curve, Point
 from tuning.record import Study, Trial
 
 MOST_BARS = 12
+LEAST_EXPLAINED = 0.1  # of the variance, below which the knobs' shares of it are noise
 
 
 def progress(study: Study) -> str:
@@ -140,11 +141,11 @@ def importance(study: Study) -> str:
         return section(
             heading, f"{words.plural(count, 'scored trial')} are too few to tell: it takes {insight.FEWEST} or more."
         )
-    if found.explained <= 0:
+    if found.explained < LEAST_EXPLAINED:
         return section(
             heading,
-            f"From {found.trials} trials a forest does not predict the values of trials that it has not seen, so which knobs "
-            "mattered cannot be told.",
+            f"From {found.trials} trials a forest hardly predicts the values of trials that it has not seen "
+            f"({max(found.explained, 0):.0%} of the variance of their ranks), so which knobs mattered cannot be told.",
         )
     shown = found.knobs[:MOST_BARS]
     label = "Importance: " + "; ".join(f"{name} {value:.3f} ± {error:.3f}" for name, value, error in shown)

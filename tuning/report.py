@@ -52,11 +52,11 @@ def _header(study: Study) -> str:
     real = ", ".join(f"{metric} {number(found)}" for metric, found in study.real.items())
     rows = ", ".join(f"{count:,} {part}" for part, count in study.rows.items())
     chosen, best = insight.released(study), insight.best(study)
-    figure, what = "–", "of real"
+    figure = ""
     if chosen is not None:
-        figure = f"{words.utility(chosen):.1%}"
+        figure = f"<b>{words.utility(chosen):.1%}<small> of real</small></b>"
     elif best is not None and best.last is not None:
-        figure, what = f"{best.last.score.utility:.1%}", "of real, so far"
+        figure = f"<b>{best.last.score.utility:.1%}<small> of real, so far</small></b>"
     made = f"<p>Release: <code>{escape(study.release)}</code></p>" if study.release else ""
     return (
         f'<header><div class="kicker">Study of recipes</div><h1>{escape(study.data)}</h1><p class="soft">'
@@ -64,7 +64,7 @@ def _header(study: Study) -> str:
         f"{escape(real)} on select · {escape(words.counts(study))} · {words.clock(study.spent_s)} of "
         f"{words.clock(study.budget_s)} min spent in {words.plural(study.slots, 'slot')} · begun "
         f"{study.created:%Y-%m-%d %H:%M %Z} · study {escape(study.id)}</p></header>"
-        f'<div class="verdict{"" if chosen else " worse"}"><b>{figure}<small> {what}</small></b>'
+        f'<div class="verdict{"" if chosen else " worse"}">{figure}'
         f"<div><p>{escape(words.headline(study))}</p>{made}</div></div>"
     )
 

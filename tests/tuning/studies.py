@@ -39,9 +39,7 @@ def trial(number: int, rng: np.random.Generator, **changes: Any) -> Trial:
     family = FAMILIES[number % len(FAMILIES)]
     usual = space.knobs_of(Recipe(family=family))
     knobs = usual if number == 0 else space.random_knobs(family, rng, near=usual, change=0.5)
-    harm = (
-        0.25 * (space.vector(knobs)[len(space.TABLES)] - 0.4) ** 2 + {"diffusion": 0, "vae": 0.01, "gan": 0.03}[family]
-    )
+    harm = 0.1 * abs(space.vector(knobs)[len(space.TABLES)] - 0.4) + {"diffusion": 0, "vae": 0.01, "gan": 0.03}[family]
     ends_at = 0.975 - float(harm) + float(rng.normal(0, 0.004))
     rungs = 3 if harm < 0.012 or number < 3 else 1 + number % 2
     found: dict[str, Any] = {

@@ -41,7 +41,7 @@ def test_where_there_is_no_terminal_each_event_is_a_line_and_nothing_is_said_twi
         "trial 2 starts", "searching, 5", "trial 2 is stopped after 177 s", "trial 3 starts", "trial 3 failed", "searching, 4",
     ]  # fmt: skip
     assert lines[1].startswith(
-        "searching, 5:00 left, 1 of 2 slots in use, 4 trials: 2 done, 1 running, 1 waiting, best 0.93"
+        "searching, 5:00 left, 1 of 2 slots in use, 4 trials: 2 done, 1 running, 1 waiting, best 0.9"
     )
     assert lines[4] == "trial 3 failed: [red]out of [2J memory[/red] :boom:"
 
