@@ -65,7 +65,7 @@ def part(score: Scored, objective: str) -> float:
 
 def pareto(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the points (n, objectives), higher being better in each, no other point dominates: is at least as good in
-    all objectives and better in one. Equal points are on the front together; a point with a NaN is not on it. Bool (n,)."""
+    all objectives and better in one. Equal points are on the front together; one that is not finite is not on it. Bool (n,)."""
     known: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     front = known.copy()
     for i in np.flatnonzero(known):
