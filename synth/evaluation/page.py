@@ -92,11 +92,11 @@ footer { margin-top: 48px; color: var(--soft); font-size: 12.5px; }
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """A whole HTML document; ``title`` is escaped here, the sections are HTML already."""
+def page(title: str, sections: Iterable[str], *, style: str = "") -> str:
+    """A whole HTML document; ``title`` is escaped here, the sections are HTML already, ``style`` is added to the page's."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}{style}</style></head>'
         f"<body><main>\n{chr(10).join(sections)}\n</main></body></html>\n"
     )
 
