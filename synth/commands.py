@@ -58,9 +58,9 @@ def train_command(
         "training.workers": None if workers is None else team(workers),
         "training.zero": int(zero) if zero and zero.isdigit() else zero,
         "training.budget_s": None if budget is None else seconds(budget),
-        "split": None if split is None else _listed([split]),
+        "split": None if split is None else listed([split]),
         "constraints": constraint,
-        **{name: _listed(given) for name, given in kinds.items() if given},
+        **{name: listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
     checked = Recipe.read(recipe, together(dict(parse_setting(text) for text in set_ or ()), flags))
     _train(data, checked, out, test=test, address=address, overwrite=overwrite, resume=resume)
@@ -71,10 +71,10 @@ def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
     from synth.training import run
 
     with Display() as display:
-        _tell(run.train(data, recipe, out, progress=display, **options), display)
+        tell(run.train(data, recipe, out, progress=display, **options), display)
 
 
-def _tell(trained: Any, display: Any) -> None:
+def tell(trained: Any, display: Any) -> None:
     from cluster.location import join, without_credentials
     from synth.evaluation.summary import figures_table
 
@@ -106,7 +106,7 @@ def refine_command(
     from synth.training.refine import refine
 
     with Display() as display:
-        _tell(
+        tell(
             refine(
                 release, against, out, test=test, budget_s=seconds(budget), steps=steps, overwrite=overwrite,
                 progress=display,
@@ -153,7 +153,7 @@ def evaluate_command(
     with Display() as display:
         found = compare(
             real, synthetic, test, target=target, seed=seed, size=size,
-            kinds={name: _listed(given) for name, given in kinds.items()}, network=features,
+            kinds={name: listed(given) for name, given in kinds.items()}, network=features,
             progress=lambda what, done: display(f"certifying: {what}", done, {}),
         )  # fmt: skip
     display.console.print(figures_table(found.certificate))
@@ -218,7 +218,7 @@ def demo_command(
     _train(str(adult()), recipe, out, test=None, address=None, overwrite=overwrite, resume=resume)
 
 
-def _listed(given: list[str] | None) -> list[str]:
+def listed(given: list[str] | None) -> list[str]:
     return [name.strip() for text in given or () for name in text.split(",")]
 
 

@@ -99,7 +99,7 @@ class Driver:
                 # something to be asked for, and the least share of a CPU would leave no whole one for the last worker.
                 tune.with_resources(tune.with_parameters(TrialRun, shared=shared), {"memory": 1 << 20}),
                 tune_config=tune.TuneConfig(
-                    search_alg=search, scheduler=Halving(self.study, FACTOR), num_samples=-1,
+                    search_alg=search, scheduler=Halving(search, FACTOR), num_samples=-1,
                     max_concurrent_trials=self.plan.slots, reuse_actors=True,
                     trial_dirname_creator=lambda trial: str(trial.trial_id),
                 ),

@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from tuning.record import Study, Trial
+from tuning.record import Trial
+from tuning.search import Search
 
 
 class Halving(FIFOScheduler):
-    """Decides on a study's trials by what is recorded of them; ``factor``: one of how many goes on.
+    """Decides on the trials of a search by what is recorded of them; ``factor``: one of how many goes on.
 
     The default recipe is never stopped: all others are measured by it in the end.
     """
 
-    def __init__(self, study: Study, factor: int) -> None:
+    def __init__(self, search: Search, factor: int) -> None:
         super().__init__()
-        self.study, self.factor = study, factor
+        self.search, self.study, self.factor = search, search.study, factor
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self.search.on_trial_result(trial.trial_id, result)  # Tune asks the scheduler first
         mine = self.study.trials[trial.config["number"]]
         if mine.state != "running" or mine.origin in ("default", "sampling"):
             return str(TrialScheduler.CONTINUE)

@@ -1,8 +1,8 @@
 """Which recipe is tried next, and the record of what became of those before: what Ray Tune calls a searcher.
 
 The default recipe first, against which all others are held; then what worked on similar tables; then proposals of the
-memory and of a tree-structured Parzen estimator on this study's own trials (Bergstra et al. 2011; Optuna's) in turn. A
-trial that was trained to its end is sampled in other ways, too, which costs no training.
+memory and of a tree-structured Parzen estimator on this study's own trials (Bergstra et al. 2011; Optuna's) in turn. The
+best so far, once it is trained, is sampled in other ways, too, which costs no training.
 
 The record is the state: every suggestion is made from it anew, so a search goes on from it as if it had never stopped.
 """
@@ -92,7 +92,7 @@ class Search(Searcher):
             trial.failure = trial.failure or "its process died: out of memory, or the node is gone"
         elif trial.state == "running":
             trial.state = "done"
-            if trial.parent is None:
+            if trial.parent is None and trial == best(self.study):
                 self._vary(trial)
         self.on_change()
 
@@ -117,6 +117,12 @@ class Search(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing either."""
+
+
+def best(study: Study) -> Trial | None:
+    """The trained trial with the highest value so far."""
+    scored = [(t.last.score.value, t) for t in study.trials if t.last is not None and t.parent is None]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 def rung_of(result: dict[str, Any]) -> Rung:

@@ -157,7 +157,7 @@ def _new(recipe: Recipe, base: Recipe, wanted: Wanted, rows: Prepared, judge: Ob
         created=datetime.now(UTC),
         data=storage.without_credentials(rows.sources["train"].location),
         key=split_key(rows, recipe),
-        recipe=space.settings(base),
+        recipe=base.model_dump(exclude_unset=True),
         target=schema.target,
         task=schema.task,
         rows=rows.rows,

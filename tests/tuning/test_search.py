@@ -1,0 +1,143 @@
+"""Which recipe is tried next, and what is written down of it."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.tune.search import Searcher
+
+from synth.recipe import Recipe
+from tuning import space
+from tuning.objective import Score
+from tuning.record import Study, Trial
+from tuning.search import VARIANTS, Search, inside, parzen
+
+
+def study(*objective: str) -> Study:
+    return Study(
+        id="s", created="2026-01-01T00:00:00Z", data="t.csv", key="k", recipe={"seed": 1}, target="y",
+        task="classification", rows={}, features={}, real={}, objective=list(objective or ("utility",)), budget_s=600,
+        slots=2, rungs=[10.0, 30.0],
+    )  # fmt: skip
+
+
+def search(of: Study, **others: Any) -> Search:
+    default = Trial(number=0, origin="default", knobs=space.knobs_of(Recipe()))
+    options: dict[str, Any] = {
+        "families": ["diffusion", "vae"], "fixed": [], "first": [default], "propose": None,
+        "deadline": time.time() + 600, "least_s": 10, "most": None, "on_change": lambda: None,
+    }  # fmt: skip
+    return Search(of, **(options | others))
+
+
+def reported(value: float, rung: int = 1, **others: Any) -> dict[str, Any]:
+    score = Score(value, 0.01, 1.0, 0.0, np.zeros(3))
+    return {"rung": rung, "seconds": 10.0, "optimizer_step": 5, "scores": [score, score], "error": 0.001} | others
+
+
+def test_the_default_comes_first_and_each_trial_once() -> None:
+    of = study()
+    searching = search(of)
+    found = [searching.suggest(f"t{k}") for k in range(4)]
+    assert [f["number"] for f in found if isinstance(f, dict)] == [0, 1, 2, 3]
+    assert of.trials[0].origin == "default"
+    assert len({str(t.knobs) for t in of.trials}) == 4
+
+
+def test_no_trial_begins_that_could_not_reach_a_rung() -> None:
+    assert search(study(), deadline=time.time() + 5).suggest("t") == Searcher.FINISHED
+
+
+def test_no_more_trials_begin_than_are_wanted() -> None:
+    searching = search(study(), most=2)
+    assert [isinstance(searching.suggest(f"t{k}"), dict) for k in range(3)] == [True, True, False]
+
+
+def test_what_a_trial_reports_is_recorded_and_saved() -> None:
+    of, saves = study(), []
+    searching = search(of, on_change=lambda: saves.append(len(of.trials[0].curve)))
+    searching.suggest("a")
+    searching.on_trial_result("a", reported(0.8))
+    searching.on_trial_complete("a", reported(0.9, rung=2, done=True))
+    trial = of.trials[0]
+    assert [(r.score.value, r.draws, r.error) for r in trial.curve] == [(0.8, 2, 0.001), (0.9, 2, 0.001)]
+    assert trial.state == "done"
+    assert saves[-1] == 2
+
+
+@pytest.mark.parametrize(("error", "result"), [(True, None), (False, {"failure": "diverged", "done": True})])
+def test_a_trial_that_fails_is_marked_and_the_search_goes_on(error: bool, result: dict[str, Any] | None) -> None:
+    of = study()
+    searching = search(of)
+    searching.suggest("a")
+    searching.on_trial_complete("a", result, error=error)
+    assert of.trials[0].state == "failed"
+    assert of.trials[0].failure == ("diverged" if result else "its process died: out of memory, or the node is gone")
+    assert isinstance(searching.suggest("b"), dict)
+    assert parzen(of, ["diffusion"], [], seed=0)["family"] == "diffusion"
+
+
+def test_the_best_is_sampled_in_other_ways_with_its_own_training() -> None:
+    of = study()
+    searching = search(of)
+    searching.suggest("a")
+    searching.on_trial_complete("a", reported(0.9, done=True))
+    variants = [t for t in of.trials if t.origin == "sampling"]
+    assert len(variants) == VARIANTS
+    for variant in variants:
+        changed = {key for key in variant.knobs if variant.knobs[key] != of.trials[0].knobs[key]}
+        assert variant.parent == 0
+        assert changed
+        assert changed <= space.sampling("diffusion")
+    found = searching.suggest("b")
+    assert isinstance(found, dict)
+    assert found["parent"] == 0
+    searching.on_trial_complete("b", reported(0.8, done=True))
+    searching.suggest("c")
+    searching.on_trial_complete("c", reported(0.7, done=True))
+    assert sum(t.origin == "sampling" for t in of.trials) == VARIANTS, "of a trial that is not the best, none"
+
+
+def test_a_search_goes_on_from_its_record() -> None:
+    of = study()
+    searching = search(of)
+    for name in "abc":
+        searching.suggest(name)
+    searching.on_trial_complete("a", reported(0.5, done=True))
+    of.trials[1].state = "waiting"  # the driver died
+    again = search(Study.model_validate_json(of.model_dump_json()))
+    found = again.suggest("x")
+    assert isinstance(found, dict)
+    assert (found["number"], found["knobs"]) == (1, of.trials[1].knobs)
+    assert again.study.trials[0].state == "done"
+
+
+def test_the_estimator_learns_where_it_is_good() -> None:
+    of, rng = study(), np.random.default_rng(0)
+    searching = search(of)
+    while len(of.trials) < 60:
+        knobs = space.random_knobs("diffusion", rng)
+        of.trials.append(Trial(number=len(of.trials), origin="tpe", knobs=knobs, state="running"))
+        searching.numbers["x"] = of.trials[-1].number
+        searching.on_trial_result("x", reported(1 - abs(knobs["diffusion.dropout"] - 0.3)))
+    proposed = [parzen(of, ["diffusion"], [], seed=seed)["diffusion.dropout"] for seed in range(12)]
+    assert abs(np.mean(proposed) - 0.3) < 0.08
+    assert parzen(of, ["diffusion", "vae"], [], seed=0)["family"] == "vae", "what was never tried is worth a look"
+
+
+def test_several_objectives_are_told_apart() -> None:
+    of = study("utility", "privacy")
+    searching = search(of)
+    searching.suggest("a")
+    searching.on_trial_complete("a", reported(0.9, done=True))
+    assert parzen(of, ["diffusion"], [], seed=0)["family"] == "diffusion"
+
+
+def test_what_is_fixed_is_in_no_proposal() -> None:
+    assert "training.batch" not in parzen(study(), ["vae"], ["training.batch"], seed=3)
+
+
+def test_a_default_between_two_options_is_told_as_one_of_them() -> None:
+    width = space.space("diffusion")["diffusion.width"]
+    assert inside(width, 100) in (96, 128)

@@ -1,0 +1,68 @@
+"""The ``artesian`` command's word for this room."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from synth.commands import Columns, SetKey, SplitShares, listed, tell
+
+app = typer.Typer()
+
+
+@app.command("tune", epilog="Example: artesian tune adult.parquet --target income --budget 30m --out adult-release")
+def tune_command(
+    data: Annotated[str, typer.Argument(help="a table (Parquet, CSV, Arrow, ORC, NDJSON), or a URI")],
+    target: Annotated[str, typer.Option(metavar="COL", help="the column that models will predict")],
+    out: Annotated[str | None, typer.Option(help="folder or URI of the release; beside it OUT.study")] = None,
+    budget: Annotated[str, typer.Option(metavar="30m", help="time for all: trials, finalists, the release")] = "30m",
+    trials: Annotated[int | None, typer.Option(min=1, help="at most so many [default: as many as fit]")] = None,
+    families: Annotated[str, typer.Option(metavar="A,B", help="diffusion, gan, vae")] = "diffusion,gan,vae",
+    objective: Annotated[
+        str, typer.Option(metavar="A,B", help="utility, or several of utility, coverage, privacy: a Pareto front")
+    ] = "utility",
+    test: Annotated[str | None, typer.Option(metavar="FILE", help="real rows to certify on; see --split")] = None,
+    split: Annotated[str | None, SplitShares] = None,
+    categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
+    constraint: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="holds in every row: 'start <= end'")] = None,
+    recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; what it sets is not searched")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="of each trial")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    set_: Annotated[list[str] | None, SetKey] = None,
+    memory: Annotated[str | None, typer.Option(metavar="URI", help="where studies are remembered; none: nowhere")] = None,
+    evolve: Annotated[bool, typer.Option("--evolve", help="also try sizes and noise beyond the spaces")] = False,
+    recommend: Annotated[bool, typer.Option("--recommend", help="only print the recipe to start with, and why")] = False,
+    choose: Annotated[int | None, typer.Option(metavar="TRIAL", help="release this trial of a finished study")] = None,
+    address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to join, instead of starting one")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the release or study at --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the unfinished study at --out")] = False,
+) -> None:  # fmt: skip
+    """Search families and hyper-parameters for samples that are useful: by how well models trained on them do on real rows.
+
+    Trials are judged on the select rows, the five best again on confirm, and the release is certified on test. What was
+    learnt from this table is remembered for the next.
+    """
+    from synth.recipe import Recipe, parse_setting, seconds, together
+
+    kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
+    flags = {
+        "target": target, "seed": seed, "training.workers": workers, "constraints": constraint,
+        "split": None if split is None else listed([split]),
+        **{name: listed(given) for name, given in kinds.items() if given},
+    }  # fmt: skip
+    checked = Recipe.read(recipe, together(dict(parse_setting(text) for text in set_ or ()), flags))
+    _tune(
+        data, checked, out, budget_s=seconds(budget), families=listed([families]), objective=listed([objective]),
+        trials=trials, test=test, address=address, overwrite=overwrite, resume=resume,
+    )  # fmt: skip
+
+
+def _tune(
+    data: str, recipe: Any, out: str, *, budget_s: float, families: list[str], objective: list[str], trials: int | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    from tuning.study import Wanted, tune
+
+    tune(data, recipe, out, Wanted(budget_s, families, objective, trials), **options)
