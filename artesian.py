@@ -19,6 +19,7 @@ import typer.core
 
 import cluster.commands
 import synth.commands
+import tuning.commands
 from synth.errors import JobError, ReleaseError, UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from synth.evaluation.certificate import Certificate
     from synth.release import Release
 
-__all__ = ["Model", "UserError", "evaluate", "load", "refine", "train"]
+__all__ = ["Model", "UserError", "evaluate", "load", "refine", "train", "tune"]
 
 
 class Model:
@@ -148,6 +149,42 @@ def train(
     return load(trained.location)
 
 
+def tune(
+    data: Any,
+    *,
+    target: str,
+    out: str | os.PathLike[str],
+    budget: str = "30m",
+    families: Sequence[str] = ("diffusion", "gan", "vae"),
+    objective: Sequence[str] = ("utility",),
+    trials: int | None = None,
+    test: Any = None,
+    memory: str | os.PathLike[str] | None = "default",
+    address: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    **keys: Any,
+) -> Model:
+    """Search families and hyper-parameters by how well models trained on the samples do on real rows, and return the release
+    published at ``out``; beside it, ``out.study`` holds the record and its report.
+
+    ``keys`` are recipe keys, as of ``train``; what they set is not searched. ``memory`` is where studies are remembered, None
+    for nowhere. Raises UserError for what is wrong with the data, the recipe or the budget.
+    """
+    from tuning.memory import default_store
+
+    from synth.recipe import Recipe, seconds, together
+    from tuning import study
+
+    recipe = Recipe.read(None, together({k.replace("__", "."): v for k, v in keys.items()}, {"target": target}))
+    store = default_store() if memory == "default" else None if memory is None else os.fspath(memory)
+    wanted = study.Wanted(seconds(budget), families, objective, trials, store)
+    tuned = study.tune(
+        data, recipe, os.fspath(out), wanted, test=test, address=address, overwrite=overwrite, resume=resume
+    )  # fmt: skip
+    return load(tuned.trained.location)
+
+
 def refine(
     release: str | os.PathLike[str], data: Any, *, out: str | os.PathLike[str], test: Any = None, budget: str = "1m",
     steps: int | None = None, overwrite: bool = False,
@@ -206,6 +243,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 app.add_typer(synth.commands.app)
+app.add_typer(tuning.commands.app)
 app.add_typer(cluster.commands.app)
 
 

@@ -33,11 +33,13 @@ COMMON: dict[str, Range] = {
 
 class FamilyRecipe(Part):
     """The part of a family. ``TRAINING`` holds the keys of ``training`` in which its defaults are others; ``SPACE`` the keys
-    of the recipe that are worth searching, and where, and ``SAMPLING`` those of them that a trained model can change."""
+    of the recipe that are worth searching, and where; ``SAMPLING`` those of them that a trained model can change, and
+    ``MOVING`` those that one can change while it is trained."""
 
     TRAINING: ClassVar[dict[str, Any]] = {}
     SPACE: ClassVar[dict[str, Range]] = {}
     SAMPLING: ClassVar[frozenset[str]] = frozenset()
+    MOVING: ClassVar[frozenset[str]] = frozenset({"training.learning_rate", "training.memory"})
 
     @property
     def second_order(self) -> str | None:
@@ -57,6 +59,9 @@ class DiffusionRecipe(FamilyRecipe):
     SAMPLING: ClassVar[frozenset[str]] = frozenset(
         {"diffusion.steps", "diffusion.temperature", "diffusion.target_temperature", "diffusion.noise"}
     )
+    MOVING: ClassVar[frozenset[str]] = FamilyRecipe.MOVING | {
+        "diffusion.dropout", "diffusion.target_share", "diffusion.sigma_mean", "diffusion.sigma_deviation",
+    }  # fmt: skip
     SPACE: ClassVar[dict[str, Range]] = COMMON | {
         "diffusion.width": Choice((64, 96, 128, 192, 256, 384, 512)),
         "diffusion.blocks": Number(2, 6, whole=True),
@@ -108,6 +113,7 @@ class GanRecipe(FamilyRecipe):
     }  # fmt: skip
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"gan.target_temperature"})
+    MOVING: ClassVar[frozenset[str]] = FamilyRecipe.MOVING | {"gan.gamma", "gan.temperature", "gan.emphasis"}
     SPACE: ClassVar[dict[str, Range]] = COMMON | {
         "gan.width": Choice((64, 96, 128, 192, 256)),
         "gan.blocks": Number(1, 3, whole=True),
@@ -157,6 +163,7 @@ class VaeRecipe(FamilyRecipe):
     TRAINING: ClassVar[dict[str, Any]] = {"batch": 256, "learning_rate": 5e-3, "beta2": 0.99}
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"vae.temperature", "vae.target_temperature"})
+    MOVING: ClassVar[frozenset[str]] = FamilyRecipe.MOVING | {"vae.beta", "vae.dropout"}
     SPACE: ClassVar[dict[str, Range]] = COMMON | {
         "vae.width": Choice((64, 96, 128, 160, 256)),
         "vae.blocks": Number(1, 3, whole=True),

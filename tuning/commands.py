@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from synth.commands import Columns, SetKey, SplitShares, listed, tell
+from synth.errors import UserError
 
 app = typer.Typer()
 
@@ -32,6 +33,9 @@ def tune_command(
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     set_: Annotated[list[str] | None, SetKey] = None,
     memory: Annotated[str | None, typer.Option(metavar="URI", help="where studies are remembered; none: nowhere")] = None,
+    method: Annotated[
+        str, typer.Option(help="halving: stop early; population: change knobs while training, for long runs")
+    ] = "halving",
     evolve: Annotated[bool, typer.Option("--evolve", help="also try sizes and noise beyond the spaces")] = False,
     recommend: Annotated[bool, typer.Option("--recommend", help="only print the recipe to start with, and why")] = False,
     choose: Annotated[int | None, typer.Option(metavar="TRIAL", help="release this trial of a finished study")] = None,
@@ -53,16 +57,38 @@ def tune_command(
         **{name: listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
     checked = Recipe.read(recipe, together(dict(parse_setting(text) for text in set_ or ()), flags))
-    _tune(
-        data, checked, out, budget_s=seconds(budget), families=listed([families]), objective=listed([objective]),
-        trials=trials, test=test, address=address, overwrite=overwrite, resume=resume,
-    )  # fmt: skip
+    wanted = {
+        "budget_s": seconds(budget), "families": listed([families]), "objective": listed([objective]), "trials": trials,
+        "store": _store(memory), "evolve": evolve, "method": method,
+    }  # fmt: skip
+    if recommend:
+        _recommend(data, checked, test, wanted)
+        return
+    if out is None:
+        raise UserError("--out is missing: name a folder or URI for the release, or ask for --recommend alone")
+    _tune(data, checked, out, wanted, test=test, address=address, overwrite=overwrite, resume=resume, choose=choose)
 
 
-def _tune(
-    data: str, recipe: Any, out: str, *, budget_s: float, families: list[str], objective: list[str], trials: int | None,
-    **options: Any,
-) -> None:  # fmt: skip
+def _tune(data: str, recipe: Any, out: str, wanted: dict[str, Any], **options: Any) -> None:
+    from tuning.display import Live, final
     from tuning.study import Wanted, tune
 
-    tune(data, recipe, out, Wanted(budget_s, families, objective, trials), **options)
+    with Live() as live:
+        tuned = tune(data, recipe, out, Wanted(**wanted), show=live, **options)
+    live.console.print(final(tuned.study))
+    tell(tuned.trained, live)
+    live.console.print(f"study   {tuned.report}", soft_wrap=True)
+
+
+def _recommend(data: str, recipe: Any, test: str | None, wanted: dict[str, Any]) -> None:
+    from tuning.recommend import recommend
+    from tuning.study import Wanted
+
+    print(recommend(data, recipe, Wanted(**wanted), test=test))
+
+
+def _store(memory: str | None) -> str | None:
+    """Where studies are remembered."""
+    from tuning.memory import default_store
+
+    return default_store() if memory is None else None if memory == "none" else memory

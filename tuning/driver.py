@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from cluster import storage
 from synth.errors import UserError
@@ -20,19 +21,23 @@ from synth.training.run import publish_run
 from tuning import finalists, space
 from tuning.finalists import Found
 from tuning.halving import Halving
+from tuning.ideas import Ideas
 from tuning.kept import Kept
 from tuning.objective import Objective
-from tuning.plan import FACTOR, Plan
+from tuning.plan import FACTOR, SEGMENTS, Plan
+from tuning.population import Population
 from tuning.record import Finalist, Study, Trial
-from tuning.search import Propose, Search
+from tuning.search import Search
 from tuning.table import Table
-from tuning.trial import Shared, run_of
+from tuning.trial import RUNS, Shared, name_of, run_of
 from tuning.trial import Trial as TrialRun
 
 LOOK_S = 0.5
 RESERVE_S, RESERVE = 45.0, 0.05  # of the budget, in seconds and as a share, for what follows the last training
-WINNER = "winner"  # the run of the last training
+WINNER, REPORT = "winner", "report.html"  # the last training, and where what is known is to be seen
+DRAW_S = 60.0  # between reports while trials run
 
+Method = Literal["halving", "population"]
 Show = Callable[[Study, dict[int, dict[str, Any]], float, str], None]
 """Called with the study, what is known of running trials by number, the seconds that are left, and the phase."""
 
@@ -44,7 +49,7 @@ class Driver:
         self, ray: Any, study: Study, plan: Plan, table: Table, folder: str, show: Show, *, began: float, embedded: bool
     ) -> None:
         self.ray, self.study, self.plan, self.table, self.folder = ray, study, plan, table, folder
-        self.show, self.began, self.embedded = show, began, embedded
+        self.show, self.began, self.embedded, self.drawn = show, began, embedded, time.monotonic()
 
     @property
     def spent(self) -> float:
@@ -59,24 +64,34 @@ class Driver:
         self.study.spent_s = self.spent
         self.study.save(self.folder)
 
-    def search(
-        self, judge: Objective, families: Sequence[str], most: int | None,
-        first: Callable[[Study], Sequence[Trial]] | None, propose: Propose | None,
-    ) -> None:  # fmt: skip
+    def report(self) -> None:
+        """Draw the report, with what is known by now."""
+        from tuning.report import render
+
+        storage.write_bytes(storage.join(self.folder, REPORT), render(self.study).encode())
+        self.drawn = time.monotonic()
+
+    def search(self, judge: Objective, families: Sequence[str], most: int | None, ideas: Ideas, method: Method) -> None:
         """Trials until the time for them is over, or there are so many."""
         deadline = time.time() + max(self.plan.until_s - self.spent, 0.0)
         default = Trial(number=0, origin="default", why="the default", knobs=space.knobs_of(self.table.base))
-        begin = [default, *(first(self.study) if first is not None else ())]
+        begin = [default, *(t for t in ideas.first() if t.knobs != default.knobs)] if not self.study.trials else []
         for trial in self.study.trials:
             if trial.state == "running":  # when the driver died; its run goes on from its checkpoints
                 trial.state, trial.curve = "waiting", []
-        search = Search(
-            self.study, families=families, fixed=list(space.settings(self.table.base)),
-            first=[t.model_copy(update={"number": k}) for k, t in enumerate(begin)], propose=propose,
-            deadline=deadline, least_s=self.plan.rungs[0], most=most, on_change=self.save,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "families": families, "fixed": list(space.settings(self.table.base)), "propose": ideas.next,
+            "first": [t.model_copy(update={"number": k}) for k, t in enumerate(begin)],
+            "deadline": deadline, "most": most, "on_change": self.save,
+        }  # fmt: skip
+        if method == "population":
+            members, segment = self.plan.segments()
+            search: Search = Population(self.study, members=members, segment_s=segment, least_s=segment, **options)
+            rungs: tuple[float, ...] = (segment * SEGMENTS,)
+        else:
+            search, rungs = Search(self.study, least_s=self.plan.rungs[0], **options), self.plan.rungs
         shared = Shared(
-            folder=self.folder, table=self.table, objective=judge, rungs=self.plan.rungs,
+            folder=self.folder, table=self.table, objective=judge, rungs=rungs, rows=self.plan.rows,
             each=(self.plan.cpus, self.plan.gpus), embedded=self.embedded, deadline=deadline,
         )  # fmt: skip
         self.save()
@@ -84,8 +99,13 @@ class Driver:
         while not ending.done():
             time.sleep(LOOK_S)
             self.show(self.study, self._moment(), self.left, "searching")
+            if time.monotonic() - self.drawn > DRAW_S:
+                self.report()
         ending.result()
         self.save()
+        if storage.exists(runs := storage.join(self.folder, RUNS)):  # of a population, or of trials that were cut short
+            for name in {file.partition("/")[0] for file in storage.list_files(runs)}:
+                storage.remove_tree(storage.join(runs, name))
 
     def _tune(self, search: Search, shared: Shared) -> None:
         """Ray Tune with our searcher and scheduler; its own record of the experiment is let go, since ours says it all."""
@@ -107,8 +127,8 @@ class Driver:
             ).fit()  # fmt: skip
 
     def _moment(self) -> dict[int, dict[str, Any]]:
-        running = [t for t in self.study.trials if t.state == "running" and t.parent is None]
-        seen = {t.number: beacon.look(run_of(self.folder, t.number)) or {} for t in running}
+        running = [t for t in self.study.trials if t.state == "running" and t.origin != "sampling"]
+        seen = {t.number: beacon.look(run_of(self.folder, name_of(t.number))) or {} for t in running}
         return {
             t.number: {
                 "seconds": seen[t.number].get("elapsed_s", 0.0), "step": seen[t.number].get("step", 0),
@@ -124,9 +144,8 @@ class Driver:
             failures = [t.failure for t in self.study.trials if t.failure]
             raise UserError("no trial was scored" + (f"; the last failed: {failures[-1]}" if failures else ""))
         self.show(self.study, {}, self.left, "scoring the finalists on confirm")
-        table = self.table
-        judge = self.ray.put(Objective(table.schema, table.real, table.confirm, part="confirm", seed=table.recipe.seed))
-        models = [(t, finalists.load(self.folder, t, table.schema)) for t in chosen]
+        judge = self._judge()
+        models = [(t, finalists.load(self.folder, t, self.table.schema)) for t in chosen]
         found = self._confirm([(t, kept, False) for t, kept in models], judge, "the finalists")
         self.study.finalists = finalists.compared(found)
         winner = finalists.choose(self.study.finalists)
@@ -136,12 +155,19 @@ class Driver:
             self.study.finalists = finalists.lengthened(finalists.compared(found), winner)
         self.save()
 
+    def _judge(self) -> Any:
+        """The objective on confirm, in the object store."""
+        table, part = self.table, "confirm"
+        return self.ray.put(Objective(table.schema, table.real, table.confirm, part=part, seed=table.recipe.seed))
+
     def _confirm(self, models: Sequence[tuple[Trial, Kept, bool]], judge: Any, what: str) -> list[Found]:
         """Each model scored on confirm, with samples of several seeds, side by side on the cluster."""
         score = self.ray.remote(num_cpus=self.plan.cpus, max_retries=2)(finalists.score)
         waiting = [
             [
-                score.remote(self.table.recipe_of(t.knobs), self.ray.put(kept), judge, seed, int(self.plan.cpus))
+                score.remote(
+                    self.table.recipe_of(t.knobs), self.ray.put(kept), judge, seed, self.plan.rows, int(self.plan.cpus)
+                )
                 for seed in range(finalists.SEEDS)
             ]
             for t, kept, _ in models
@@ -161,7 +187,8 @@ class Driver:
         table = self.table
         recipe = table.recipe_of(trial.knobs, budget_s=budget)
         rows = preparing.prepare(table.sources, table.schema, recipe)
-        codec, run = rows.codec, storage.join(self.folder, WINNER)
+        codec, run = rows.codec, run_of(self.folder, WINNER)
+        storage.write_bytes(storage.join(run, storage.RUN_MARKER), b"{}")
 
         def progress(phase: str, done: float, seen: dict[str, Any]) -> None:
             self.show(self.study, {}, self.left, f"training the winner, trial {trial.number}: {done:.0%}")
@@ -170,8 +197,28 @@ class Driver:
         if facts["asked"]:
             raise KeyboardInterrupt
         kept = Kept(facts.pop("weights"), codec, facts)
-        kept.save(run)
+        kept.save(self.folder, WINNER)
+        storage.remove_tree(run)
         return trial, kept, True
+
+    def choose(self, number: int) -> None:
+        """Have another trial released than the one that the study chose, scored on confirm if it was not yet."""
+        study = self.study
+        chosen = next((t for t in study.trials if t.number == number and t.last is not None), None)
+        if chosen is None:
+            scored = ", ".join(str(t.number) for t in study.trials if t.last is not None)
+            raise UserError(f"--choose {number}: is no trial with a score; there are {scored}")
+        for finalist in study.finalists:
+            finalist.released = False
+        mine = next((f for f in study.finalists if f.trial == number and not f.longer), None)
+        if mine is None:
+            model = (chosen, finalists.load(self.folder, chosen, self.table.schema), False)
+            mine = finalists.compared(self._confirm([model], self._judge(), f"trial {number}, which was chosen"))[0]
+            best = max(study.finalists, key=lambda f: f.value)
+            mine.behind, mine.behind_error = best.value - mine.value, math.hypot(best.error, mine.error)
+            study.finalists.append(mine)
+        mine.released, mine.why = True, "chosen by hand"
+        self.save()
 
     def release(self, out: str, *, overwrite: bool) -> Trained:
         """Publish what was chosen, with its certificate: the one look at the test rows."""
@@ -179,7 +226,7 @@ class Driver:
         chosen = next(f for f in study.finalists if f.released)
         trial = study.trials[chosen.trial]
         if chosen.longer:
-            kept = Kept.load(storage.join(self.folder, WINNER), table.schema)
+            kept = Kept.load(self.folder, WINNER, table.schema)
         else:
             kept = finalists.load(self.folder, trial, table.schema)
         recipe = table.recipe_of(trial.knobs)
@@ -201,4 +248,5 @@ class Driver:
             select = trial.last.score.utility
             study.released = {"select": select, "test": figure.value, "optimism": select - figure.value}
         self.save()
+        self.report()
         return trained

@@ -18,9 +18,9 @@ from synth.sampling import Sampler
 from tuning.kept import Kept
 from tuning.objective import Objective, Score
 from tuning.record import Finalist, Scored, Study, Trial
-from tuning.trial import run_of
+from tuning.trial import name_of
 
-FINALISTS, SEEDS, ROWS = 5, 3, 5_000
+FINALISTS, SEEDS = 5, 3
 FIRST_SEED = 1_000  # of samples for confirm: others than those that were scored on select
 DEFAULT = 0  # the number of the default recipe's trial
 
@@ -42,12 +42,12 @@ def of(study: Study) -> list[Trial]:
     return ranked[: FINALISTS - len(default)] + default
 
 
-def score(recipe: Recipe, kept: Kept, objective: Objective, seed: int, threads: int) -> Score:
-    """One sample of a model, scored; runs on the cluster."""
+def score(recipe: Recipe, kept: Kept, objective: Objective, seed: int, rows: int, threads: int) -> Score:
+    """One sample of a model, of so many rows, scored; runs on the cluster."""
     import torch
 
     torch.set_num_threads(threads)
-    rows = min(len(objective.train), ROWS)
+    rows = min(len(objective.train), rows)
     return objective(Sampler.of(recipe, kept.codec, kept.weights).table(rows, seed=FIRST_SEED + seed), seed)
 
 
@@ -103,4 +103,4 @@ def lengthened(listed: list[Finalist], winner: Finalist) -> list[Finalist]:
 
 def load(folder: str, trial: Trial, schema: Schema) -> Kept:
     """The model that a trial's last score is of; of a variant, its parent's."""
-    return Kept.load(run_of(folder, trial.number if trial.parent is None else trial.parent), schema)
+    return Kept.load(folder, name_of(trial.model), schema)

@@ -19,7 +19,7 @@ from synth.data.codec import Codec
 from synth.data.schema import Schema
 from synth.errors import UserError
 
-FILE = "scored.safetensors"
+MODELS = "models"  # the folder of a study that holds them
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,16 @@ class Kept:
     codec: Codec
     facts: Mapping[str, Any]
 
-    def save(self, run: str) -> None:
+    def save(self, study: str, name: str) -> None:
+        """Under a name in the folder of a study."""
         about = {"codec": self.codec.model_dump_json(), "facts": json.dumps(dict(self.facts))}
         tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
-        storage.write_bytes(storage.join(run, FILE), safetensors.torch.save(tensors, metadata=about))
+        storage.write_bytes(_file(study, name), safetensors.torch.save(tensors, metadata=about))
 
     @classmethod
-    def load(cls, run: str, schema: Schema) -> Kept:
+    def load(cls, study: str, name: str, schema: Schema) -> Kept:
         """UserError where it is not there, or damaged."""
-        place = storage.join(run, FILE)
+        place = _file(study, name)
         content = storage.read_bytes(place)
         try:
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
@@ -47,3 +48,7 @@ class Kept:
         except (SafetensorError, ValueError, KeyError, TypeError) as e:
             name = storage.without_credentials(place)
             raise UserError(f"{name}: is damaged ({e}); start the study anew with --overwrite") from e
+
+
+def _file(study: str, name: str) -> str:
+    return storage.join(study, f"{MODELS}/{name}.safetensors")

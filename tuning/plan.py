@@ -19,22 +19,33 @@ RUNGS = 3
 GROWTH = 1.4  # of the first rung, in √s
 SHORTEST_S = 8.0  # a first rung below which a trial is mostly its start
 START_S, TRIAL_S = 20.0, 10.0  # what the study takes to start, and a trial
-LEAST_S = 60.0  # for finalists and certificate
+MEMBERS, SEGMENTS = 4, 5  # of a population, at least, and of each of its members
+LEAST_S = 45.0  # for finalists and certificate
 SHARE = 0.1  # of a long budget, for the same
+# Of a sample that is scored: drawing and scoring them takes a tenth of a short search, and of a long one ever less.
+ROWS_PER_S, FEWEST_ROWS, MOST_ROWS = 2.0, 1_000, 10_000
 
 
 @dataclass(frozen=True)
 class Plan:
     """``slots`` trials at once, of ``workers`` workers with ``cpus`` and ``gpus`` each; ``rungs``: seconds of training after
-    which a trial is scored, the last of them its end; ``search_s`` seconds of search, ``training_s`` of the last training."""
+    which a trial is scored, the last of them its end; ``rows`` of each sample that is scored; ``search_s`` seconds of search,
+    ``training_s`` of the last training."""
 
     slots: int
     workers: int
     cpus: float
     gpus: float
     rungs: tuple[float, ...]
+    rows: int
     search_s: float
     training_s: float
+
+    def segments(self) -> tuple[int, float]:
+        """Of a population: how many members, and the seconds of training of each of their segments."""
+        members = max(MEMBERS, self.slots)
+        whole = self.slots * self.search_s / members
+        return members, round(max(whole / SEGMENTS - TRIAL_S, SHORTEST_S), 1)
 
     @property
     def until_s(self) -> float:
@@ -71,7 +82,8 @@ def plan(budget_s: float, *, cpus: float, gpus: float = 0, workers: int = 1, tri
     first = max(first, SHORTEST_S)
     rungs = [first * FACTOR**k for k in range(RUNGS)]
     fitting = [rung for rung in rungs if rung + TRIAL_S <= max(search * 0.7, first + TRIAL_S)]
-    return Plan(slots, workers, each, gpu, tuple(round(rung, 1) for rung in fitting), search, left - search)
+    rows = min(max(int(ROWS_PER_S * budget_s), FEWEST_ROWS), MOST_ROWS)
+    return Plan(slots, workers, each, gpu, tuple(round(rung, 1) for rung in fitting), rows, search, left - search)
 
 
 def _slots(cpus: float, gpus: float, workers: int) -> tuple[int, float, float]:

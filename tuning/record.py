@@ -50,8 +50,8 @@ class Trial(_Record):
     """A recipe that is tried: where the idea came from (``origin``, ``why``), its ``knobs``, what the memory expected of it
     (``expected``: value and standard error), how it went (``curve``), and ``failure`` where it failed.
 
-    ``stopped``: the scheduler ended it early; ``done``: trained to the end. ``parent``: the trial that it continues, copies
-    or varies.
+    ``stopped``: the scheduler ended it early; ``done``: trained to the end, or of a population ``until`` its segment's.
+    ``parent``: the trial whose model it samples in another way, or of a population goes on with.
     """
 
     number: int = Field(ge=0)
@@ -60,6 +60,7 @@ class Trial(_Record):
     knobs: dict[str, Any]
     seed: int = 0
     parent: int | None = None
+    until: float | None = None
     expected: tuple[float, float] | None = None
     state: State = "waiting"
     failure: str | None = None
@@ -68,6 +69,11 @@ class Trial(_Record):
     @property
     def family(self) -> str:
         return str(self.knobs["family"])
+
+    @property
+    def model(self) -> int:
+        """The trial whose model it is scored by."""
+        return self.parent if self.origin == "sampling" and self.parent is not None else self.number
 
     @property
     def last(self) -> Rung | None:

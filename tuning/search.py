@@ -38,7 +38,7 @@ class Search(Searcher):
         families: Sequence[str],
         fixed: Sequence[str],
         first: Sequence[Trial],
-        propose: Propose | None,
+        propose: Propose,
         deadline: float,
         least_s: float,
         most: int | None,
@@ -48,8 +48,7 @@ class Search(Searcher):
         self.study, self.families, self.fixed = study, families, fixed
         self.propose, self.deadline, self.least_s, self.most = propose, deadline, least_s, most
         self.on_change = on_change
-        for trial in first[len(study.trials) :]:
-            study.trials.append(trial)
+        study.trials.extend(first)
         self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
@@ -60,17 +59,22 @@ class Search(Searcher):
         if waiting is None:
             if self.most is not None and sum(t.origin != "sampling" for t in self.study.trials) >= self.most:
                 return str(Searcher.FINISHED)
-            waiting = self._new()
+            waiting = self.new()
             self.study.trials.append(waiting)
         waiting.state = "running"
         self.numbers[trial_id] = waiting.number
         self.on_change()
-        return {"number": waiting.number, "knobs": waiting.knobs, "parent": waiting.parent}
+        continued = waiting.parent if waiting.origin == "population" else None
+        return {
+            "number": waiting.number, "knobs": waiting.knobs, "model": waiting.model, "continued": continued,
+            "until": waiting.until,
+        }  # fmt: skip
 
-    def _new(self) -> Trial:
+    def new(self) -> Trial:
+        """A trial that nobody has tried."""
         number = len(self.study.trials)
         rng = np.random.default_rng([self.study.recipe.get("seed", 0), number])
-        if self.propose is not None and number % 2 and (found := self.propose(self.study, rng)) is not None:
+        if number % 2 and (found := self.propose(self.study, rng)) is not None:
             return found.model_copy(update={"number": number})
         knobs = parzen(self.study, self.families, self.fixed, seed=int(rng.integers(2**31)))
         return Trial(number=number, origin="tpe", why="the estimator's, from this study's trials", knobs=knobs)
@@ -92,11 +96,11 @@ class Search(Searcher):
             trial.failure = trial.failure or "its process died: out of memory, or the node is gone"
         elif trial.state == "running":
             trial.state = "done"
-            if trial.parent is None and trial == best(self.study):
-                self._vary(trial)
+            if trial.origin != "sampling" and trial == best(self.study):
+                self.vary(trial)
         self.on_change()
 
-    def _vary(self, trial: Trial) -> None:
+    def vary(self, trial: Trial) -> None:
         """Other ways to sample a trained model, drawn evenly."""
         rng = np.random.default_rng([self.study.recipe.get("seed", 0), trial.number, VARIANTS])
         ranges = {
@@ -121,7 +125,7 @@ class Search(Searcher):
 
 def best(study: Study) -> Trial | None:
     """The trained trial with the highest value so far."""
-    scored = [(t.last.score.value, t) for t in study.trials if t.last is not None and t.parent is None]
+    scored = [(t.last.score.value, t) for t in study.trials if t.last is not None and t.origin != "sampling"]
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 

@@ -35,6 +35,11 @@ def sampling(family: str) -> frozenset[str]:
     return TABLES[family].SAMPLING
 
 
+def moving(family: str) -> frozenset[str]:
+    """The keys that a model can change while it is trained, and as it is sampled."""
+    return TABLES[family].MOVING | TABLES[family].SAMPLING
+
+
 def settings(recipe: Recipe, *, prefix: str = "") -> dict[str, Any]:
     """What was set in a recipe, by dotted key."""
     return _flat(recipe.model_dump(exclude_unset=True), prefix)

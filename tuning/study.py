@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -33,11 +34,13 @@ from synth.training.prepare import Prepared
 from synth.training.publish import Trained
 from synth.training.run import Interrupted
 from tuning import space
-from tuning.driver import Driver, Show
+from tuning.driver import REPORT, Driver, Method, Show
+from tuning.features import describe
+from tuning.ideas import Ideas, remembered
+from tuning.memory import remember
 from tuning.objective import Objective
 from tuning.plan import plan
-from tuning.record import Study, Trial
-from tuning.search import Propose
+from tuning.record import Study
 from tuning.table import Table
 
 OBJECTIVES = ("utility", "coverage", "privacy")
@@ -46,23 +49,26 @@ FAMILIES = tuple(space.TABLES)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a study: how long, which families, what counts, at most how many trials; which trials to begin with
-    beside the default recipe, and what proposes others, beside the estimator."""
+    """What is asked of a study: how long, which families, what counts, at most how many trials; where earlier studies are
+    remembered (None: nowhere), whether recipes beyond the hand-written spaces are bred; and whether trials are stopped
+    early (successive halving) or change while they train (population-based)."""
 
     budget_s: float
     families: Sequence[str] = FAMILIES
     objective: Sequence[str] = ("utility",)
     trials: int | None = None
-    first: Callable[[Study], Sequence[Trial]] | None = None
-    propose: Propose | None = None
+    store: str | None = None
+    evolve: bool = False
+    method: Method = "halving"
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a study published, and its record."""
+    """What a study published, its record, and where its report is."""
 
     trained: Trained
     study: Study
+    report: str
 
 
 def tune(
@@ -75,20 +81,23 @@ def tune(
     address: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    choose: int | None = None,
     show: Show = lambda study, moment, left, phase: None,
 ) -> Tuned:
-    """Search, decide and publish at ``out``. What is set in ``recipe`` holds for every trial.
+    """Search, decide and publish at ``out``. What is set in ``recipe`` holds for every trial. With ``choose``, nothing is
+    searched: of the study that was, this trial is published.
 
     Raises UserError for what is wrong with the data, the recipe, the place or the budget; Interrupted on Ctrl-C.
     """
     began = time.monotonic()
-    _check(recipe, wanted)
+    check(recipe, wanted)
     base, recipe = recipe, recipe.resolved(test_apart=test is not None)
     if address is None:  # before Ray is started for nothing
         plan(wanted.budget_s, cpus=usable_cores(), workers=recipe.training.most, trials=wanted.trials)
     location = out if "://" in out else str(Path(out).resolve())
     folder = storage.append(location, ".study")
     storage.check_free(location, overwrite=overwrite)
+    resume = resume or choose is not None
     earlier(folder, resume=resume, overwrite=overwrite)
     key_note = keys.ready()
     source = preparing.open_train(data, test, recipe)
@@ -102,6 +111,7 @@ def tune(
         )
     claim = {"recipe": recipe.sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
     take(folder, claim, resume=resume, overwrite=overwrite)
+    pasts = remembered(wanted.store)
     prepared = workers.in_background(
         lambda: preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
     ).result
@@ -111,7 +121,7 @@ def tune(
         if resume:
             study = Study.load(folder)
         else:
-            study = _new(recipe, base, wanted, rows, judge)
+            study = begun(recipe, base, wanted, rows, judge.real)
         room = ray.cluster_resources()
         spread = plan(
             study.budget_s, cpus=room.get("CPU", 1), gpus=room.get("GPU", 0), workers=recipe.training.most,
@@ -123,23 +133,30 @@ def tune(
             ray, study, spread, table, folder, show, began=began - study.spent_s, embedded=address is None
         )  # fmt: skip
         try:
-            if not study.finalists:
-                search = (wanted.families, wanted.trials, wanted.first, wanted.propose)
-                driver.search(judge, *search)
+            if choose is not None:
+                driver.choose(choose)
+            elif not study.finalists:
+                ideas = Ideas(study, spread, wanted.families, space.settings(base), pasts, evolved=wanted.evolve)
+                driver.search(judge, wanted.families, wanted.trials, ideas, wanted.method)
                 driver.decide()
             trained = driver.release(location, overwrite=overwrite)
         except KeyboardInterrupt as e:
             driver.save()
             raise Interrupted("stopped; what is finished is kept: the same command with --resume goes on") from e
-    return Tuned(trained if key_note is None else replace(trained, notes=[*trained.notes, key_note]), study)
+    if wanted.store is not None:
+        remember(wanted.store, study)
+    trained = trained if key_note is None else replace(trained, notes=[*trained.notes, key_note])
+    return Tuned(trained, study, storage.join(folder, REPORT))
 
 
-def _check(recipe: Recipe, wanted: Wanted) -> None:
+def check(recipe: Recipe, wanted: Wanted) -> None:
     """UserError for what cannot be searched."""
     for family in wanted.families:
         space.space(family)
     if unknown := [part for part in wanted.objective if part not in OBJECTIVES]:
         raise UserError(f"--objective {','.join(unknown)}: is none of {', '.join(OBJECTIVES)}")
+    if wanted.method not in (ways := get_args(Method)):
+        raise UserError(f"--method {wanted.method}: is none of {', '.join(ways)}")
     if recipe.target is None:
         raise UserError(
             "a search needs a target, by which samples are told to be useful or not: name one with --target"
@@ -149,7 +166,8 @@ def _check(recipe: Recipe, wanted: Wanted) -> None:
             raise UserError(f"training.{key}={given}: how long trials train follows from --budget; leave it out")
 
 
-def _new(recipe: Recipe, base: Recipe, wanted: Wanted, rows: Prepared, judge: Objective) -> Study:
+def begun(recipe: Recipe, base: Recipe, wanted: Wanted, rows: Prepared, real: dict[str, float]) -> Study:
+    """The record of a study before its first trial."""
     schema = rows.schema
     assert schema.target is not None and schema.task is not None
     return Study(
@@ -161,8 +179,8 @@ def _new(recipe: Recipe, base: Recipe, wanted: Wanted, rows: Prepared, judge: Ob
         target=schema.target,
         task=schema.task,
         rows=rows.rows,
-        features={},
-        real=judge.real,
+        features=describe(schema, rows.real, seed=recipe.seed),
+        real=real,
         objective=list(wanted.objective),
         budget_s=wanted.budget_s,
         slots=1,

@@ -25,11 +25,12 @@ from tuning.kept import Kept
 from tuning.objective import Objective, Score, draw_error, mean
 from tuning.table import Table
 
+RUNS = "runs"  # the folder of a study that holds those that are at work
 LOOK_S = 0.5
 STOP_S = 60.0  # for a run to save and end
 NEAR = 0.9  # of a rung's seconds that a checkpoint has to have seen: the last one before it may be a pulse early
 DRAWS = 2  # samples that are scored at a rung
-ROWS = 5_000  # of each, at most; at the first rung, where differences are large, half as many
+FEWER = 4  # of their rows, one of so many at the first rung
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,15 @@ class Shared:
     table: Table
     objective: Objective
     rungs: tuple[float, ...]
+    rows: int  # of a sample that is scored
     each: tuple[float, float]
     embedded: bool
     deadline: float  # seconds since 1970
 
 
 class Trial(Trainable):
-    """Its config has the ``number`` of the trial, its ``knobs``, and the ``parent`` whose weights it samples, or None."""
+    """Its config has the ``number`` of the trial, its ``knobs``, whose ``model`` it samples if not its own, which trial it
+    has ``continued``, or None, and the seconds of training ``until`` which it goes, None for the last rung."""
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:
         self.shared = shared
@@ -62,15 +65,21 @@ class Trial(Trainable):
         return True
 
     def cleanup(self) -> None:
-        if self.ending is not None and not self.ending.done():
-            beacon.ask_to_stop(self.run)
-            wait([self.ending], timeout=STOP_S)
+        """The end of a trial: what was scored is kept, its run is not. One that is killed instead goes on another time."""
+        if self.ending is None:
+            return
+        beacon.ask_to_stop(self.run)
+        segment = self.ahead is not self.shared.rungs  # which others may go on with
+        if wait([self.ending], timeout=STOP_S).done and not segment:
+            storage.remove_tree(self.run)
         self.ending = None
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.number, self.rung = int(config["number"]), 0
-        self.parent: int | None = config["parent"]
-        self.run = run_of(self.shared.folder, self.number)
+        self.model: int = config["model"]
+        self.continued: int | None = config["continued"]
+        self.ahead = self.shared.rungs if config["until"] is None else (float(config["until"]),)
+        self.run = run_of(self.shared.folder, name_of(self.number))
         rungs = self.shared.rungs
         self.recipe = self.shared.table.recipe_of(config["knobs"], budget_s=rungs[-1], checkpoint_s=rungs[0])
         self.ending = self.codec = None
@@ -83,12 +92,14 @@ class Trial(Trainable):
             return {"failure": str(e), "done": True}
 
     def _step(self) -> dict[str, Any]:
-        if self.parent is not None:
-            kept, finished = Kept.load(run_of(self.shared.folder, self.parent), self.shared.table.schema), True
+        if self.model != self.number:
+            kept, finished = Kept.load(self.shared.folder, name_of(self.model), self.shared.table.schema), True
         else:
             kept, finished = self._reached(self._start())
-            kept.save(self.run)
-        scores = self._scored(kept)
+            kept.save(self.shared.folder, name_of(self.number))
+        # Differences between recipes are large after the first rung, and small between models that are trained.
+        rows = self.shared.rows // FEWER if self.rung == 0 and not finished else self.shared.rows
+        scores = self._scored(kept, rows)
         self.rung += 1
         return {
             "rung": self.rung, "seconds": kept.facts["elapsed_s"], "optimizer_step": kept.facts["step"],
@@ -100,11 +111,14 @@ class Trial(Trainable):
         """Have it trained, from where an earlier start has left it."""
         if self.codec is None:
             table = preparing.prepare(self.shared.table.sources, self.shared.table.schema, self.recipe)
+            storage.write_bytes(storage.join(self.run, storage.RUN_MARKER), b"{}")  # so that it may be taken away
+            if self.continued is not None:
+                checkpoint.branch(run_of(self.shared.folder, name_of(self.continued)), self.run)
             self.codec = table.codec
             self.ending = workers.in_background(
                 lambda: workers.fit(
                     ray, self.recipe, table, self.run, lambda *_: None, embedded=self.shared.embedded,
-                    each=self.shared.each,
+                    each=self.shared.each, inside=True,
                 )
             )  # fmt: skip
         return self.codec
@@ -112,14 +126,14 @@ class Trial(Trainable):
     def _reached(self, codec: Codec) -> tuple[Kept, bool]:
         """What stands at the next rung, at the end, or at the deadline; and whether that is all."""
         assert self.ending is not None
-        rung = self.shared.rungs[self.rung]
+        rung, segment = self.ahead[self.rung], self.ahead is not self.shared.rungs
         while not self.ending.done():
             late = time.time() > self.shared.deadline
             seen = beacon.look(self.run) or {}
             if late or seen.get("elapsed_s", 0.0) >= rung:
                 saved = checkpoint.newest(self.run)
                 if saved is not None and (late or saved[0]["elapsed_s"] >= NEAR * rung):
-                    return Kept(saved[1], codec, saved[0]), late
+                    return Kept(saved[1], codec, saved[0]), late or segment
             time.sleep(LOOK_S)
         facts = self.ending.result()
         weights = facts.pop("weights")
@@ -132,12 +146,16 @@ class Trial(Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing: a run goes on from its own checkpoints."""
 
-    def _scored(self, kept: Kept) -> list[Score]:
+    def _scored(self, kept: Kept, rows: int) -> list[Score]:
         sampler = Sampler.of(self.recipe, kept.codec, kept.weights)
-        rows = min(len(self.shared.objective.train), ROWS if self.rung else ROWS // 2)
+        rows = min(len(self.shared.objective.train), rows)
         return [self.shared.objective(sampler.table(rows, seed=seed), seed) for seed in range(DRAWS)]
 
 
-def run_of(folder: str, number: int) -> str:
-    """Where the run of a trial is."""
-    return storage.join(folder, f"trial-{number:04}")
+def name_of(number: int) -> str:
+    return f"trial-{number:04}"
+
+
+def run_of(folder: str, name: str) -> str:
+    """Where the run of a trial is, while it is at work."""
+    return storage.join(folder, f"{RUNS}/{name}")

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from cluster import storage
 from cluster.storage import FULL
+from synth.errors import UserError
 from synth.training import shards
 from synth.training.engine import Average
 from synth.training.shards import Fragment
@@ -219,13 +220,35 @@ def newest(run: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     from ray.train import Checkpoint
 
     filesystem, path = storage.resolve(run)
-    files = storage.list_files(run) if storage.exists(run) else {}
-    for name in sorted(
-        {name.partition("/")[0] for name in files if name.startswith(PREFIX) and "/" in name}, reverse=True
-    ):
+    for name in reversed(_names(run)):
         try:
             with Checkpoint(f"{path}/{name}", filesystem).as_directory() as folder:
                 return averaged(Path(folder))
         except (DamagedError, FileNotFoundError):
             continue
     return None
+
+
+def branch(run: str, other: str) -> None:
+    """Have the run ``other``, unless it has begun, begin with the newest whole checkpoint of ``run``. UserError where there
+    is none."""
+    if _names(other):
+        return
+    filesystem, path = storage.resolve(run)
+    for name in reversed(_names(run)):
+        try:
+            look(f"{path}/{name}", filesystem)
+        except DamagedError:
+            continue
+        for file in storage.list_files(storage.join(run, name)):
+            storage.write_bytes(
+                storage.join(other, f"{name}/{file}"), storage.read_bytes(storage.join(run, f"{name}/{file}"))
+            )
+        return
+    raise UserError(f"{storage.without_credentials(run)}: holds no whole checkpoint to go on with")
+
+
+def _names(run: str) -> list[str]:
+    """The checkpoints of a run, the oldest first: Ray names them by the time."""
+    files = storage.list_files(run) if storage.exists(run) else {}
+    return sorted({name.partition("/")[0] for name in files if name.startswith(PREFIX) and "/" in name})

@@ -38,12 +38,12 @@ class NeverLearntError(UserError):
 
 def fit(
     ray: Any, recipe: Recipe, table: Prepared, run: str, progress: Progress, *, embedded: bool,
-    each: tuple[float, float] | None = None,
+    each: tuple[float, float] | None = None, inside: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the workers to the end; empties ``table.encoded`` where it is held, since the rows are theirs from then on.
 
     ``embedded`` says that the cluster is this process's own, and ends with it. ``each`` are the CPUs and GPUs that a worker
-    gets, which may be fractions; by default as many as there are, and a whole GPU.
+    gets, which may be fractions; by default as many as there are, and a whole GPU. ``inside``: this is an actor's process.
 
     Returns where the last checkpoint stands, or the best one if the run diverged for good, under "weights" the averaged
     weights in it, and under "asked" whether Ctrl-C asked for a stop. Raises UserError for what the recipe or the cluster
@@ -85,6 +85,7 @@ def fit(
     trainer = LeanTrainer(
         train_worker,
         embedded=embedded,
+        inside=inside,
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=patience),
         scaling_config=ScalingConfig(

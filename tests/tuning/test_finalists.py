@@ -17,7 +17,7 @@ from tests.tuning.test_halving import trial
 from tests.tuning.test_search import study
 from tuning import finalists
 from tuning.finalists import Found, choose, compared, lengthened
-from tuning.kept import FILE, Kept
+from tuning.kept import MODELS, Kept
 from tuning.objective import Objective, Score
 
 
@@ -116,7 +116,7 @@ def test_a_bad_recipe_that_wins_on_a_poisoned_select_is_not_released() -> None:
     poisoned, honest, models = planted()
     on_select = [poisoned(finalists_sample(*m), 0).value for m in models]
     assert on_select[1] > on_select[0] + 0.3, "the search would have picked it"
-    scores = [[finalists.score(recipe, kept, honest, seed, 1) for seed in range(3)] for recipe, kept in models]
+    scores = [[finalists.score(recipe, kept, honest, seed, 800, 1) for seed in range(3)] for recipe, kept in models]
     listed = compared([Found(trial(k, on_select[k]), kept, scores[k], False) for k, (_, kept) in enumerate(models)])
     assert choose(listed).trial == 0
     assert listed[-1].trial == 1
@@ -131,12 +131,12 @@ def finalists_sample(recipe: Recipe, kept: Kept) -> pa.Table:
 
 def test_a_kept_model_comes_back_whole(tmp_path: Path) -> None:
     _, kept = planted()[2][0]
-    kept.save(str(tmp_path))
-    back = Kept.load(str(tmp_path), kept.codec.table)
+    kept.save(str(tmp_path), "a")
+    back = Kept.load(str(tmp_path), "a", kept.codec.table)
     assert back.codec == kept.codec
     assert back.facts == kept.facts
     assert all(torch.equal(back.weights[name], tensor) for name, tensor in kept.weights.items())
-    content = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match="is damaged"):
-        Kept.load(str(tmp_path), kept.codec.table)
+    file = tmp_path / MODELS / "a.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"a\.safetensors: is damaged"):
+        Kept.load(str(tmp_path), "a", kept.codec.table)

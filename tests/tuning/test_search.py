@@ -25,7 +25,7 @@ def study(*objective: str) -> Study:
 def search(of: Study, **others: Any) -> Search:
     default = Trial(number=0, origin="default", knobs=space.knobs_of(Recipe()))
     options: dict[str, Any] = {
-        "families": ["diffusion", "vae"], "fixed": [], "first": [default], "propose": None,
+        "families": ["diffusion", "vae"], "fixed": [], "first": [default], "propose": lambda study, rng: None,
         "deadline": time.time() + 600, "least_s": 10, "most": None, "on_change": lambda: None,
     }  # fmt: skip
     return Search(of, **(options | others))
@@ -92,7 +92,7 @@ def test_the_best_is_sampled_in_other_ways_with_its_own_training() -> None:
         assert changed <= space.sampling("diffusion")
     found = searching.suggest("b")
     assert isinstance(found, dict)
-    assert found["parent"] == 0
+    assert found["model"] == 0
     searching.on_trial_complete("b", reported(0.8, done=True))
     searching.suggest("c")
     searching.on_trial_complete("c", reported(0.7, done=True))
@@ -106,7 +106,7 @@ def test_a_search_goes_on_from_its_record() -> None:
         searching.suggest(name)
     searching.on_trial_complete("a", reported(0.5, done=True))
     of.trials[1].state = "waiting"  # the driver died
-    again = search(Study.model_validate_json(of.model_dump_json()))
+    again = search(Study.model_validate_json(of.model_dump_json()), first=[])
     found = again.suggest("x")
     assert isinstance(found, dict)
     assert (found["number"], found["knobs"]) == (1, of.trials[1].knobs)
@@ -141,3 +141,13 @@ def test_what_is_fixed_is_in_no_proposal() -> None:
 def test_a_default_between_two_options_is_told_as_one_of_them() -> None:
     width = space.space("diffusion")["diffusion.width"]
     assert inside(width, 100) in (96, 128)
+
+
+def test_the_memory_and_the_estimator_take_turns() -> None:
+    of = study()
+    idea = Trial(number=0, origin="surrogate", knobs=space.knobs_of(Recipe(family="vae")))
+    searching = search(of, propose=lambda study, rng: idea)
+    for k in range(5):
+        searching.suggest(f"t{k}")
+    assert [t.origin for t in of.trials] == ["default", "surrogate", "tpe", "surrogate", "tpe"]
+    assert [t.number for t in of.trials] == list(range(5))

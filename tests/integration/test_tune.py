@@ -1,0 +1,131 @@
+"""A search on a real cluster: more trials than slots, some stopped early, one killed in the midst and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tuning.memory import recall
+
+import artesian
+from synth import release as releases
+from synth.recipe import Recipe
+from tuning import plan, study
+from tuning.record import Study
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+SMALL = {
+    "target": "income", "training.batch": 128, "training.precision": "fp32", "diffusion.width": 64,
+    "diffusion.blocks": 1, "diffusion.steps": 6,
+}  # fmt: skip
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rungs of seconds, and next to no reserves."""
+    for name, seconds in {"SHORTEST_S": 1.0, "TRIAL_S": 0.5, "START_S": 2.0, "LEAST_S": 2.0}.items():
+        monkeypatch.setattr(plan, name, seconds)
+    monkeypatch.setattr("tuning.driver.RESERVE_S", 5.0)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_more_trials_than_slots_run_and_the_worse_are_stopped(table: Path, tmp_path: Path) -> None:
+    out, store, moments = tmp_path / "release", tmp_path / "studies", list[Any]()
+
+    def show(found: Study, moment: dict[int, dict[str, Any]], left: float, phase: str) -> None:
+        moments.append((phase, sum(t.state == "running" for t in found.trials)))
+
+    wanted = study.Wanted(budget_s=100.0, families=["diffusion"], trials=9, store=str(store))
+    tuned = study.tune(str(table), Recipe.read(None, SMALL), str(out), wanted, show=show)
+    found = tuned.study
+    trained = [t for t in found.trials if t.origin != "sampling"]
+    assert len(trained) > found.slots
+    assert max(count for _, count in moments) <= found.slots
+    assert any(t.state == "stopped" for t in trained), [(t.state, t.last) for t in trained]
+    assert trained[0].origin == "default" and trained[0].state == "done"
+    assert all(t.knobs["training.batch"] == 128 for t in trained), "what is set is not searched"
+    for trial in found.trials:
+        assert trial.last is not None or trial.state in ("failed", "waiting"), trial
+    assert {t.origin for t in found.trials} >= {"default", "portfolio"}
+
+    assert [look.part for look in found.looks].count("test") == 1
+    assert sum(f.released for f in found.finalists) == 1
+    assert 0 in [f.trial for f in found.finalists]
+    manifest = releases.verify(str(out)).manifest
+    assert manifest is not None and manifest.training.selection is not None
+    assert manifest.training.selection.looks == found.looks
+    assert manifest.training.selection.trials == len(found.trials)
+    assert found.released is not None
+    assert found.released["optimism"] == pytest.approx(found.released["select"] - found.released["test"])
+    page = Path(tuned.report).read_text()
+    assert "Released: trial" in page
+    (past,) = recall(str(store))
+    assert len([t for t in past.trials if not t.failed]) == len([t for t in found.trials if t.last is not None])
+    assert len(artesian.load(out).sample(50)) == 50
+    assert not (tmp_path / "release.study" / "runs").exists() or not any(
+        (tmp_path / "release.study" / "runs").iterdir()
+    )
+
+    # Another trial than the one that was chosen is published from what is kept.
+    other = next(t.number for t in trained if t.last is not None and all(f.trial != t.number for f in found.finalists))
+    again = study.tune(str(table), Recipe.read(None, SMALL), str(out), wanted, choose=other, overwrite=True)
+    chosen = next(f for f in again.study.finalists if f.released)
+    assert (chosen.trial, chosen.why) == (other, "chosen by hand")
+    assert again.trained.manifest.id != tuned.trained.manifest.id
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_population_changes_its_knobs_and_goes_on_from_checkpoints(table: Path, tmp_path: Path) -> None:
+    wanted = study.Wanted(budget_s=90.0, families=["diffusion"], trials=7, method="population")
+    tuned = study.tune(str(table), Recipe.read(None, SMALL), str(tmp_path / "release"), wanted)
+    trials = tuned.study.trials
+    segments = [t for t in trials if t.origin == "population" and t.last is not None]
+    assert segments
+    for t in segments:
+        parent = trials[t.parent or 0]
+        assert t.last is not None and parent.last is not None
+        assert t.last.step > parent.last.step, "it goes on, and does not begin anew"
+        assert t.until == (parent.until or 0) + (trials[0].until or 0)
+
+
+def test_a_study_that_is_killed_goes_on_without_losing_a_finished_trial(table: Path, tmp_path: Path) -> None:
+    out, store = tmp_path / "release", tmp_path / "studies"
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    settings["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [
+        sys.executable, "-m", "artesian", "tune", str(table), "--target", "income", "--budget", "2m", "--out", str(out),
+        "--families", "diffusion", "--memory", str(store), "--set", "diffusion.width=64", "--set", "diffusion.steps=6",
+        "--trials", "4",
+    ]  # fmt: skip
+    record = tmp_path / "release.study" / "study.json"
+
+    def scored() -> dict[int, Any]:
+        """The trials that are over, with what was found of them."""
+        if not record.exists():
+            return {}
+        trials = json.loads(record.read_text())["trials"]
+        return {t["number"]: t["curve"] for t in trials if t["state"] in ("done", "stopped")}
+
+    with subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        deadline = time.monotonic() + 200
+        while not scored() and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert running.poll() is None and scored(), running.stderr.read() if running.stderr else ""
+        os.killpg(running.pid, signal.SIGKILL)
+    before = scored()
+    assert not out.exists()
+    refused = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    done = subprocess.run([*command, "--resume"], env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = scored()
+    assert {number: after[number] for number in before} == before
+    assert releases.verify(str(out)).whole
+    assert Path(f"{out}.study/report.html").exists()
