@@ -105,16 +105,14 @@ def _shapes(numbers: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _correlations(numbers: NDArray[np.float64]) -> dict[str, float]:
-    """Spearman's, in size, between columns that vary; missing values count as the median."""
+    """Spearman's, in size, between columns that vary, where a missing value is the median."""
     from scipy.stats import rankdata
 
-    with np.errstate(invalid="ignore"):
-        present = numbers[:, [bool(np.nanmax(c) > np.nanmin(c)) for c in numbers.T if not np.isnan(c).all()]]
-    if present.shape[1] < 2:
+    filled = [np.where(np.isnan(c), np.nanmedian(c), c) for c in numbers.T if not np.isnan(c).all()]
+    varied = [rankdata(column) for column in filled if np.ptp(column) > 0]
+    if len(varied) < 2:
         return {"correlation_mean": 0.0, "correlation_max": 0.0}
-    filled = np.where(np.isnan(present), np.nanmedian(present, axis=0), present)
-    sizes = np.abs(np.corrcoef(rankdata(filled, axis=0), rowvar=False))[np.triu_indices(filled.shape[1], 1)]
-    sizes = np.nan_to_num(sizes)  # a column whose median fills it up does not vary any more
+    sizes = np.abs(np.corrcoef(varied))[np.triu_indices(len(varied), 1)]
     return {"correlation_mean": sizes.mean(), "correlation_max": sizes.max()}
 
 
@@ -137,6 +135,7 @@ def _landmarks(lens: Lens, frame: Frame, rng: np.random.Generator) -> dict[str, 
     from sklearn.linear_model import Ridge
     from sklearn.neighbors import KNeighborsRegressor
     from sklearn.tree import DecisionTreeRegressor
+    from threadpoolctl import threadpool_limits
 
     wanted, known = _wanted(lens, frame)
     rows = frame.take(np.flatnonzero(known))
@@ -150,13 +149,14 @@ def _landmarks(lens: Lens, frame: Frame, rng: np.random.Generator) -> dict[str, 
         "neighbour": (KNeighborsRegressor(1, algorithm="brute"), mixed),
     }
     found = {}
-    for name, (learner, x) in learners.items():
-        predicted = np.zeros_like(wanted)
-        for k in range(FOLDS):
-            train, held = fold != k, fold == k
-            if train.any() and held.any() and x.shape[1]:
-                predicted[held] = learner.fit(x[train], wanted[train]).predict(x[held]).reshape(-1, wanted.shape[1])
-        found[f"landmark_{name}"] = _score(wanted, predicted, regression=lens.schema.task == "regression")
+    with threadpool_limits(1):  # so little work is done sooner alone than by threads that wait for each other
+        for name, (learner, x) in learners.items():
+            predicted = np.zeros_like(wanted)
+            for k in range(FOLDS):
+                train, held = fold != k, fold == k
+                if train.any() and held.any() and x.shape[1]:
+                    predicted[held] = learner.fit(x[train], wanted[train]).predict(x[held]).reshape(-1, wanted.shape[1])
+            found[f"landmark_{name}"] = _score(wanted, predicted, regression=lens.schema.task == "regression")
     return found
 
 

@@ -26,7 +26,8 @@ from tuning.record import Origin
 from tuning.surrogate import Floats, Surrogate, rank_of
 
 NEAREST = 8  # data sets that count as like the new one
-UNIFORM = 0.5  # share of the weight that all data sets have alike
+UNIFORM = 0.25  # share of the weight that all data sets have alike
+TRUST = 0.5  # in a measured rank, against the predicted one, which has less noise and more bias
 BEST = 8  # recipes of each data set that a portfolio is chosen from
 DRAWN, VARIED = 256, 256  # recipes that are thought of: drawn from the space, and varied from good ones
 CHANGE = 0.3  # share of the knobs in which a varied one differs
@@ -140,15 +141,15 @@ class Prior:
         return Recommendation(first, near, {} if self.surrogate is None else self._matters(first.knobs))
 
     def on_pasts(self, knobs: Sequence[space.Knobs]) -> Floats:
-        """float64 (data sets, n): ranks, measured where there is a measurement, else predicted."""
+        """float64 (data sets, n): ranks on the remembered data sets."""
         assert self.surrogate is not None
-        found = np.array([self.surrogate.ranks(past.features, knobs, self.seconds) for past in self.pasts])
+        found = self.surrogate.ranks([past.features for past in self.pasts], knobs, self.seconds)
         column = {_key(k): j for j, k in enumerate(knobs)}
         for row, past in zip(found, self.pasts, strict=True):
             measured = rank_of(values := [trial.value for trial in past.trials], values)
             for trial, rank in zip(past.trials, measured, strict=True):
                 if (j := column.get(_key(trial.knobs))) is not None:
-                    row[j] = rank
+                    row[j] += TRUST * (rank - row[j])
         return found
 
     def expected_ranks(self, knobs: Sequence[space.Knobs]) -> tuple[Floats, float]:
@@ -156,7 +157,7 @@ class Prior:
         makes of its features; and their standard error. All alike without a memory."""
         if self.surrogate is None:
             return np.full(len(knobs), 0.5), 0.3
-        here = self.surrogate.ranks(self.features, knobs, self.seconds)
+        here = self.surrogate.ranks([self.features], knobs, self.seconds)[0]
         return (self.weights @ self.on_pasts(knobs) + here) / 2, self.surrogate.rank_error
 
     def expected(self, knobs: Sequence[space.Knobs]) -> list[tuple[float, float] | None]:
@@ -170,7 +171,7 @@ class Prior:
 
     def _candidates(self) -> list[space.Knobs]:
         """The families' defaults, and the best recipes of every data set."""
-        found = [space.knobs_of(Recipe(family=family)) for family in self.families]  # type: ignore[arg-type]
+        found = [_default(family) for family in self.families]
         for past in self.pasts:
             trials = [trial for trial in past.trials if trial.family in self.families and not trial.failed]
             found += [trial.knobs for trial in sorted(trials, key=lambda trial: -trial.value)[:BEST]]
@@ -190,7 +191,7 @@ class Prior:
 
     def _fixed(self, knobs: space.Knobs) -> space.Knobs:
         """All knobs of the family, with those that are fixed."""
-        default = space.knobs_of(Recipe(family=knobs["family"]))
+        default = _default(knobs["family"])
         return default | knobs | {key: value for key, value in self.fixed.items() if key in default}
 
     def _suggested(self, knobs: list[space.Knobs], origin: Origin, ranks: Floats) -> list[Suggestion]:
@@ -213,7 +214,7 @@ class Prior:
             for k in range(9)
         ]
         assert self.surrogate is not None
-        here, *others = self.surrogate.ranks(self.features, [knobs, *varied], self.seconds)
+        here, *others = self.surrogate.ranks([self.features], [knobs, *varied], self.seconds)[0]
         losses = np.reshape(others, (len(keys), 9)).mean(axis=1) - here
         return {keys[k]: float(losses[k]) for k in np.argsort(-losses, kind="stable")}
 
@@ -256,6 +257,10 @@ def apart(ours: Sequence[space.Knobs], theirs: Sequence[space.Knobs]) -> Floats:
     squares = at_a**2 @ has_b.T - 2 * at_a @ at_b.T + has_a @ (at_b**2).T
     other = 1 - a[:, :families] @ b[:, :families].T
     return np.sqrt(np.maximum(squares, 0) / np.maximum(has_a @ has_b.T, 1) + other)
+
+
+def _default(family: str) -> space.Knobs:
+    return space.knobs_of(Recipe.read(None, {"family": family}))
 
 
 def _key(knobs: space.Knobs) -> str:

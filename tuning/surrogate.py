@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import (
+    threadpool_limits,
+)  # threads that wait for each other beside busy trials take minutes for seconds
 
 from tuning import features as meta
 from tuning import space
 from tuning.memory import Past
 
-FOLDS = 6  # of data sets, to measure how far predictions err
+FOLDS = 4  # of data sets, to measure how far predictions err
 ABSENT = -2.0  # where a knob that a family lacks lies, far outside the unit interval
 NEAR = 0.2  # share of all predictions by whose errors another one is judged: those most like it
 TREES: dict[str, Any] = {
-    "max_iter": 150, "learning_rate": 0.06, "max_leaf_nodes": 12, "min_samples_leaf": 12, "l2_regularization": 1.0,
+    "max_iter": 100, "learning_rate": 0.08, "max_leaf_nodes": 12, "min_samples_leaf": 12, "l2_regularization": 1.0,
     "early_stopping": False,
 }  # fmt: skip
 
@@ -38,12 +41,16 @@ def rank_of(values: Sequence[float] | Floats, among: Sequence[float] | Floats) -
     )
 
 
-def inputs(features: Mapping[str, float], knobs: Sequence[space.Knobs], seconds: Sequence[float] | Floats) -> Floats:
-    """float64 (n, d): meta-features; the logarithms of the seconds, in all and for a row; the knobs."""
+def places(knobs: Sequence[space.Knobs]) -> Floats:
+    """float64 (n, families + keys): ``space.vector`` of each, as the trees take it. They do take NaN, but not in a column that
+    holds nothing else, as that of a knob of a family that nobody has tried does."""
+    return np.nan_to_num(np.array([space.vector(k) for k in knobs]), nan=ABSENT)
+
+
+def inputs(features: Mapping[str, float], seconds: Sequence[float] | Floats, where: Floats) -> Floats:
+    """float64 (n, d): meta-features; the logarithms of the seconds, in all and for a row; the places of the knobs."""
     table, log = np.array([features[name] for name in meta.NAMES]), np.log(seconds)
-    # Scikit-learn's trees take NaN, but not in a column that holds nothing else, as knobs of a family that was not tried do.
-    where = np.nan_to_num(np.array([space.vector(k) for k in knobs]), nan=ABSENT)
-    return np.column_stack([np.tile(table, (len(knobs), 1)), log, log - features["log_rows"], where])
+    return np.column_stack([np.tile(table, (len(where), 1)), log, log - features["log_rows"], where])
 
 
 class Surrogate:
@@ -53,7 +60,7 @@ class Surrogate:
         """Fit, and measure the errors, which takes seconds for a thousand trials; one at least must have been scored."""
         x, value, rank, group = _points(pasts)
         self._seed = seed
-        self._models = [self._trees(x, rank), self._trees(x, value)]
+        self._rank, self._value = self._trees(x, rank), self._trees(x, value)
         order = np.random.default_rng(seed).permutation(len(pasts))
         folds = order[group] % min(FOLDS, len(pasts))
         predicted = np.empty((2, len(x)))
@@ -63,7 +70,7 @@ class Surrogate:
                 # Of one data set alone nothing is known but that: the mean, and how they spread about it.
                 alone = bool(held.all())
                 predicted[i, held] = (
-                    np.nanmean(wanted) if alone else self._trees(x[~held], wanted[~held]).predict(x[held])
+                    np.nanmean(wanted) if alone else _predicted(self._trees(x[~held], wanted[~held]), x[held])
                 )
         self.rank_error = float(np.sqrt(np.mean(np.square(predicted[0] - rank))))
         scored = ~np.isnan(value)
@@ -71,17 +78,18 @@ class Surrogate:
         self._seen, missed = predicted[1, scored][order], np.square(predicted[1] - value)[scored][order]
         self._missed = np.concatenate([[0.0], np.cumsum(missed)])
 
-    def ranks(self, features: Mapping[str, float], knobs: Sequence[space.Knobs], seconds: float) -> Floats:
-        """float64 (n,), within [0, 1]."""
-        x = inputs(features, knobs, np.full(len(knobs), seconds))
-        return np.clip(self._models[0].predict(x), 0, 1)
+    def ranks(self, tables: Sequence[Mapping[str, float]], knobs: Sequence[space.Knobs], seconds: float) -> Floats:
+        """float64 (tables, n), within [0, 1]: after so many seconds, on tables of these features."""
+        where, same = places(knobs), np.full(len(knobs), seconds)
+        x = np.concatenate([inputs(features, same, where) for features in tables])
+        return np.clip(_predicted(self._rank, x), 0, 1).reshape(len(tables), len(knobs))
 
     def values(
         self, features: Mapping[str, float], knobs: Sequence[space.Knobs], seconds: float
     ) -> tuple[Floats, Floats]:
         """float64 (n,) each: the values after so many seconds, and their standard errors, which are those of predictions
         like these, for tables that were left out."""
-        found = self._models[1].predict(inputs(features, knobs, np.full(len(knobs), seconds)))
+        found = _predicted(self._value, inputs(features, np.full(len(knobs), seconds), places(knobs)))
         width = max(1, round(NEAR * len(self._seen)))
         start = np.clip(np.searchsorted(self._seen, found) - width // 2, 0, len(self._seen) - width)
         return found, np.sqrt((self._missed[start + width] - self._missed[start]) / width)
@@ -90,8 +98,14 @@ class Surrogate:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         scored = ~np.isnan(wanted)
-        model = HistGradientBoostingRegressor(loss="squared_error", random_state=self._seed, **TREES)
-        return model.fit(x[scored], wanted[scored])
+        with threadpool_limits(1):
+            return HistGradientBoostingRegressor(random_state=self._seed, **TREES).fit(x[scored], wanted[scored])
+
+
+def _predicted(model: Any, x: Floats) -> Floats:
+    with threadpool_limits(1):
+        found: Floats = model.predict(x)
+        return found
 
 
 def _points(pasts: Sequence[Past]) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
@@ -107,7 +121,7 @@ def _points(pasts: Sequence[Past]) -> tuple[Floats, Floats, Floats, NDArray[np.i
                 knobs.append(trial.knobs)
                 seconds.append(at)
                 value.append(reached)
-        x.append(inputs(past.features, knobs, seconds))
+        x.append(inputs(past.features, seconds, places(knobs)))
         values.append(value)
         ranks.append(rank_of(value, among))
         groups.append(np.full(len(value), group))
