@@ -26,11 +26,11 @@ from published_protocol import circumstances
 from scipy.stats import rankdata, spearmanr
 
 from tuning import space
-from tuning.memory import Past, recall
+from tuning.memory import recall
 from tuning.prior import Prior, Told, apart
 
 RESULTS = Path(__file__).parent / "results" / "warm_start.jsonl"
-TRIALS, MANY, PORTFOLIO = 4, 24, 3
+TRIALS, MANY, PORTFOLIO = 4, 24, 8
 FAMILIES = list(space.TABLES)
 
 
@@ -51,16 +51,18 @@ class Held:
         return [float(self.rank[order[int(np.argmax(select[: n + 1]))]]) for n in range(len(order))]
 
 
-def warm(held: Held, others: Sequence[Past], features: dict[str, float], seconds: float, trials: int) -> list[int]:
-    prior, rng = Prior(others, features, FAMILIES, seconds=seconds), np.random.default_rng(0)
+def warm(held: Held, prior: Prior, trials: int) -> list[int]:
+    """Which recipes are tried, in their order; nothing in it is random."""
     order = [held.knobs.index(s.knobs) for s in prior.portfolio(min(PORTFOLIO, trials), among=held.knobs)]
     while len(order) < min(trials, len(held.knobs)):
         told: list[Told] = [(held.knobs[k], float(held.select[k])) for k in order]
-        order.append(held.knobs.index(prior.propose(rng, 1, told, among=held.knobs)[0].knobs))
+        proposed = prior.propose(np.random.default_rng(0), 1, told, among=held.knobs)
+        order.append(held.knobs.index(proposed[0].knobs))
     return order
 
 
 def cold(held: Held, trials: int, seed: int) -> list[int]:
+    """The same of TPE, whose first ten trials are drawn evenly."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -92,7 +94,8 @@ def measured(
     held, seconds = Held(tables[name]), float(tables[name][0]["seconds"])
     others = [past(other, other, features[other], rows) for other, rows in tables.items() if other != name]
     trials = MANY if len(held.knobs) >= 2 * MANY else TRIALS
-    ours = held.regrets(warm(held, others, features[name], seconds, trials))
+    prior = Prior(others, features[name], FAMILIES, seconds=seconds)
+    ours = held.regrets(warm(held, prior, trials))
     theirs = np.array([held.regrets(cold(held, trials, seed)) for seed in range(seeds)])
     found: dict[str, Any] = {
         "warm": [round(r, 4) for r in ours],
@@ -103,7 +106,7 @@ def measured(
     if trials == MANY:
         needed = [next((n + 1 for n, r in enumerate(ours) if r <= last), MANY + 1) for last in theirs[:, -1]]
         found["needed"] = statistics.median(needed)
-    return found | rungs(tables[name], held) | predicted(held, others, features[name], seconds)
+    return found | rungs(tables[name], held) | predicted(held, prior)
 
 
 def rungs(rows: Sequence[dict[str, Any]], held: Held) -> dict[str, float]:
@@ -114,9 +117,8 @@ def rungs(rows: Sequence[dict[str, Any]], held: Held) -> dict[str, float]:
     return {f"rung {name}": round(float(spearmanr(values, held.confirm[scored]).statistic), 3) for name, values in both}
 
 
-def predicted(held: Held, others: Sequence[Past], features: dict[str, float], seconds: float) -> dict[str, float]:
+def predicted(held: Held, prior: Prior) -> dict[str, float]:
     """What was expected of this table's recipes before any was run, against what they reached on select."""
-    prior = Prior(others, features, FAMILIES, seconds=seconds)
     scored = ~np.isnan(held.select)
     value, error = np.array(prior.expected(held.knobs)).T
     missed = (held.select - value)[scored]
@@ -139,6 +141,8 @@ def main() -> None:
     tables: dict[str, list[dict[str, Any]]] = {}
     for row in map(json.loads, options.runs.read_text().splitlines()):
         tables.setdefault(row["table"], []).append(row)
+    for rows in tables.values():
+        rows.sort(key=lambda row: row["recipe"])
     by_study = {study.study: study.features for study in recall(str(options.prior))}
     features = {name: by_study[name_of(name)] for name in tables}
     found = {}

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from synth.evaluation.intervals import NORMAL_95
 from synth.recipe import Recipe
 from tuning import features as meta
 from tuning import space
@@ -32,6 +33,8 @@ BEST = 8  # recipes of each data set that a portfolio is chosen from
 DRAWN, VARIED = 256, 256  # recipes that are thought of: drawn from the space, and varied from good ones
 CHANGE = 0.3  # share of the knobs in which a varied one differs
 LENGTH = 0.35  # of the process's kernel, in root mean square distance between knobs, each on its unit interval
+UNKNOWN = 12**-0.5  # deviation of a rank of which nothing is known
+SHOWN = 3  # data sets, and knobs, that a recommendation names
 BOLD = 0.5  # deviations by which the unknown is preferred
 
 Told = tuple[space.Knobs, float]
@@ -57,6 +60,24 @@ class Recommendation:
     suggestion: Suggestion
     near: list[tuple[float, dict[str, float]]]
     matters: dict[str, float]
+
+    def reasons(self) -> list[str]:
+        """Sentences that say why."""
+        found = [f"The recipe is {self.suggestion.why}."]
+        if self.near:
+            like = "; ".join(f"{_told_of(features)} ({weight:.0%} of the weight)" for weight, features in self.near)
+            found.append(f"Those most like this one: {like}.")
+        if most := [(key, loss) for key, loss in self.matters.items() if loss > 0][:SHOWN]:
+            what = ", ".join(f"{key}={self.suggestion.knobs[key]} ({loss:.0%})" for key, loss in most)
+            found.append(
+                f"What matters most, and the share of recipes that would pass it were it drawn at random: {what}."
+            )
+        if self.suggestion.expected:
+            value, error = self.suggestion.expected
+            found.append(
+                f"Its score is expected to be {value:.3f} ± {NORMAL_95 * error:.3f}, where 1 is as good as real rows."
+            )
+        return found
 
 
 class Prior:
@@ -107,36 +128,46 @@ class Prior:
         return self._suggested([candidates[k] for k in chosen], "portfolio", means[chosen])
 
     def propose(
-        self, rng: np.random.Generator, count: int, told: Sequence[Told], *, among: Sequence[space.Knobs] | None = None
+        self,
+        rng: np.random.Generator,
+        count: int,
+        told: Sequence[Told],
+        *,
+        running: Sequence[space.Knobs] = (),
+        among: Sequence[space.Knobs] | None = None,
     ) -> list[Suggestion]:
-        """What to try next, knowing this study's results. ``among``: the recipes to choose from, instead of many drawn from
-        the families' spaces and varied from the best."""
+        """What to try next, knowing this study's results, and those that are ``running``. ``among``: the recipes to choose
+        from, instead of many drawn from the families' spaces and varied from the best. Fewer than ``count`` where there are
+        no more."""
         candidates = self._thought(rng, told) if among is None else list(among)
-        tried = {_key(knobs) for knobs, _ in told}
-        candidates = [knobs for knobs in candidates if _key(knobs) not in tried]
+        tried = [knobs for knobs, _ in told]
+        known = {_key(knobs) for knobs in (*tried, *running)}
+        candidates = [knobs for knobs in candidates if _key(knobs) not in known]
         if not candidates:
             return []
-        everything = [*(knobs for knobs, _ in told), *candidates]
+        everything = [*tried, *running, *candidates]
         mean, error = self.expected_ranks(everything)
-        alike = kernel(everything)
-        seen, shift = list(range(len(told))), np.zeros(len(told))
+        alike, seen = kernel(everything), list(range(len(tried)))
         if told:
             shift = matched([value for _, value in told], mean[seen]) - mean[seen]
             mean = mean + alike[:, seen] @ np.linalg.solve(alike[np.ix_(seen, seen)] + np.eye(len(seen)), shift)
+        # What waits for its result counts as if it had come out as expected, so that proposals differ (Desautels, Krause,
+        # Burdick, JMLR 2014).
+        at = list(range(len(everything) - len(candidates)))
         chosen = list[int]()
         while len(chosen) < min(count, len(candidates)):
-            at = seen + chosen  # those that wait for their results count as if they had come out as expected
             inverse = np.linalg.inv(alike[np.ix_(at, at)] + np.eye(len(at)))
             unknown = 1 - np.einsum("ij,jk,ik->i", alike[:, at], inverse, alike[:, at])
             bound = mean - BOLD * error * np.sqrt(np.maximum(unknown, 0))
             bound[at] = np.inf
             chosen.append(int(np.argmin(bound)))
+            at.append(chosen[-1])
         return self._suggested([everything[k] for k in chosen], "surrogate", mean[chosen])
 
     def recommend(self) -> Recommendation:
         """The recipe to start with, why, and what it is expected to reach; nothing is trained."""
         first = self.portfolio(1)[0]
-        order = np.argsort(-self.weights, kind="stable")[:3]
+        order = np.argsort(-self.weights, kind="stable")[:SHOWN]
         near = [(float(self.weights[k]), self.pasts[k].features) for k in order]
         return Recommendation(first, near, {} if self.surrogate is None else self._matters(first.knobs))
 
@@ -156,7 +187,7 @@ class Prior:
         """float64 (n,): ranks on the new table, half from the data sets that are like it and half from what the surrogate
         makes of its features; and their standard error. All alike without a memory."""
         if self.surrogate is None:
-            return np.full(len(knobs), 0.5), 0.3
+            return np.full(len(knobs), 0.5), UNKNOWN
         here = self.surrogate.ranks([self.features], knobs, self.seconds)[0]
         return (self.weights @ self.on_pasts(knobs) + here) / 2, self.surrogate.rank_error
 
@@ -257,6 +288,13 @@ def apart(ours: Sequence[space.Knobs], theirs: Sequence[space.Knobs]) -> Floats:
     squares = at_a**2 @ has_b.T - 2 * at_a @ at_b.T + has_a @ (at_b**2).T
     other = 1 - a[:, :families] @ b[:, :families].T
     return np.sqrt(np.maximum(squares, 0) / np.maximum(has_a @ has_b.T, 1) + other)
+
+
+def _told_of(features: Mapping[str, float]) -> str:
+    rows, columns = round(np.exp(features["log_rows"])), round(np.exp(features["log_columns"]))
+    numbers, classes = round(features["numerical"] * columns), round(np.exp(features["log_classes"]))
+    aim = "a number to predict" if features["regression"] else f"{classes} classes to predict"
+    return f"{rows:,} rows × {columns} columns, {numbers} of them numbers, {aim}"
 
 
 def _default(family: str) -> space.Knobs:
