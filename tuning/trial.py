@@ -6,6 +6,7 @@ What is known of a trial is in its run's checkpoints, so that one which was inte
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ray.tune import Trainable
 from cluster import storage
 from synth.data.codec import Codec
 from synth.errors import JobError, UserError
+from synth.recipe import Recipe
 from synth.sampling import Sampler
 from synth.training import beacon, checkpoint, workers
 from synth.training import prepare as preparing
@@ -80,8 +82,7 @@ class Trial(Trainable):
         self.continued: int | None = config["continued"]
         self.ahead = self.shared.rungs if config["until"] is None else (float(config["until"]),)
         self.run = run_of(self.shared.folder, name_of(self.number))
-        rungs = self.shared.rungs
-        self.recipe = self.shared.table.recipe_of(config["knobs"], budget_s=rungs[-1], checkpoint_s=rungs[0])
+        self.knobs: dict[str, Any] = config["knobs"]
         self.ending = self.codec = None
 
     def step(self) -> dict[str, Any]:
@@ -89,17 +90,20 @@ class Trial(Trainable):
         try:
             return self._step()
         except (UserError, JobError, ArithmeticError) as e:
-            return {"failure": str(e), "done": True}
+            return {"failure": str(e), "value": math.nan, "done": True}
 
     def _step(self) -> dict[str, Any]:
+        recipe = self.shared.table.recipe_of(
+            self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=min(self.shared.rungs[0], self.ahead[0])
+        )
         if self.model != self.number:
             kept, finished = Kept.load(self.shared.folder, name_of(self.model), self.shared.table.schema), True
         else:
-            kept, finished = self._reached(self._start())
+            kept, finished = self._reached(self._start(recipe))
             kept.save(self.shared.folder, name_of(self.number))
         # Differences between recipes are large after the first rung, and small between models that are trained.
         rows = self.shared.rows // FEWER if self.rung == 0 and not finished else self.shared.rows
-        scores = self._scored(kept, rows)
+        scores = self._scored(recipe, kept, rows)
         self.rung += 1
         return {
             "rung": self.rung, "seconds": kept.facts["elapsed_s"], "optimizer_step": kept.facts["step"],
@@ -107,17 +111,17 @@ class Trial(Trainable):
             "done": finished,
         }  # fmt: skip
 
-    def _start(self) -> Codec:
+    def _start(self, recipe: Recipe) -> Codec:
         """Have it trained, from where an earlier start has left it."""
         if self.codec is None:
-            table = preparing.prepare(self.shared.table.sources, self.shared.table.schema, self.recipe)
+            table = preparing.prepare(self.shared.table.sources, self.shared.table.schema, recipe)
             storage.write_bytes(storage.join(self.run, storage.RUN_MARKER), b"{}")  # so that it may be taken away
             if self.continued is not None:
                 checkpoint.branch(run_of(self.shared.folder, name_of(self.continued)), self.run)
             self.codec = table.codec
             self.ending = workers.in_background(
                 lambda: workers.fit(
-                    ray, self.recipe, table, self.run, lambda *_: None, embedded=self.shared.embedded,
+                    ray, recipe, table, self.run, lambda *_: None, embedded=self.shared.embedded,
                     each=self.shared.each, inside=True,
                 )
             )  # fmt: skip
@@ -146,8 +150,8 @@ class Trial(Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing: a run goes on from its own checkpoints."""
 
-    def _scored(self, kept: Kept, rows: int) -> list[Score]:
-        sampler = Sampler.of(self.recipe, kept.codec, kept.weights)
+    def _scored(self, recipe: Recipe, kept: Kept, rows: int) -> list[Score]:
+        sampler = Sampler.of(recipe, kept.codec, kept.weights)
         rows = min(len(self.shared.objective.train), rows)
         return [self.shared.objective(sampler.table(rows, seed=seed), seed) for seed in range(DRAWS)]
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuning.memory import recall
 
 import artesian
 from synth import release as releases
 from synth.recipe import Recipe
-from tuning import plan, study
-from tuning.record import Study
+from tuning import plan, space, study
+from tuning.ideas import Ideas
+from tuning.memory import recall
+from tuning.record import Study, Trial
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {
@@ -36,8 +37,20 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_more_trials_than_slots_run_and_the_worse_are_stopped(table: Path, tmp_path: Path) -> None:
+def test_more_trials_than_slots_run_and_the_worse_are_stopped(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, store, moments = tmp_path / "release", tmp_path / "studies", list[Any]()
+
+    class Planted(Ideas):
+        """Recipes that learn nothing, and one that cannot be."""
+
+        def first(self) -> list[Trial]:
+            default = space.knobs_of(Recipe.read(None, SMALL))
+            others = [{"training.learning_rate": 1e-7}, {"training.learning_rate": 2e-7}, {"diffusion.blocks": 0}]
+            return [Trial(number=0, origin="portfolio", knobs=default | other) for other in others]
+
+    monkeypatch.setattr("tuning.study.Ideas", Planted)
 
     def show(found: Study, moment: dict[int, dict[str, Any]], left: float, phase: str) -> None:
         moments.append((phase, sum(t.state == "running" for t in found.trials)))
@@ -48,11 +61,12 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(table: Path, tmp_p
     trained = [t for t in found.trials if t.origin != "sampling"]
     assert len(trained) > found.slots
     assert max(count for _, count in moments) <= found.slots
-    assert any(t.state == "stopped" for t in trained), [(t.state, t.last) for t in trained]
+    assert [t.state for t in trained[1:4]] == ["stopped", "stopped", "failed"]
+    assert "diffusion.blocks=0" in (trained[3].failure or "")
     assert trained[0].origin == "default" and trained[0].state == "done"
     assert all(t.knobs["training.batch"] == 128 for t in trained), "what is set is not searched"
     for trial in found.trials:
-        assert trial.last is not None or trial.state in ("failed", "waiting"), trial
+        assert trial.last is not None or trial.state in ("failed", "waiting", "running"), trial
     assert {t.origin for t in found.trials} >= {"default", "portfolio"}
 
     assert [look.part for look in found.looks].count("test") == 1
