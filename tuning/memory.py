@@ -65,8 +65,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Tried:
-    """A recipe and how it went: the rungs it reached, and the score at the last of them. A trial that failed before its
-    first rung has none: its scores are not numbers."""
+    """A recipe and how it went: the rungs it reached, and the parts of the score at the last of them, not numbers where it
+    failed before the first."""
 
     knobs: dict[str, Any]
     origin: str
@@ -88,8 +88,8 @@ class Tried:
 
     @property
     def value(self) -> float:
-        """At the last rung; not a number where there is none."""
-        return self.curve[-1].value if self.curve else math.nan
+        """At the last rung; not a number where the trial failed."""
+        return math.nan if self.failed else self.curve[-1].value
 
     @property
     def seconds(self) -> float:
