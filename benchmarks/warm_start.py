@@ -26,8 +26,9 @@ from published_protocol import circumstances
 from scipy.stats import rankdata, spearmanr
 
 from tuning import space
+from tuning.distances import apart
 from tuning.memory import recall
-from tuning.prior import Prior, Told, apart
+from tuning.prior import Prior, Told
 
 RESULTS = Path(__file__).parent / "results" / "warm_start.jsonl"
 TRIALS, MANY, PORTFOLIO = 4, 24, 8

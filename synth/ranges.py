@@ -17,7 +17,10 @@ class Number:
     whole: bool = False
 
     def unit(self, value: float) -> float:
-        """Where a value lies, 0 at ``low`` and 1 at ``high``; beyond them for a value that does."""
+        """Where a value lies, 0 at ``low`` and 1 at ``high``; beyond them for a value that does. On a logarithmic scale 0,
+        which often means none, has no place: it counts as one range below ``low``."""
+        if self.log and value <= 0:
+            return -1.0
         low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         return (value - low) / (high - low)
 

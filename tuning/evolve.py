@@ -24,6 +24,7 @@ POPULATION, TOURNAMENT = 24, 6
 CROSSED, SHARE = 0.5, 0.3  # how often a child has two parents, and the share of the knobs that come from the second
 MUTATED = 2  # knobs of a child that mutate, on average
 STEP = 0.25  # deviation of a mutation, of the range of the knob
+PATIENCE = 20  # litters for each child, of which all but one may have been tried before
 LITTER = 8  # children of which the surrogate picks one
 
 _MORE: dict[str, Range] = {
@@ -47,7 +48,8 @@ def evolve(
     prior: Prior | None = None,
     fixed: Collection[str] = (),
 ) -> list[Suggestion]:
-    """Children of this study's recipes, the oldest of ``told`` first; none before a recipe has a score.
+    """Children of this study's recipes, the oldest of ``told`` first; none before a recipe has a score, and fewer than
+    ``count`` where so many are fixed that few others can be.
 
     ``prior``: picks each child from a litter, by the rank that it expects; of what lies beyond the ranges it knows as much
     as of their ends. ``fixed``: keys that do not mutate.
@@ -56,7 +58,9 @@ def evolve(
     if not scored:
         return []
     known, found = [knobs for knobs, _ in told], list[Suggestion]()
-    while len(found) < count:
+    for _ in range(PATIENCE * count):
+        if len(found) == count:
+            break
         litter = [_child(rng, scored, fixed) for _ in range(LITTER if prior else 1)]
         litter = [(child, parent) for child, parent in litter if child not in known]
         if not litter:

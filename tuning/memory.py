@@ -65,8 +65,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Tried:
-    """A recipe and how it went: the rungs it reached, and the score at the last of them. A trial that failed before its
-    first rung has none: its scores are not numbers."""
+    """A recipe and how it went: the rungs it reached, and the parts of the score at the last of them, not numbers where it
+    failed before the first."""
 
     knobs: dict[str, Any]
     origin: str
@@ -88,8 +88,8 @@ class Tried:
 
     @property
     def value(self) -> float:
-        """At the last rung; not a number where there is none."""
-        return self.curve[-1].value if self.curve else math.nan
+        """At the last rung; not a number where the trial failed."""
+        return math.nan if self.failed else self.curve[-1].value
 
     @property
     def seconds(self) -> float:
@@ -135,7 +135,7 @@ def remember(store: str, study: Study) -> None:
 
 
 def recall(store: str) -> list[Past]:
-    """All studies of a store, the oldest first: a folder, or one file. None where there is nothing yet.
+    """All studies of a store, the oldest first: a folder, or one file. An empty list where there is nothing yet.
 
     Raises UserError, naming the file, for one that is damaged, of another version, or no study at all.
     """
@@ -169,7 +169,7 @@ def packed(pasts: Sequence[Past]) -> bytes:
         for t in past.trials
     ]  # fmt: skip
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=LAYOUT), sink, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=LAYOUT), sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()
 
 
@@ -177,17 +177,18 @@ def unpacked(data: bytes, name: str) -> list[Past]:
     """The studies in the bytes of a file; ``name`` is what errors call it."""
     remedy = "move it out of the store, or choose another store"
     try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowInvalid, OSError) as e:  # OSError: a damaged page
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        rows = table.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as e:  # what Arrow and Python say of bytes that are not as written
         raise UserError(f"{name}: is no Parquet file, or a damaged one; {remedy}") from e
-    versions = set(table["version"].to_pylist()) if "version" in table.column_names else set()
+    versions = {row.get("version", VERSION) for row in rows}
     if other := versions - {VERSION}:
         found = ", ".join(sorted(map(str, other)))
         raise UserError(f"{name}: holds studies of version {found}, and this is version {VERSION}; {remedy}")
     if not table.schema.equals(LAYOUT):
         raise UserError(f"{name}: is a Parquet file, but holds no studies; {remedy}")
     trials: dict[tuple[Any, ...], list[Tried]] = defaultdict(list)
-    for row in table.to_pylist():
+    for row in rows:
         parts = {part: row[part] for part in ("origin", "seed", "state", "utility", "error", "coverage", "copying")}
         curve = tuple(Point(**point) for point in row["curve"])
         of = row["study"], row["created"], row["key"], tuple(row["features"])

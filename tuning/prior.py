@@ -20,20 +20,18 @@ import numpy as np
 
 from synth.evaluation.intervals import NORMAL_95
 from synth.recipe import Recipe
-from tuning import features as meta
 from tuning import space
+from tuning.distances import Floats, kernel, weights
 from tuning.memory import Past
 from tuning.record import Origin
-from tuning.surrogate import Floats, Surrogate, rank_of
+from tuning.surrogate import Surrogate, rank_of
 
-NEAREST = 8  # data sets that count as like the new one
-UNIFORM = 0.25  # share of the weight that all data sets have alike
 TRUST = 0.5  # in a measured rank, against the predicted one, which has less noise and more bias
 BEST = 8  # recipes of each data set that a portfolio is chosen from
 DRAWN, VARIED = 256, 256  # recipes that are thought of: drawn from the space, and varied from good ones
 CHANGE = 0.3  # share of the knobs in which a varied one differs
-LENGTH = 0.35  # of the process's kernel, in root mean square distance between knobs, each on its unit interval
 UNKNOWN = 12**-0.5  # deviation of a rank of which nothing is known
+PLACES = 9  # on the range of a knob, to see how much it matters
 SHOWN = 3  # data sets, and knobs, that a recommendation names
 BOLD = 0.5  # deviations by which the unknown is preferred
 
@@ -100,7 +98,7 @@ class Prior:
         self.pasts = [past for past in pasts if any(trial.curve for trial in past.trials)]
         self.features, self.families, self.seconds, self.seed = dict(features), list(families), seconds, seed
         self.fixed = dict(fixed or {})
-        self.weights = weights(self.pasts, features)
+        self.weights = weights([past.features for past in self.pasts], features)
 
     @cached_property
     def surrogate(self) -> Surrogate | None:
@@ -213,7 +211,9 @@ class Prior:
         good = self._candidates()
         mean, _ = self.expected_ranks(good)
         good = [good[k] for k in np.argsort(mean, kind="stable")[:BEST]]
-        good += [knobs for knobs, _ in sorted(told, key=lambda t: -np.nan_to_num(t[1], nan=-np.inf))[:BEST]]
+        good += [
+            self._fixed(knobs) for knobs, _ in sorted(told, key=lambda t: -np.nan_to_num(t[1], nan=-np.inf))[:BEST]
+        ]
         drawn = [space.random_knobs(self.families[k % len(self.families)], rng) for k in range(DRAWN)]
         for k in range(VARIED):
             near = good[k % len(good)]
@@ -238,32 +238,15 @@ class Prior:
         ]
 
     def _matters(self, knobs: space.Knobs) -> dict[str, float]:
-        keys = list(space.space(knobs["family"], fixed=list(self.fixed)))
-        varied = [
-            knobs | {key: range_.value((k + 0.5) / 9)}
-            for key, range_ in space.space(knobs["family"], fixed=list(self.fixed)).items()
-            for k in range(9)
-        ]
         assert self.surrogate is not None
+        ranges = space.space(knobs["family"], fixed=list(self.fixed))
+        if not ranges:
+            return {}
+        units = (np.arange(PLACES) + 0.5) / PLACES
+        varied = [knobs | {key: range_.value(float(unit))} for key, range_ in ranges.items() for unit in units]
         here, *others = self.surrogate.ranks([self.features], [knobs, *varied], self.seconds)[0]
-        losses = np.reshape(others, (len(keys), 9)).mean(axis=1) - here
-        return {keys[k]: float(losses[k]) for k in np.argsort(-losses, kind="stable")}
-
-
-def weights(pasts: Sequence[Past], features: Mapping[str, float]) -> Floats:
-    """float64 (data sets,), which sum to 1: a Gaussian kernel over the nearest by standardised meta-features, of the width
-    of the farthest of those, shrunk towards equal weights, which are hard to beat (Płudowski et al.,
-    arXiv 2403.04720)."""
-    if not pasts:
-        return np.empty(0)
-    theirs = np.array([[past.features[name] for name in meta.NAMES] for past in pasts])
-    ours = np.array([features[name] for name in meta.NAMES])
-    spread = theirs.std(axis=0)
-    varied = spread > 0
-    away = np.sqrt(np.square((theirs - ours)[:, varied] / spread[varied]).sum(axis=1))
-    width = max(np.sort(away)[min(NEAREST, len(away)) - 1], 1e-9)
-    near = np.where(away <= width, np.exp(-2 * np.square(away / width)), 0.0)
-    return (1 - UNIFORM) * near / near.sum() + UNIFORM / len(pasts)
+        losses = np.reshape(others, (len(ranges), PLACES)).mean(axis=1) - here
+        return dict(sorted(zip(ranges, losses.tolist(), strict=True), key=lambda item: -item[1]))
 
 
 def matched(values: Sequence[float], ranks: Floats) -> Floats:
@@ -271,23 +254,6 @@ def matched(values: Sequence[float], ranks: Floats) -> Floats:
     so that only their order speaks, which is all that compares between data sets. Equal ones get the mean of theirs."""
     at = rank_of(values, values) * len(values) - 0.5
     return np.interp(at, np.arange(len(values)), np.sort(ranks))
-
-
-def kernel(knobs: Sequence[space.Knobs]) -> Floats:
-    """float64 (n, n): how much of what is learnt of one recipe holds for another, 1 for itself."""
-    return np.exp(-np.square(apart(knobs, knobs)) / (2 * LENGTH**2))
-
-
-def apart(ours: Sequence[space.Knobs], theirs: Sequence[space.Knobs]) -> Floats:
-    """float64 (n, m): root mean square distance on the unit intervals of the knobs that both have; of different families, 1
-    more in square."""
-    a, b = (np.array([space.vector(k) for k in knobs]) for knobs in (ours, theirs))
-    families = len(space.TABLES)
-    has_a, has_b = (~np.isnan(v[:, families:]) * 1.0 for v in (a, b))
-    at_a, at_b = (np.nan_to_num(v[:, families:]) for v in (a, b))
-    squares = at_a**2 @ has_b.T - 2 * at_a @ at_b.T + has_a @ (at_b**2).T
-    other = 1 - a[:, :families] @ b[:, :families].T
-    return np.sqrt(np.maximum(squares, 0) / np.maximum(has_a @ has_b.T, 1) + other)
 
 
 def _told_of(features: Mapping[str, float]) -> str:

@@ -16,8 +16,9 @@ from threadpoolctl import (
     threadpool_limits,
 )  # threads that wait for each other beside busy trials take minutes for seconds
 
-from tuning import features as meta
 from tuning import space
+from tuning.distances import Floats
+from tuning.features import NAMES
 from tuning.memory import Past
 
 FOLDS = 4  # of data sets, to measure how far predictions err
@@ -27,8 +28,6 @@ TREES: dict[str, Any] = {
     "max_iter": 100, "learning_rate": 0.08, "max_leaf_nodes": 12, "min_samples_leaf": 12, "l2_regularization": 1.0,
     "early_stopping": False,
 }  # fmt: skip
-
-Floats = NDArray[np.float64]
 
 
 def rank_of(values: Sequence[float] | Floats, among: Sequence[float] | Floats) -> Floats:
@@ -49,7 +48,7 @@ def places(knobs: Sequence[space.Knobs]) -> Floats:
 
 def inputs(features: Mapping[str, float], seconds: Sequence[float] | Floats, where: Floats) -> Floats:
     """float64 (n, d): meta-features; the logarithms of the seconds, in all and for a row; the places of the knobs."""
-    table, log = np.array([features[name] for name in meta.NAMES]), np.log(seconds)
+    table, log = np.array([features[name] for name in NAMES]), np.log(seconds)
     return np.column_stack([np.tile(table, (len(where), 1)), log, log - features["log_rows"], where])
 
 
@@ -117,7 +116,8 @@ def _points(pasts: Sequence[Past]) -> tuple[Floats, Floats, Floats, NDArray[np.i
         longest = max(max(trial.seconds for trial in past.trials), 1.0)
         knobs, seconds, value = [], [], []
         for trial in past.trials:
-            for at, reached in [(p.seconds, p.value) for p in trial.curve] or [(longest, math.nan)]:
+            lost = [(longest, math.nan)] if trial.failed else []
+            for at, reached in [*((p.seconds, p.value) for p in trial.curve), *lost]:
                 knobs.append(trial.knobs)
                 seconds.append(at)
                 value.append(reached)

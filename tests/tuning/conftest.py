@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synth.recipe import Recipe
-from tests.tuning.world import table, worth
+from tests.tuning.world import WIDE, table, worth
 from tuning import space
 from tuning.memory import Past, Point, Tried
 
@@ -36,7 +36,7 @@ def study() -> Callable[..., Past]:
 
 @pytest.fixture(scope="session")
 def pasts(study: Callable[..., Past]) -> list[Past]:
-    return [study(wide, seed) for seed, wide in enumerate((0.1, 0.15, 0.2, 0.3, 0.7, 0.8, 0.85, 0.9))]
+    return [study(wide, seed) for seed, wide in enumerate(WIDE)]
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,10 @@ def test_what_is_fixed_does_not_mutate() -> None:
     rng = np.random.default_rng(3)
     parents = [(knobs | {"diffusion.width": 128}, value) for knobs, value in told(rng, 6)]
     assert {s.knobs["diffusion.width"] for s in evolve(rng, parents, 30, fixed=["diffusion.width"])} == {128}
+    switch = {"gan.spectral"}
+    gan = [(knobs | {"gan.spectral": False}, value) for knobs, value in told(rng, 1, "gan")]
+    only = evolve(rng, gan, 5, fixed={*space.space("gan"), *MORE["gan"]} - switch)
+    assert [s.knobs for s in only] == [gan[0][0] | {"gan.spectral": True}]
     everything = [*space.space("diffusion"), *MORE["diffusion"]]
     with pytest.raises(UserError, match="every knob of diffusion is fixed"):
         evolve(rng, parents, 1, fixed=everything)

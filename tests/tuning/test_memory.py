@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -100,6 +101,21 @@ def test_what_is_no_store_of_this_version_is_named(tmp_path: Path, pasts: list[P
     pq.write_table(table.set_column(at, "version", pa.array([2] * len(table), pa.int32())), place)
     with pytest.raises(UserError, match="of version 2, and this is version 1; move it"):
         recall(str(tmp_path))
+
+
+def test_no_altered_byte_is_taken_for_a_study(pasts: list[Past]) -> None:
+    """Or it is one that changes nothing, such as the name of the program that wrote the file."""
+    rng, whole = np.random.default_rng(0), packed(pasts[:1])
+    known = repr(unpacked(whole, "whole"))
+    refused = 0
+    for place in rng.integers(0, len(whole), 60):
+        altered = bytearray(whole)
+        altered[place] ^= 1 << rng.integers(8)
+        try:
+            assert repr(unpacked(bytes(altered), "altered")) == known
+        except UserError as e:
+            refused += "altered: " in str(e)
+    assert refused > 20
 
 
 def test_the_shipped_prior_needs_no_data() -> None:

@@ -11,7 +11,7 @@ from synth.recipe import Recipe
 from tests.tuning.world import table, worth
 from tuning import space
 from tuning.memory import Past, Point, Tried
-from tuning.prior import UNIFORM, Prior, apart, kernel, matched, weights
+from tuning.prior import Prior, matched
 from tuning.surrogate import Surrogate, rank_of
 
 FAMILIES = ["diffusion", "vae"]
@@ -28,15 +28,6 @@ def test_ranks_are_shares_of_what_is_better() -> None:
     assert rank_of([9, 2.5, 0], [3, 1, 2]).tolist() == pytest.approx([0, 1 / 3, 1])
     assert rank_of([1, 1], [1, 1]).tolist() == [0.5, 0.5]
     assert rank_of([math.nan, 5, math.nan], [math.nan, 5, math.nan]).tolist() == pytest.approx([2 / 3, 1 / 6, 2 / 3])
-
-
-def test_like_tables_count_most_and_all_count(pasts: list[Past]) -> None:
-    found = weights(pasts, table(0.83))
-    assert found.sum() == pytest.approx(1)
-    assert set(np.argsort(-found)[:2]) == {5, 6}
-    assert (found >= UNIFORM / len(pasts)).all()
-    assert weights([pasts[0]], table(0.3)).tolist() == [1.0]
-    assert weights(pasts[:2], pasts[0].features)[0] > 0.6
 
 
 def test_the_portfolio_covers_data_sets_that_want_different_recipes(study: Callable[..., Past]) -> None:
@@ -159,17 +150,6 @@ def test_only_the_order_of_this_studys_values_speaks() -> None:
     assert matched([-100, 5, 4, -math.inf], expected).tolist() == pytest.approx([0.4, 0.1, 0.2, 0.7])
     assert matched([2.0, 2.0, 1.0, 1.0], expected).tolist() == pytest.approx([0.15, 0.15, 0.55, 0.55])
     assert matched([0.3], np.array([0.6])).tolist() == [0.6]
-
-
-def test_recipes_are_apart_by_their_knobs(defaults: dict[str, space.Knobs]) -> None:
-    ours = defaults["diffusion"]
-    keys = len(space.space("diffusion"))
-    wider = ours | {"diffusion.dropout": ours["diffusion.dropout"] + 0.2}
-    away = apart([ours, wider, defaults["vae"]], [ours])[:, 0]
-    assert away[0] == pytest.approx(0, abs=1e-7)
-    assert away[1] == pytest.approx(0.5 / math.sqrt(keys))
-    assert away[2] >= 1
-    assert np.linalg.eigvalsh(kernel([ours, wider, *defaults.values()])).min() > -1e-9
 
 
 def test_one_data_set_is_enough_to_begin_with(pasts: list[Past]) -> None:

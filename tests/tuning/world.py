@@ -6,6 +6,9 @@ import math
 
 from tuning import features, space
 
+WIDE = (0.1, 0.15, 0.2, 0.3, 0.7, 0.8, 0.85, 0.9)
+"""How wide the remembered tables are."""
+
 
 def table(wide: float, *, rows: float = 2000) -> dict[str, float]:
     """Meta-features of a table of which all that matters is how ``wide`` it is, from 0 to 1."""
