@@ -41,26 +41,16 @@ SPLIT = [0.6, 0.2, 0.2, 0.0]
 FAMILIES = ("diffusion", "diffusion", "vae", "diffusion", "gan")  # of successive recipes
 RUNGS = (1 / 9, 1 / 3)
 CHOSEN = (
-    "car",
-    "contraceptive",
-    "phoneme",
-    "page_blocks",
-    "segment",
-    "credit_scoring",
-    "youth_risk",
-    "taxi_tips",
-    "storms",
-    "bird_strikes",
-    "chilean_plebiscite",
-    "marketing",
-    "bike_rentals",
-    "diamonds",
-    "life_expectancy",
-    "rodents",
-    "doctor_visits",
-    "wages_canada",
-)  # of the tables: different in kind, and narrow enough to be learnt in seconds
-DRAWS, MOST_DRAWN = 2, 3_000
+    "car", "contraceptive", "phoneme", "page_blocks", "segment", "credit_scoring", "youth_risk",
+    "taxi_tips", "storms", "bird_strikes", "chilean_plebiscite", "marketing", "bike_rentals",
+    "diamonds", "life_expectancy", "rodents", "doctor_visits", "wages_canada",
+)  # fmt: skip
+# Of the tables: different in kind, and narrow enough to be learnt in seconds.
+DRAWS, DRAWN, DRAWN_AT_RUNG = (
+    2,
+    2_000,
+    1_000,
+)  # samples at the end, and the rows of each and of the one at a rung, at most
 
 
 def pool(count: int, seed: int = 0) -> Iterator[space.Knobs]:
@@ -98,14 +88,14 @@ def run(table: dict[str, Any], folder: Path, knobs: space.Knobs, seconds: float)
     judges = {
         part: Objective(prepared.schema, prepared.real, held, part=part, seed=0) for part, held in prepared.kept.items()
     }  # fmt: skip
-    drawn, training = min(prepared.rows["train"], MOST_DRAWN), recipe.training
+    training = recipe.training
     feed = Feed(prepared.encoded, Share(recipe.seed, training.batch, 1, 0, 1, torch.device("cpu")))
     curve: list[tuple[float, dict[str, Any]]] = []
 
-    def scored(model: Generator, draws: int, parts: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+    def scored(model: Generator, draws: int, rows: int, parts: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {part: [] for part in parts}
         for seed in range(draws):
-            sample = Sampler(model, prepared.codec).table(drawn, seed=seed)
+            sample = Sampler(model, prepared.codec).table(min(prepared.rows["train"], rows), seed=seed)
             for part in parts:
                 found[part].append(told(judges[part](sample, seed)))
         return found
@@ -114,10 +104,10 @@ def run(table: dict[str, Any], folder: Path, knobs: space.Knobs, seconds: float)
     model, facts = train(
         recipe, prepared.codec.layout, lambda step: feed(step, slice(0, training.batch)), prepared.rows["train"],
         clock=time.process_time, rungs=RUNGS,
-        at_rung=lambda model, spent: curve.append((round(spent, 2), scored(model, 1, ("select",))["select"][0])),
+        at_rung=lambda model, spent: curve.append((round(spent, 2), scored(model, 1, DRAWN_AT_RUNG, ("select",))["select"][0])),
     )  # fmt: skip
     trained = time.process_time()
-    scores = scored(model, DRAWS, ("select", "confirm"))
+    scores = scored(model, DRAWS, DRAWN, ("select", "confirm"))
     return {
         "steps": facts["steps"], "cpu_s": facts["seconds"], "curve": curve, **scores,
         "real": {part: judge.real for part, judge in judges.items()}, "rows": prepared.rows,

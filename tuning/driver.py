@@ -80,7 +80,7 @@ class Driver:
             if trial.state == "running":  # when the driver died; its run goes on from its checkpoints
                 trial.state, trial.curve = "waiting", []
         options: dict[str, Any] = {
-            "families": families, "fixed": list(space.settings(self.table.base)), "propose": ideas.next,
+            "families": families, "fixed": space.settings(self.table.base), "propose": ideas.next,
             "first": [t.model_copy(update={"number": k}) for k, t in enumerate(begin)],
             "deadline": deadline, "most": most, "on_change": self.save,
         }  # fmt: skip

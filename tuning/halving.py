@@ -27,6 +27,10 @@ class Halving(FIFOScheduler):
         super().__init__()
         self.search, self.study, self.factor = search, search.study, factor
 
+    def __getstate__(self) -> dict[str, Any]:
+        """As of the search: Tune keeps copies."""
+        return {}
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         self.search.on_trial_result(trial.trial_id, result)  # Tune asks the scheduler first
         mine = self.study.trials[trial.config["number"]]

@@ -50,11 +50,11 @@ class Ideas:
             for t in study.trials
             if t.origin != "sampling" and (t.last is not None or t.state == "failed")
         ]
-        waiting = [(t.knobs, math.nan) for t in study.trials if t.state == "running" and not t.curve]
+        running = [t.knobs for t in study.trials if t.state == "running" and not t.curve]
         if self.evolved and rng.integers(EVOLVED) == 0:
             found = evolve(rng, told, 1, prior=self.prior, fixed=self.fixed)
         else:
-            found = self.prior.propose(rng, 1, [*told, *waiting])
+            found = self.prior.propose(rng, 1, told, running=running)
         return trial_of(found[0]) if found else None
 
     def recommend(self) -> Recommendation:

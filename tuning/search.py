@@ -10,7 +10,7 @@ The record is the state: every suggestion is made from it anew, so a search goes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Search(Searcher):
         study: Study,
         *,
         families: Sequence[str],
-        fixed: Sequence[str],
+        fixed: Mapping[str, Any],
         first: Sequence[Trial],
         propose: Propose,
         deadline: float,
@@ -76,7 +76,9 @@ class Search(Searcher):
         rng = np.random.default_rng([self.study.recipe.get("seed", 0), number])
         if number % 2 and (found := self.propose(self.study, rng)) is not None:
             return found.model_copy(update={"number": number})
-        knobs = parzen(self.study, self.families, self.fixed, seed=int(rng.integers(2**31)))
+        knobs = parzen(self.study, self.families, list(self.fixed), seed=int(rng.integers(2**31)))
+        of = space.space(knobs["family"])
+        knobs |= {key: value for key, value in self.fixed.items() if key in of}
         return Trial(number=number, origin="tpe", why="the estimator's, from this study's trials", knobs=knobs)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -104,7 +106,9 @@ class Search(Searcher):
         """Other ways to sample a trained model, drawn evenly."""
         rng = np.random.default_rng([self.study.recipe.get("seed", 0), trial.number, VARIANTS])
         ranges = {
-            k: r for k, r in space.space(trial.family, fixed=self.fixed).items() if k in space.sampling(trial.family)
+            k: r
+            for k, r in space.space(trial.family, fixed=list(self.fixed)).items()
+            if k in space.sampling(trial.family)
         }
         for _ in range(VARIANTS if ranges else 0):
             other = {key: range_.value(float(rng.random())) for key, range_ in ranges.items()}
@@ -115,6 +119,10 @@ class Search(Searcher):
                     why=f"trial {trial.number}, sampled with {said}",
                 )
             )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps copies of a searcher, which nobody needs here."""
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the state is the study's record."""

@@ -18,7 +18,7 @@ from tuning.record import Study, Trial
 def population(of: Study, members: int = 3) -> Population:
     default = Trial(number=0, origin="default", knobs=space.knobs_of(Recipe()))
     options: dict[str, Any] = {
-        "families": ["diffusion"], "fixed": [], "first": [default] if not of.trials else [], "least_s": 10, "most": None,
+        "families": ["diffusion"], "fixed": {}, "first": [default] if not of.trials else [], "least_s": 10, "most": None,
         "propose": lambda study, rng: None, "deadline": time.time() + 600, "on_change": lambda: None,
     }  # fmt: skip
     return Population(of, members=members, segment_s=20.0, **options)

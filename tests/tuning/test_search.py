@@ -25,7 +25,7 @@ def study(*objective: str) -> Study:
 def search(of: Study, **others: Any) -> Search:
     default = Trial(number=0, origin="default", knobs=space.knobs_of(Recipe()))
     options: dict[str, Any] = {
-        "families": ["diffusion", "vae"], "fixed": [], "first": [default], "propose": lambda study, rng: None,
+        "families": ["diffusion", "vae"], "fixed": {}, "first": [default], "propose": lambda study, rng: None,
         "deadline": time.time() + 600, "least_s": 10, "most": None, "on_change": lambda: None,
     }  # fmt: skip
     return Search(of, **(options | others))
