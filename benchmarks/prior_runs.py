@@ -19,7 +19,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from synth.training import prepare as preparing
 from synth.training.feed import Feed, Share
 from tuning import space
 from tuning.objective import Objective, Score
+from tuning.record import Scored
 
 RESULTS = Path(__file__).parent / "results" / "prior_runs.jsonl"
 SPLIT = [0.6, 0.2, 0.2, 0.0]
@@ -46,11 +46,8 @@ CHOSEN = (
     "diamonds", "life_expectancy", "rodents", "doctor_visits", "wages_canada",
 )  # fmt: skip
 # Of the tables: different in kind, and narrow enough to be learnt in seconds.
-DRAWS, DRAWN, DRAWN_AT_RUNG = (
-    2,
-    2_000,
-    1_000,
-)  # samples at the end, and the rows of each and of the one at a rung, at most
+# Samples at the end; the rows of each at most, and of the one at a rung.
+DRAWS, DRAWN, DRAWN_AT_RUNG = 2, 2_000, 1_000
 
 
 def pool(count: int, seed: int = 0) -> Iterator[space.Knobs]:
@@ -116,7 +113,7 @@ def run(table: dict[str, Any], folder: Path, knobs: space.Knobs, seconds: float)
 
 
 def told(score: Score) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in (asdict(score) | {"value": score.value}).items()}
+    return {name: round(getattr(score, name), 6) for name in Scored.model_fields}
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ class Population(Search):
     each time."""
 
     def __init__(self, *arguments: Any, members: int, segment_s: float, **options: Any) -> None:
+        options["first"] = options["first"][:members]
         super().__init__(*arguments, **options)
         self.members, self.segment_s = members, segment_s
         for trial in self.study.trials:
