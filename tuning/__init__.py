@@ -1,0 +1,12 @@
+"""The search over recipes: families and hyper-parameters by how useful samples are on real rows that were held out.
+
+What is searched is said beside each family's part of the recipe (``synth.family``: SPACE). A study goes
+
+    study  ──►  driver  ──►  search, halving or population (Ray Tune)  ──►  trial (Ray Train)  ──►  objective on select
+                   └──────►  finalists: objective on confirm  ──►  the winner, for the rest of the budget  ──►  release
+
+and all of it is in its ``record``, from which it goes on after any death, and of which ``report`` and ``display`` are views.
+``memory`` keeps the records of all tables; ``prior`` says what they teach about a new one, by its ``features`` and a
+``surrogate``. Contracts: a trial sees the rows of train and select alone; confirm is looked at for finalists, test by the
+certificate of the release, and every look is in the record and in the release's manifest.
+"""

@@ -64,7 +64,7 @@ def compared(found: Sequence[Found]) -> list[Finalist]:
         listed.append(
             Finalist(
                 trial=one.trial.number, longer=one.longer, steps=one.kept.facts["step"],
-                seconds=one.kept.facts["elapsed_s"],
+                seconds=one.kept.facts["elapsed_s"], cpu_s=one.kept.facts["cpu_s"],
                 scores=[Scored(**{name: getattr(s, name) for name in Scored.model_fields}) for s in one.scores],
                 value=values[k], error=float(np.sqrt(np.nanvar(resampled[k]) + drawn[k])),
                 behind=values[best] - values[k], behind_error=float(np.sqrt(apart)),

@@ -36,10 +36,11 @@ class Scored(_Record):
 
 
 class Rung(_Record):
-    """What was drawn after ``seconds`` of training (``step`` optimizer steps): the mean score of ``draws`` samples, and the
-    standard error of its value from one draw to another."""
+    """What was drawn after ``seconds`` of training (``step`` optimizer steps, ``cpu_s`` of its first worker's processor
+    time): the mean score of ``draws`` samples, and the standard error of its value from one draw to another."""
 
     seconds: float = Field(ge=0)
+    cpu_s: float = Field(0.0, ge=0)
     step: int = Field(ge=0)
     draws: int = Field(ge=1)
     score: Scored
@@ -83,12 +84,13 @@ class Trial(_Record):
 class Finalist(_Record):
     """A trained model that was scored on ``confirm``, once for each seed: the mean ``value`` and its standard ``error``;
     by how much it is ``behind`` the best one, and the standard error of that, which is less than of either, as both are
-    judged by the same rows; and whether it is what was released. ``steps``, ``seconds``: how long it was trained."""
+    judged by the same rows; and whether it is what was released. ``steps``, ``seconds``, ``cpu_s`` as of a rung."""
 
     trial: int
     longer: bool = Field(False, description="trained anew for the rest of the budget, with the recipe of the trial")
     steps: int
     seconds: float
+    cpu_s: float = 0.0
     scores: list[Scored]
     value: float
     error: float

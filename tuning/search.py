@@ -143,7 +143,12 @@ def rung_of(result: dict[str, Any]) -> Rung:
     values = {name: float(np.mean([getattr(s, name) for s in scores])) for name in Scored.model_fields}
     error = 0.0 if np.isnan(result["error"]) else float(result["error"])
     return Rung(
-        seconds=result["seconds"], step=result["optimizer_step"], draws=len(scores), score=Scored(**values), error=error
+        seconds=result["seconds"],
+        cpu_s=result["cpu_s"],
+        step=result["optimizer_step"],
+        draws=len(scores),
+        score=Scored(**values),
+        error=error,
     )
 
 

@@ -106,7 +106,8 @@ class Trial(Trainable):
         scores = self._scored(recipe, kept, rows)
         self.rung += 1
         return {
-            "rung": self.rung, "seconds": kept.facts["elapsed_s"], "optimizer_step": kept.facts["step"],
+            "rung": self.rung, "seconds": kept.facts["elapsed_s"], "cpu_s": kept.facts["cpu_s"],
+            "optimizer_step": kept.facts["step"],
             "scores": scores, "value": mean(scores).value, "error": draw_error(scores) / len(scores) ** 0.5,
             "done": finished,
         }  # fmt: skip

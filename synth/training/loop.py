@@ -103,6 +103,10 @@ class Worker:
         self.micros = [slice(start, start + size) for start in range(0, training.batch, size)]
         self.schedule, self.divergence = Schedule.of(training), Divergence()
         self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
+        self.computed, self.clock = (
+            0.0,
+            time.process_time(),
+        )  # processor seconds until an earlier start, and at this one's
         self.leaving = 0  # nodes that are to be taken away
         # Sum and count of the losses since the last checkpoint, and the lowest mean so far.
         self.lately, self.best = torch.zeros(2, dtype=torch.float64, device=device), math.inf
@@ -118,6 +122,7 @@ class Worker:
         else:
             saved = self.restore(latest)
             self.elapsed, self.divergence = saved["elapsed_s"], Divergence(**saved["divergence"])
+            self.computed = saved["cpu_s"]
             self.best = saved["best"]
             self.checks.restore(saved["checks"])
             self.notes = list(dict.fromkeys([*saved["notes"], *self.notes]))  # an earlier team may have said the same
@@ -227,6 +232,7 @@ class Worker:
         progress = {
             "step": self.step, "total": self.schedule.total, "shortened": self.schedule.shortened,
             "elapsed_s": self.elapsed, "loss": self.loss, "best": self.best,
+            "cpu_s": self.computed + time.process_time() - self.clock,
             "rows_per_s": self.step * self.recipe.training.batch / self.elapsed if self.elapsed else 0.0,
             "stopped": self.stop and not self.finished, "precision": "bf16" if self.bf16 else "fp32",
             "device": name_of_device(self.device), "notes": self.notes, "workers": self.world,

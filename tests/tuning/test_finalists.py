@@ -25,7 +25,7 @@ def found(number: int, *values: float, rows: float = 0.0, longer: bool = False) 
     """A finalist whose draws have these values; ``rows``: how far its own resamples of the rows are off."""
     noise = rows * np.random.default_rng(number).normal(size=200)
     scores = [Score(v, 0.01, 1.0, 0.0, v + noise) for v in values]
-    return Found(trial(number, 0.5), Kept({}, None, {"step": 7, "elapsed_s": 9.0}), scores, longer)  # type: ignore[arg-type]
+    return Found(trial(number, 0.5), Kept({}, None, {"step": 7, "elapsed_s": 9.0, "cpu_s": 8.0}), scores, longer)  # type: ignore[arg-type]
 
 
 def test_the_best_five_are_finalists_and_the_default_always() -> None:
@@ -106,7 +106,7 @@ def planted() -> tuple[Objective, Objective, list[tuple[Recipe, Kept]]]:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        models.append((recipe, Kept(model.state_dict(), codec, {"step": 60, "elapsed_s": 1.0})))
+        models.append((recipe, Kept(model.state_dict(), codec, {"step": 60, "elapsed_s": 1.0, "cpu_s": 1.0})))
     poisoned = Objective(schema, rows(800, -1), rows(400, -1), part="select", seed=0)
     honest = Objective(schema, real, rows(400, 1), part="confirm", seed=0)
     return poisoned, honest, models

@@ -33,7 +33,14 @@ def search(of: Study, **others: Any) -> Search:
 
 def reported(value: float, rung: int = 1, **others: Any) -> dict[str, Any]:
     score = Score(value, 0.01, 1.0, 0.0, np.zeros(3))
-    return {"rung": rung, "seconds": 10.0, "optimizer_step": 5, "scores": [score, score], "error": 0.001} | others
+    return {
+        "rung": rung,
+        "seconds": 10.0,
+        "cpu_s": 9.0,
+        "optimizer_step": 5,
+        "scores": [score, score],
+        "error": 0.001,
+    } | others
 
 
 def test_the_default_comes_first_and_each_trial_once() -> None:

@@ -1,0 +1,128 @@
+"""Does a search find samples that are more useful than the default recipe's, at the same budget? Scored by a yardstick.
+
+    python benchmarks/tuning.py DATA_DIR YARDSTICK.py --yardstick-python PYTHON [--tables adult …] [--budget 30m]
+
+DATA_DIR holds a folder a table with train.parquet, test.parquet and schema.json. Each table is given to ``artesian tune``,
+which starts from the shipped prior alone, and to ``artesian train`` with the same split, budget and seed (``--what tuned``
+or ``default`` for one of them). As many rows as train has are drawn from either release, and a separate program scores
+them against the test rows. Lines are appended to benchmarks/results/tuning.jsonl: beside the scores, the share of all
+cores' time that workers computed in, from the first second to the release, and the optimism of the released score.
+``--table`` prints what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from published_protocol import circumstances, scored
+
+from cluster.machine import usable_cores
+
+RESULTS = Path(__file__).parent / "results" / "tuning.jsonl"
+SPLIT = "0.8,0.1,0.1"
+
+
+def measure(folder: Path, what: str, budget: str, seed: int, yardstick: Path, python: str) -> dict[str, Any]:
+    schema = json.loads((folder / "schema.json").read_text())
+    categorical = [*schema["categorical"], *([schema["target"]] if schema["task"] == "classification" else [])]
+    numerical = [*schema["numerical"], *([schema["target"]] if schema["task"] == "regression" else [])]
+    kinds = [["--categorical", ",".join(categorical)], ["--numerical", ",".join(numerical)]]
+    artesian = str(Path(sys.executable).parent / "artesian")
+    with tempfile.TemporaryDirectory() as scratch:
+        release, samples = f"{scratch}/release", f"{scratch}/samples.parquet"
+        command = [
+            artesian, "tune" if what == "tuned" else "train", str(folder / "train.parquet"), "--target", schema["target"],
+            "--test", str(folder / "test.parquet"), "--split", SPLIT, "--budget", budget, "--seed", str(seed),
+            "--out", release, *(word for kind in kinds if kind[1] for word in kind),
+            *(["--memory", "none"] if what == "tuned" else []),
+        ]  # fmt: skip
+        began = time.monotonic()
+        subprocess.run(command, check=True)
+        took = time.monotonic() - began
+        rows = str(schema["rows"]["train"])
+        subprocess.run([artesian, "sample", release, "-n", rows, "--seed", str(seed + 1), "--out", samples], check=True)
+        manifest = json.loads(Path(release, "manifest.json").read_text())
+        certificate = json.loads(Path(release, "certificate.json").read_text())
+        study = json.loads(Path(f"{release}.study/study.json").read_text()) if what == "tuned" else None
+        score = scored(folder, samples, yardstick, python)
+    return {
+        "table": schema["name"], "what": what, "budget": budget, "seed": seed, **score,
+        "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
+        "command_s": round(took, 1), "certificate": {k: f["value"] for k, f in certificate["figures"].items()},
+        **(of_study(study) if study else {}), **circumstances(),
+    }  # fmt: skip
+
+
+def of_study(study: dict[str, Any]) -> dict[str, Any]:
+    """What a study's record says: its trials, its choice, its optimism, and the share of the cores' time in training."""
+    computed = sum(t["curve"][-1]["cpu_s"] for t in study["trials"] if t["curve"] and t["origin"] != "sampling")
+    computed += sum(f["cpu_s"] for f in study["finalists"] if f["longer"])
+    (chosen,) = [f for f in study["finalists"] if f["released"]]
+    trial = study["trials"][chosen["trial"]]
+    default = max((f for f in study["finalists"] if f["trial"] == 0), key=lambda f: f["value"], default=None)
+    return {
+        "trials": {state: sum(t["state"] == state for t in study["trials"]) for state in ("done", "stopped", "failed")},
+        "share_training": round(computed / (usable_cores() * study["spent_s"]), 3), "spent_s": round(study["spent_s"], 1),
+        "optimism": study["released"]["optimism"], "why": chosen["why"], "origin": trial["origin"],
+        "family": trial["knobs"]["family"], "knobs": trial["knobs"],
+        "confirm": {"released": chosen["value"], "default": default and default["value"], "error": chosen["error"]},
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The last row of each table, seed and way, side by side, as Markdown."""
+    last = {(r["table"], r["seed"], r["what"]): r for r in rows}
+    lines = [
+        "| table | seed | budget | default | tuned | real | released | share training | optimism |",
+        "|---" * 9 + "|",
+    ]
+    for name, seed in dict.fromkeys((name, seed) for name, seed, _ in last):
+        default, tuned = (last.get((name, seed, what), {}) for what in ("default", "tuned"))
+        some = tuned or default
+        values = [number(default.get("tstr")), number(tuned.get("tstr")), number(some.get("trtr"))]
+        told = tuned.get("why", "–").partition(":")[0]
+        lines.append(
+            f"| {name} | {seed} | {some['budget']} | {' | '.join(values)} | {tuned.get('family', '–')}, {told} | "
+            f"{number(tuned.get('share_training'))} | {number(tuned.get('optimism'))} |"
+        )
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("yardstick", type=Path, nargs="?")
+    parser.add_argument("--yardstick-python", default=sys.executable)
+    parser.add_argument("--tables", nargs="+", default=["adult", "default", "shoppers", "magic", "beijing"])
+    parser.add_argument("--what", nargs="+", choices=["tuned", "default"], default=["tuned", "default"])
+    parser.add_argument("--budget", default="30m")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
+    options = parser.parse_args()
+    if not options.table:
+        if options.data is None or options.yardstick is None:
+            parser.error("give DATA_DIR and YARDSTICK, or --table")
+        for name in options.tables:
+            for what in options.what:
+                judge = options.yardstick, options.yardstick_python
+                row = measure(options.data / name, what, options.budget, options.seed, *judge)
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(json.dumps(row), flush=True)
+    print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+
+
+if __name__ == "__main__":
+    main()
