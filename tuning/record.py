@@ -136,13 +136,17 @@ class Study(_Record):
         """UserError where it is damaged or of another version."""
         place = storage.join(folder, FILE)
         name = storage.without_credentials(place)
+        content, damaged = storage.read_bytes(place), f"{name}: is damaged; start anew with --overwrite"
         try:
-            document = json.loads(storage.read_bytes(place))
-            if document.get("version") != VERSION:
-                raise UserError(
-                    f"{name}: is of version {document.get('version')}, and this is version {VERSION}: finish the study with "
-                    "the release of Artesian that began it, or start anew with --overwrite"
-                )
-            return cls.model_validate(document)
-        except (ValueError, AttributeError, ValidationError) as e:
-            raise UserError(f"{name}: is damaged; start anew with --overwrite") from e
+            version = json.loads(content)["version"]
+        except (ValueError, KeyError, TypeError) as e:  # no JSON, or other JSON
+            raise UserError(damaged) from e
+        if version != VERSION:
+            raise UserError(
+                f"{name}: is of version {version}, and this is version {VERSION}: finish the study with the release of Artesian "
+                "that began it, or start anew with --overwrite"
+            )
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as e:
+            raise UserError(damaged) from e

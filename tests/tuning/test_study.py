@@ -1,0 +1,54 @@
+"""Whose rows a study's decisions are of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from synth.recipe import Recipe
+from synth.training.prepare import Prepared, open_sources, prepare
+from tuning.study import split_key
+
+
+def table(seed: int, count: int = 400) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=count).round(3)
+    return pa.table({"x": x, "y": np.where(x + rng.normal(size=count) > 0, "up", "down")})
+
+
+def prepared(rows: pa.Table, recipe: Recipe) -> Prepared:
+    sources, schema = open_sources(rows, None, recipe)
+    return prepare(sources, schema, recipe, keep=("select", "confirm"))
+
+
+RECIPE = Recipe(target="y").resolved(test_apart=False)
+
+
+def test_two_tables_of_one_schema_do_not_share_a_split_key() -> None:
+    ours, theirs = prepared(table(0), RECIPE), prepared(table(1), RECIPE)
+    assert ours.schema.arrow() == theirs.schema.arrow()
+    assert split_key(ours, RECIPE) != split_key(theirs, RECIPE)
+
+
+def test_the_same_rows_in_another_order_have_the_same_key() -> None:
+    rows = table(0)
+    mixed = rows.take(np.random.default_rng(5).permutation(len(rows)))
+    assert split_key(prepared(rows, RECIPE), RECIPE) == split_key(prepared(mixed, RECIPE), RECIPE)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"split": [0.6, 0.2, 0.1, 0.1]}])
+def test_other_shares_or_another_seed_deal_other_rows(other: dict[str, object]) -> None:
+    changed = RECIPE.model_copy(update=other)
+    assert split_key(prepared(table(0), RECIPE), RECIPE) != split_key(prepared(table(0), changed), changed)
+
+
+def test_the_parts_that_decide_share_no_row_with_train() -> None:
+    found = prepared(table(0), RECIPE)
+    parts = {"train": found.real, "test": found.test, **found.kept}
+    rows = {name: {tuple(row.values()) for row in part.to_pylist()} for name, part in parts.items()}
+    names = list(rows)
+    for k, name in enumerate(names):
+        for other in names[k + 1 :]:
+            assert not rows[name] & rows[other], (name, other)
+    assert sum(part.num_rows for part in parts.values()) == 400
