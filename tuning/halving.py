@@ -2,7 +2,7 @@
 
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (arXiv 1810.05934), in its stopping form: a trial
 goes on from a rung if it is among the best third of those that have reached it. A value is the mean over a few draws; one
-that lies below the cut by less than the standard error of the difference goes on, too.
+of the better half that lies below the cut by less than the standard error of the difference goes on, too.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def goes_on(mine: Trial, trials: list[Trial], factor: int) -> bool:
     others = [t.curve[rung].score.value for t in trials if t.number != mine.number and len(t.curve) > rung]
     if not others:
         return True
-    cut = float(np.quantile(others, 1 - 1 / factor))
+    half, cut = np.quantile(others, [0.5, 1 - 1 / factor])
     slack = math.sqrt(2) * draw_error(trials, rung)  # of a difference of two
-    return mine.curve[rung].score.value >= cut - slack
+    return bool(mine.curve[rung].score.value >= max(half, cut - slack))
 
 
 def draw_error(trials: list[Trial], rung: int) -> float:

@@ -17,6 +17,7 @@ SEARCH = 0.5  # share of the time that is left for trials
 FACTOR = 3  # of one rung to the next, and of the trials that reach one to those that reach the next
 RUNGS = 3
 GROWTH = 1.4  # of the first rung, in √s
+LONGEST = 0.4  # share of the search that one trial takes, at most: the winner is trained for longer afterwards anyway
 SHORTEST_S = 8.0  # a first rung below which a trial is mostly its start
 START_S, TRIAL_S = 20.0, 10.0  # what the study takes to start, and a trial
 MEMBERS, SEGMENTS = 4, 5  # of a population, at least, and of each of its members
@@ -81,7 +82,7 @@ def plan(budget_s: float, *, cpus: float, gpus: float = 0, workers: int = 1, tri
         first = (slots * search / trials - TRIAL_S) / sum((1, *((FACTOR - 1) for _ in range(RUNGS - 1))))
     first = max(first, SHORTEST_S)
     rungs = [first * FACTOR**k for k in range(RUNGS)]
-    fitting = [rung for rung in rungs if rung + TRIAL_S <= max(search * 0.7, first + TRIAL_S)]
+    fitting = [rung for rung in rungs if rung <= max(LONGEST * search, first)]
     rows = min(max(int(ROWS_PER_S * budget_s), FEWEST_ROWS), MOST_ROWS)
     return Plan(slots, workers, each, gpu, tuple(round(rung, 1) for rung in fitting), rows, search, left - search)
 

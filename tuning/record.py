@@ -143,8 +143,8 @@ class Study(_Record):
             raise UserError(damaged) from e
         if version != VERSION:
             raise UserError(
-                f"{name}: is of version {version}, and this is version {VERSION}: finish the study with the release of Artesian "
-                "that began it, or start anew with --overwrite"
+                f"{name}: is of version {version}, and this is version {VERSION}: finish the study with the release of "
+                "Artesian that began it, or start anew with --overwrite"
             )
         try:
             return cls.model_validate_json(content)
