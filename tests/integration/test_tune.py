@@ -101,56 +101,47 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
     assert again.trained.manifest.id != tuned.trained.manifest.id
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_population_changes_its_knobs_and_goes_on_from_checkpoints(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_population_that_is_killed_goes_on_from_its_checkpoints_without_losing_a_finished_trial(
+    table: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tuning.plan.MEMBERS", 2)
-    wanted = study.Wanted(budget_s=70.0, families=["diffusion"], trials=5, method="population")
-    tuned = study.tune(str(table), Recipe.read(None, SMALL), str(tmp_path / "release"), wanted)
-    trials = tuned.study.trials
-    segments = [t for t in trials if t.origin == "population" and t.last is not None]
-    assert segments, [(t.number, t.origin, t.state, t.until, t.failure, t.last and t.last.seconds) for t in trials]
-    for t in segments:
-        parent = trials[t.parent or 0]
-        assert t.last is not None and parent.last is not None
-        assert t.last.step > parent.last.step, "it goes on, and does not begin anew"
-        assert t.until == (parent.until or 0) + (trials[0].until or 0)
-
-
-def test_a_study_that_is_killed_goes_on_without_losing_a_finished_trial(table: Path, tmp_path: Path) -> None:
-    out, store = tmp_path / "release", tmp_path / "studies"
+    out = tmp_path / "release"
     settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     settings["PYTHONPATH"] = str(Path(__file__).parents[2])
-    program = "import tuning.plan, tuning.driver, artesian\n"
+    program = "import tuning.plan, tuning.driver, artesian\ntuning.plan.MEMBERS = 2\n"
     program += "\n".join(f"{name} = {seconds}" for name, seconds in HASTY.items()) + "\nartesian.main()"
     command = [
-        sys.executable, "-c", program, "tune", str(table), "--target", "income", "--budget", "40s", "--out", str(out),
-        "--families", "diffusion", "--memory", str(store), "--set", "diffusion.width=64", "--set", "diffusion.steps=6",
-        "--trials", "4",
+        sys.executable, "-c", program, "tune", str(table), "--target", "income", "--budget", "80s", "--out", str(out),
+        "--families", "diffusion", "--memory", str(tmp_path / "studies"), "--method", "population", "--trials", "5",
+        "--set", "diffusion.width=64", "--set", "diffusion.steps=6",
     ]  # fmt: skip
     record = tmp_path / "release.study" / "study.json"
 
-    def scored() -> dict[int, Any]:
-        """The trials that are over, with what was found of them."""
-        if not record.exists():
-            return {}
-        trials = json.loads(record.read_text())["trials"]
-        return {t["number"]: t["curve"] for t in trials if t["state"] in ("done", "stopped")}
+    def over() -> dict[int, Any]:
+        """The trials that are done, with what was found of them."""
+        trials = json.loads(record.read_text())["trials"] if record.exists() else []
+        return {t["number"]: t["curve"] for t in trials if t["state"] == "done"}
 
     with subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         deadline = time.monotonic() + 200
-        while not scored() and running.poll() is None and time.monotonic() < deadline:
+        while not over() and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert running.poll() is None and scored(), running.stderr.read() if running.stderr else ""
+        assert running.poll() is None and over(), running.stderr.read() if running.stderr else ""
         os.killpg(running.pid, signal.SIGKILL)
-    before = scored()
+    before = over()
     assert not out.exists()
     refused = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     assert refused.returncode == 2 and "--resume" in refused.stderr
     done = subprocess.run([*command, "--resume"], env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    after = scored()
-    assert {number: after[number] for number in before} == before
+    assert {number: over()[number] for number in before} == before
     assert releases.verify(str(out)).whole
     assert Path(f"{out}.study/report.html").exists()
+
+    trials = Study.load(str(record.parent)).trials
+    segments = [t for t in trials if t.origin == "population" and t.last is not None]
+    assert segments, [(t.number, t.origin, t.state, t.until, t.failure) for t in trials]
+    for segment in segments:
+        parent = trials[segment.parent or 0]
+        assert segment.last is not None and parent.last is not None
+        assert segment.last.step > parent.last.step, "it goes on, and does not begin anew"
+        assert segment.until == pytest.approx((parent.until or 0) + (trials[0].until or 0))
