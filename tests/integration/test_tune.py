@@ -80,7 +80,7 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
     manifest = releases.verify(str(out)).manifest
     assert manifest is not None and manifest.training.selection is not None
     assert manifest.training.selection.looks == found.looks
-    assert manifest.training.selection.trials == len(found.trials)
+    assert manifest.training.selection.trials == sum(t.last is not None or t.state == "failed" for t in found.trials)
     assert found.released is not None
     assert found.released["optimism"] == pytest.approx(found.released["select"] - found.released["test"])
     page = Path(tuned.report).read_text()
@@ -118,7 +118,10 @@ def test_a_population_changes_its_knobs_and_goes_on_from_checkpoints(
         assert t.until == (parent.until or 0) + (trials[0].until or 0)
 
 
-def test_a_study_that_is_killed_goes_on_without_losing_a_finished_trial(table: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_study_that_is_killed_goes_on_without_losing_a_finished_trial(
+    by: signal.Signals, table: Path, tmp_path: Path
+) -> None:
     out, store = tmp_path / "release", tmp_path / "studies"
     settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     settings["PYTHONPATH"] = str(Path(__file__).parents[2])
@@ -143,7 +146,14 @@ def test_a_study_that_is_killed_goes_on_without_losing_a_finished_trial(table: P
         while not scored() and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
         assert running.poll() is None and scored(), running.stderr.read() if running.stderr else ""
-        os.killpg(running.pid, signal.SIGKILL)
+        if by == signal.SIGKILL:
+            os.killpg(running.pid, by)
+        else:
+            running.send_signal(by)
+            told = running.communicate(timeout=150)[1]
+            assert running.returncode == 130, told
+            assert "the same command with --resume goes on" in told
+            assert not any(t["failure"] for t in json.loads(record.read_text())["trials"])
     before = scored()
     assert not out.exists()
     refused = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
