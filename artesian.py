@@ -171,10 +171,9 @@ def tune(
     ``keys`` are recipe keys, as of ``train``; what they set is not searched. ``memory`` is where studies are remembered, None
     for nowhere. Raises UserError for what is wrong with the data, the recipe or the budget.
     """
-    from tuning.memory import default_store
-
     from synth.recipe import Recipe, seconds, together
     from tuning import study
+    from tuning.memory import default_store
 
     recipe = Recipe.read(None, together({k.replace("__", "."): v for k, v in keys.items()}, {"target": target}))
     store = default_store() if memory == "default" else None if memory is None else os.fspath(memory)

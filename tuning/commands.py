@@ -70,6 +70,7 @@ def tune_command(
 
 
 def _tune(data: str, recipe: Any, out: str, wanted: dict[str, Any], **options: Any) -> None:
+    from cluster.location import without_credentials
     from tuning.display import Live, final
     from tuning.study import Wanted, tune
 
@@ -77,7 +78,7 @@ def _tune(data: str, recipe: Any, out: str, wanted: dict[str, Any], **options: A
         tuned = tune(data, recipe, out, Wanted(**wanted), show=live, **options)
     live.console.print(final(tuned.study))
     tell(tuned.trained, live)
-    live.console.print(f"study   {tuned.report}", soft_wrap=True)
+    live.console.print(f"study   {without_credentials(tuned.report)}", soft_wrap=True)
 
 
 def _recommend(data: str, recipe: Any, test: str | None, wanted: dict[str, Any]) -> None:
@@ -91,4 +92,6 @@ def _store(memory: str | None) -> str | None:
     """Where studies are remembered."""
     from tuning.memory import default_store
 
-    return default_store() if memory is None else None if memory == "none" else memory
+    if memory == "none":
+        return None
+    return default_store() if memory is None else memory

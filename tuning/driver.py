@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from cluster import storage
-from synth.errors import UserError
+from cluster.location import scrub
+from synth.errors import JobError, UserError
 from synth.provenance.manifest import Look, Selection
-from synth.training import beacon, workers
+from synth.training import beacon, checkpoint, workers
 from synth.training import prepare as preparing
 from synth.training.publish import Trained
 from synth.training.run import publish_run
 from tuning import finalists, space
 from tuning.finalists import Found
-from tuning.halving import Halving
+from tuning.halving import Ended, Halving
 from tuning.ideas import Ideas
 from tuning.kept import Kept
 from tuning.objective import Objective
@@ -35,7 +36,8 @@ from tuning.trial import Trial as TrialRun
 LOOK_S = 0.5
 RESERVE_S, RESERVE = 45.0, 0.05  # of the budget, in seconds and as a share, for what follows the last training
 WINNER, REPORT = "winner", "report.html"  # the last training, and where what is known is to be seen
-DRAW_S = 60.0  # between reports while trials run
+DRAW_S = 60.0  # between reports while trials run, and between records while the winner is trained
+STOP_S = 90.0  # for trials to save where they stand, after Ctrl-C
 
 Method = Literal["halving", "population"]
 Show = Callable[[Study, dict[int, dict[str, Any]], float, str], None]
@@ -46,10 +48,12 @@ class Driver:
     """Carries a study out, in steps that each leave their result in its record, under ``folder``."""
 
     def __init__(
-        self, ray: Any, study: Study, plan: Plan, table: Table, folder: str, show: Show, *, began: float, embedded: bool
-    ) -> None:
+        self, ray: Any, study: Study, plan: Plan, table: Table, folder: str, show: Show, *,
+        on_confirm: Callable[[], Objective], began: float, embedded: bool,
+    ) -> None:  # fmt: skip
         self.ray, self.study, self.plan, self.table, self.folder = ray, study, plan, table, folder
-        self.show, self.began, self.embedded, self.drawn = show, began, embedded, time.monotonic()
+        self.show, self.on_confirm, self.began, self.embedded = show, on_confirm, began, embedded
+        self.drawn = self.saved = time.monotonic()
 
     @property
     def spent(self) -> float:
@@ -63,6 +67,7 @@ class Driver:
     def save(self) -> None:
         self.study.spent_s = self.spent
         self.study.save(self.folder)
+        self.saved = time.monotonic()
 
     def report(self) -> None:
         """Draw the report, with what is known by now."""
@@ -75,13 +80,13 @@ class Driver:
         """Trials until the time for them is over, or there are so many."""
         deadline = time.time() + max(self.plan.until_s - self.spent, 0.0)
         default = Trial(number=0, origin="default", why="the default", knobs=space.knobs_of(self.table.base))
-        begin = [default, *(t for t in ideas.first() if t.knobs != default.knobs)] if not self.study.trials else []
+        first = [] if self.study.trials else [default, *(t for t in ideas.first() if t.knobs != default.knobs)]
         for trial in self.study.trials:
             if trial.state == "running":  # when the driver died; its run goes on from its checkpoints
-                trial.state, trial.curve = "waiting", []
+                trial.state = "waiting"
         options: dict[str, Any] = {
             "families": families, "fixed": space.settings(self.table.base), "propose": ideas.next,
-            "first": [t.model_copy(update={"number": k}) for k, t in enumerate(begin)],
+            "first": [t.model_copy(update={"number": k}) for k, t in enumerate(first[:most])],
             "deadline": deadline, "most": most, "on_change": self.save,
         }  # fmt: skip
         if method == "population":
@@ -89,23 +94,42 @@ class Driver:
             search: Search = Population(self.study, members=members, segment_s=segment, least_s=segment, **options)
             rungs: tuple[float, ...] = (segment * SEGMENTS,)
         else:
-            search, rungs = Search(self.study, least_s=self.plan.rungs[0], **options), self.plan.rungs
+            search, rungs = Search(self.study, least_s=self.plan.least_s, **options), self.plan.rungs
         shared = Shared(
             folder=self.folder, table=self.table, objective=judge, rungs=rungs, rows=self.plan.rows,
             each=(self.plan.cpus, self.plan.gpus), embedded=self.embedded, deadline=deadline,
         )  # fmt: skip
         self.save()
-        ending = workers.in_background(self._tune, search, shared)
-        while not ending.done():
-            time.sleep(LOOK_S)
-            self.show(self.study, self._moment(), self.left, "searching")
-            if time.monotonic() - self.drawn > DRAW_S:
-                self.report()
-        ending.result()
+        if not search.over:
+            self._follow(search, shared)
         self.save()
-        if storage.exists(runs := storage.join(self.folder, RUNS)):  # of a population, or of trials that were cut short
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Take away what is left of runs: of a population, of trials that failed, and of the winner."""
+        if storage.exists(runs := storage.join(self.folder, RUNS)):
             for name in {file.partition("/")[0] for file in storage.list_files(runs)}:
                 storage.remove_tree(storage.join(runs, name))
+
+    def _follow(self, search: Search, shared: Shared) -> None:
+        """Show where trials stand until the search is over. Ctrl-C has them save, and is raised when they have."""
+        beacon.clear(self.folder)
+        ending = workers.in_background(self._tune, search, shared)
+        try:
+            while not ending.done():
+                time.sleep(LOOK_S)
+                self.show(self.study, self._moment(), self.left, "searching")
+                if time.monotonic() - self.drawn > DRAW_S:
+                    self.report()
+        except BaseException:
+            search.ended = True
+            beacon.ask_to_stop(self.folder)
+            deadline = time.monotonic() + STOP_S
+            while not ending.done() and time.monotonic() < deadline:
+                time.sleep(LOOK_S)
+                self.show(self.study, {}, self.left, "saving before the stop")
+            raise
+        ending.result()
 
     def _tune(self, search: Search, shared: Shared) -> None:
         """Ray Tune with our searcher and scheduler; its own record of the experiment is let go, since ours says it all."""
@@ -123,22 +147,22 @@ class Driver:
                     max_concurrent_trials=self.plan.slots, reuse_actors=True,
                     trial_dirname_creator=lambda trial: str(trial.trial_id),
                 ),
-                run_config=tune.RunConfig(name="study", storage_path=scratch, verbose=0),
+                run_config=tune.RunConfig(name="study", storage_path=scratch, verbose=0, stop=Ended(search)),
             ).fit()  # fmt: skip
 
     def _moment(self) -> dict[int, dict[str, Any]]:
         running = [t for t in self.study.trials if t.state == "running" and t.origin != "sampling"]
         seen = {t.number: beacon.look(run_of(self.folder, name_of(t.number))) or {} for t in running}
-        return {
-            t.number: {
-                "seconds": seen[t.number].get("elapsed_s", 0.0), "step": seen[t.number].get("step", 0),
-                "loss": seen[t.number].get("loss"), "rung": len(t.curve), "rungs": len(self.plan.rungs),
-            }
-            for t in running
-        }  # fmt: skip
+        found: dict[int, dict[str, Any]] = {}
+        for t in running:
+            names = {"elapsed_s": "seconds", "step": "step", "loss": "loss"}
+            known = {ours: seen[t.number][name] for name, ours in names.items() if name in seen[t.number]}
+            found[t.number] = known | {"rung": len(t.curve), "rungs": len(self.study.rungs)}
+        return found
 
     def decide(self) -> None:
-        """Score the finalists on confirm, choose one, and train its recipe for the rest of the budget."""
+        """Score the finalists on confirm, choose one, and train its recipe for the rest of the budget; anew, with the same
+        samples, where an earlier start did not come to the end of that."""
         chosen = finalists.of(self.study)
         if not chosen:
             failures = [t.failure for t in self.study.trials if t.failure]
@@ -150,55 +174,65 @@ class Driver:
         self.study.finalists = finalists.compared(found)
         winner = finalists.choose(self.study.finalists)
         self.save()
-        if (longer := self._longer(winner)) is not None:
+        try:
+            longer = self._longer(winner)
+        except (UserError, JobError) as e:  # the finalists' models are there
+            self.study.notes.append(scrub(f"the winner could not be trained for longer: {e}"))
+            longer = None
+        if longer is not None:
             found += self._confirm([longer], judge, "the winner, trained for longer")
             self.study.finalists = finalists.lengthened(finalists.compared(found), winner)
+        self.study.decided = True
         self.save()
+        self._tidy()
 
     def _judge(self) -> Any:
         """The objective on confirm, in the object store."""
-        table, part = self.table, "confirm"
-        return self.ray.put(Objective(table.schema, table.real, table.confirm, part=part, seed=table.recipe.seed))
+        return self.ray.put(self.on_confirm())
 
     def _confirm(self, models: Sequence[tuple[Trial, Kept, bool]], judge: Any, what: str) -> list[Found]:
         """Each model scored on confirm, with samples of several seeds, side by side on the cluster."""
+        look = Look(part="confirm", what=what, samples=len(models) * finalists.SEEDS, at=datetime.now(UTC))
+        self.study.looks.append(look)
+        self.save()  # first: a look that is not in the record did not happen
         score = self.ray.remote(num_cpus=self.plan.cpus, max_retries=2)(finalists.score)
         waiting = [
             [
                 score.remote(
-                    self.table.recipe_of(t.knobs), self.ray.put(kept), judge, seed, self.plan.rows, int(self.plan.cpus)
+                    self.table.recipe_of(t.knobs), self.ray.put(kept), judge, seed, self.plan.rows, self.plan.cpus
                 )
                 for seed in range(finalists.SEEDS)
             ]
             for t, kept, _ in models
         ]
-        look = Look(part="confirm", what=what, samples=len(models) * finalists.SEEDS, at=datetime.now(UTC))
-        self.study.looks.append(look)
         scores = [self.ray.get(refs) for refs in waiting]
         return [Found(t, kept, s, longer) for (t, kept, longer), s in zip(models, scores, strict=True)]
 
     def _longer(self, winner: Finalist) -> tuple[Trial, Kept, bool] | None:
         """The winner's recipe trained anew for the rest of the budget; None where that is not longer than it had."""
-        trial = self.study.trials[winner.trial]
-        budget = self.left - max(RESERVE_S, RESERVE * self.study.budget_s)
+        trial, run = self.study.trials[winner.trial], run_of(self.folder, f"{WINNER}-{winner.trial}")
+        saved = checkpoint.newest(run)  # of an earlier start
+        trained = 0.0 if saved is None else saved[0]["elapsed_s"]
+        budget = trained + self.left - max(RESERVE_S, RESERVE * self.study.budget_s)
         if budget < winner.seconds:
             self.study.notes.append(f"{max(budget, 0):.0f} s were left, too few to train the winner for longer")
             return None
         table = self.table
         recipe = table.recipe_of(trial.knobs, budget_s=budget)
         rows = preparing.prepare(table.sources, table.schema, recipe)
-        codec, run = rows.codec, run_of(self.folder, WINNER)
+        codec = rows.codec
         storage.write_bytes(storage.join(run, storage.RUN_MARKER), b"{}")
 
         def progress(phase: str, done: float, seen: dict[str, Any]) -> None:
             self.show(self.study, {}, self.left, f"training the winner, trial {trial.number}: {done:.0%}")
+            if time.monotonic() - self.saved > DRAW_S:
+                self.save()
 
         facts = workers.fit(self.ray, recipe, rows, run, progress, embedded=self.embedded)
         if facts["asked"]:
             raise KeyboardInterrupt
         kept = Kept(facts.pop("weights"), codec, facts)
         kept.save(self.folder, WINNER)
-        storage.remove_tree(run)
         return trial, kept, True
 
     def choose(self, number: int) -> None:
@@ -207,21 +241,22 @@ class Driver:
         chosen = next((t for t in study.trials if t.number == number and t.last is not None), None)
         if chosen is None:
             scored = ", ".join(str(t.number) for t in study.trials if t.last is not None)
-            raise UserError(f"--choose {number}: is no trial with a score; there are {scored}")
-        for finalist in study.finalists:
-            finalist.released = False
+            raise UserError(f"--choose {number}: is no trial with a score; there are {scored or 'none yet'}")
         mine = next((f for f in study.finalists if f.trial == number and not f.longer), None)
         if mine is None:
             model = (chosen, finalists.load(self.folder, chosen, self.table.schema), False)
             mine = finalists.compared(self._confirm([model], self._judge(), f"trial {number}, which was chosen"))[0]
-            best = max(study.finalists, key=lambda f: f.value)
-            mine.behind, mine.behind_error = best.value - mine.value, math.hypot(best.error, mine.error)
+            if (best := max(study.finalists, key=lambda f: f.value, default=None)) is not None:
+                mine.behind, mine.behind_error = best.value - mine.value, math.hypot(best.error, mine.error)
             study.finalists.append(mine)
-        mine.released, mine.why = True, "chosen by hand"
+        for finalist in study.finalists:
+            finalist.released = finalist is mine
+        mine.why, study.decided = "chosen by hand", True
         self.save()
 
     def release(self, out: str, *, overwrite: bool) -> Trained:
-        """Publish what was chosen, with its certificate: the one look at the test rows."""
+        """Publish what was chosen, with its certificate: a look at the test rows, and the only one, unless this is an earlier
+        start's over again or another trial is chosen by hand."""
         study, table = self.study, self.table
         chosen = next(f for f in study.finalists if f.released)
         trial = study.trials[chosen.trial]
@@ -232,11 +267,12 @@ class Driver:
         recipe = table.recipe_of(trial.knobs)
         rows = preparing.prepare(table.sources, table.schema, recipe)
         assert trial.last is not None, "finalists are scored"
-        if not any(look.part == "test" for look in study.looks):  # a resumed study looks no second time
-            study.looks.append(Look(part="test", what="the certificate", samples=1, at=datetime.now(UTC)))
-            self.save()
+        what = f"the certificate of trial {trial.number}"
+        study.looks.append(Look(part="test", what=what, samples=1, at=datetime.now(UTC)))
+        self.save()
         selection = Selection(
-            study=study.id, split_key=study.key, trials=len(study.trials), why=chosen.why,
+            study=study.id, split_key=study.key, why=chosen.why,
+            trials=sum(t.last is not None or t.state == "failed" for t in study.trials),
             select=trial.last.score.value, confirm=chosen.value, looks=study.looks,
         )  # fmt: skip
         trained = publish_run(

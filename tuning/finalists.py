@@ -35,8 +35,10 @@ class Found(NamedTuple):
 
 
 def of(study: Study) -> list[Trial]:
-    """The trials with the highest values that they reached last, and the default recipe if it is not among them."""
-    scored = [(t.last.score.value, t) for t in study.trials if t.last is not None and t.state != "failed"]
+    """The trials with the highest values that they reached last, and the default recipe if it is not among them: as far as
+    it came, should it have failed later."""
+    kept = [t for t in study.trials if t.state != "failed" or t.number == DEFAULT]
+    scored = [(t.last.score.value, t) for t in kept if t.last is not None]
     ranked = [t for _, t in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
     default = [t for t in ranked[FINALISTS:] if t.number == DEFAULT]
     return ranked[: FINALISTS - len(default)] + default
@@ -76,16 +78,19 @@ def compared(found: Sequence[Found]) -> list[Finalist]:
 def choose(listed: Sequence[Finalist]) -> Finalist:
     """Of finalists, the best first: the best, unless the default is as good within a standard error of the difference. It
     is marked, with the reason."""
-    best = listed[0]
-    default = next((f for f in listed if f.trial == DEFAULT), best)
-    chosen = default if default.behind <= default.behind_error else best
-    apart = f"{default.behind:.4f} ± {default.behind_error:.4f}"
-    if chosen is best is not default:
-        chosen.why = f"the best of {len(listed)} finalists on confirm, {apart} above the default recipe"
-    elif chosen is best:
+    best = chosen = listed[0]
+    default = next((f for f in listed if f.trial == DEFAULT), None)
+    if default is None:
+        chosen.why = f"the best of {len(listed)} finalists on confirm; of the default recipe there is no model"
+    elif default is best:
         chosen.why = f"the default recipe, the best of {len(listed)} finalists on confirm"
     else:
-        chosen.why = f"the default recipe: trial {best.trial} is {apart} above it on confirm, no more than chance"
+        apart = f"{default.behind:.4f} ± {default.behind_error:.4f}"
+        if default.behind > default.behind_error:
+            chosen.why = f"the best of {len(listed)} finalists on confirm, {apart} above the default recipe"
+        else:
+            chosen = default
+            chosen.why = f"the default recipe: trial {best.trial} is {apart} above it on confirm, no more than chance"
     chosen.released = True
     return chosen
 

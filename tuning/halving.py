@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.stopper import Stopper
 
 from tuning.record import Trial
 from tuning.search import Search
@@ -33,6 +34,8 @@ class Halving(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         self.search.on_trial_result(trial.trial_id, result)  # Tune asks the scheduler first
+        if self.search.ended:
+            return str(TrialScheduler.CONTINUE)
         mine = self.study.trials[trial.config["number"]]
         if mine.state != "running" or mine.origin in ("default", "sampling"):
             return str(TrialScheduler.CONTINUE)
@@ -40,6 +43,19 @@ class Halving(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         mine.state = "stopped"
         return str(TrialScheduler.STOP)
+
+
+class Ended(Stopper):
+    """Has Ray Tune stop all trials once a search is ``ended``."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.search.ended
 
 
 def goes_on(mine: Trial, trials: list[Trial], factor: int) -> bool:

@@ -9,9 +9,11 @@ ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synth.errors import UserError
+from synth.training.room import Node, spread
 
 SEARCH = 0.5  # share of the time that is left for trials
 FACTOR = 3  # of one rung to the next, and of the trials that reach one to those that reach the next
@@ -23,19 +25,20 @@ START_S, TRIAL_S = 20.0, 10.0  # what the study takes to start, and a trial
 MEMBERS, SEGMENTS = 4, 5  # of a population, at least, and of each of its members
 LEAST_S = 45.0  # for finalists and certificate
 SHARE = 0.1  # of a long budget, for the same
+CROWD, SMALL = 4, 1 << 28  # trials that share a GPU where the encoded table has so few bytes
 # Of a sample that is scored: drawing and scoring them takes a tenth of a short search, and of a long one ever less.
 ROWS_PER_S, FEWEST_ROWS, MOST_ROWS = 2.0, 1_000, 10_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``slots`` trials at once, of ``workers`` workers with ``cpus`` and ``gpus`` each; ``rungs``: seconds of training after
-    which a trial is scored, the last of them its end; ``rows`` of each sample that is scored; ``search_s`` seconds of search,
-    ``training_s`` of the last training."""
+    """``slots`` trials at once, of ``workers`` workers with ``cpus`` and ``gpus``, or a share of one, each; ``rungs``: seconds
+    of training after which a trial is scored, the last of them its end; ``rows`` of each sample that is scored; ``search_s``
+    seconds of search, ``training_s`` of the last training."""
 
     slots: int
     workers: int
-    cpus: float
+    cpus: int
     gpus: float
     rungs: tuple[float, ...]
     rows: int
@@ -47,6 +50,11 @@ class Plan:
         members = max(MEMBERS, self.slots)
         whole = self.slots * self.search_s / members
         return members, round(max(whole / SEGMENTS - TRIAL_S, SHORTEST_S), 1)
+
+    @property
+    def least_s(self) -> float:
+        """Seconds in which a trial that begins is sure to reach the first rung."""
+        return self.rungs[0] + TRIAL_S
 
     @property
     def until_s(self) -> float:
@@ -63,34 +71,31 @@ class Plan:
         return max(1, int(self.slots * self.search_s / mean))
 
 
-def plan(budget_s: float, *, cpus: float, gpus: float = 0, workers: int = 1, trials: int | None = None) -> Plan:
-    """A plan for a cluster of so many CPUs and GPUs. ``trials``: about how many to make room for.
+def plan(
+    budget_s: float, nodes: Sequence[Node], *, workers: int = 1, trials: int | None = None, size: float = math.inf
+) -> Plan:
+    """A plan for a cluster of ``nodes``, of so many CPUs and GPUs each. ``trials``: about how many to make room for;
+    ``size``: bytes of the encoded table.
 
-    Raises UserError where the budget is too small for one trial beside the default recipe, with the least that will do.
+    Raises UserError where the workers of a trial fit nowhere, and where the budget is too small for one trial beside the
+    default recipe, with the least that will do.
     """
-    slots, each, gpu = _slots(cpus, gpus, workers)
+    # A small table leaves most of a GPU idle; the workers of a team have one of their own each, as NCCL insists on it.
+    crowd = CROWD if size <= SMALL and workers == 1 else 1
+    slots, each = spread([(cpus, gpus * crowd) for cpus, gpus in nodes], workers)
     left = budget_s - START_S - max(LEAST_S, SHARE * budget_s)
-    search = SEARCH * left
-    least = 2 * (SHORTEST_S + TRIAL_S) / slots / SEARCH + START_S + LEAST_S
-    if search * slots < 2 * (SHORTEST_S + TRIAL_S):
+    search, least = SEARCH * left, max(1.0, 2 / slots) * (SHORTEST_S + TRIAL_S)
+    if search < least:
         raise UserError(
             f"--budget {budget_s:g}s: is too small for the default recipe and one trial beside it, which is no search; give "
-            f"{math.ceil(least / 60)}m or more, or train the default: artesian train"
+            f"{math.ceil((least / SEARCH + START_S + LEAST_S) / 60)}m or more, or train the default: artesian train"
         )
     first = GROWTH * math.sqrt(slots * search)
     if trials is not None:  # what each of them has on average, less its start, over what a rung costs on average
         first = (slots * search / trials - TRIAL_S) / sum((1, *((FACTOR - 1) for _ in range(RUNGS - 1))))
-    first = max(first, SHORTEST_S)
+    first = min(max(first, SHORTEST_S), search - TRIAL_S)
     rungs = [first * FACTOR**k for k in range(RUNGS)]
     fitting = [rung for rung in rungs if rung <= max(LONGEST * search, first)]
     rows = min(max(int(ROWS_PER_S * budget_s), FEWEST_ROWS), MOST_ROWS)
+    gpu = 1 / crowd if any(gpus for _, gpus in nodes) else 0.0
     return Plan(slots, workers, each, gpu, tuple(round(rung, 1) for rung in fitting), rows, search, left - search)
-
-
-def _slots(cpus: float, gpus: float, workers: int) -> tuple[int, float, float]:
-    """(trials at once, CPUs and GPUs of each worker): a GPU where there are any, else a CPU each and what is left over."""
-    if gpus:
-        slots = max(1, int(gpus // workers))
-        return slots, max(1.0, cpus // (slots * workers)), 1.0
-    slots = max(1, int(cpus // workers))
-    return slots, max(1.0, cpus // (slots * workers)), 0.0

@@ -17,7 +17,7 @@ def recommend(data: object, recipe: Recipe, wanted: Wanted, *, test: object | No
     """A recipe as YAML that ``artesian train --recipe`` takes, with the reasons as comments. UserError as of ``tune``."""
     check(recipe, wanted)
     base, recipe = recipe, recipe.resolved(test_apart=test is not None)
-    spread = plan(wanted.budget_s, cpus=usable_cores(), workers=recipe.training.most, trials=wanted.trials)
+    spread = plan(wanted.budget_s, [(usable_cores(), 0)], workers=recipe.training.most, trials=wanted.trials)
     source = preparing.open_train(data, test, recipe)
     sources, schema = preparing.describe(source, test, recipe)
     rows = preparing.prepare(sources, schema, recipe)

@@ -22,7 +22,8 @@ State = Literal["waiting", "running", "stopped", "done", "failed"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # What is no number is written as such: null would make the record of a study unreadable.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
 
 class Scored(_Record):
@@ -103,7 +104,8 @@ class Finalist(_Record):
 class Study(_Record):
     """A search on one table. ``key`` names the rows in each part of the split, so that what was decided on them is never
     taken for another table's; ``features`` are the table's meta-features; ``real`` what models trained on real rows score on
-    ``select``; ``released``: the value on select and on test of what was released, and the difference, the optimism."""
+    ``select``; ``decided``: the finalists were compared and the winner was trained for longer, so that what is left is to
+    publish; ``released``: the value on select and on test of what was released, and the difference, the optimism."""
 
     version: int = VERSION
     id: str
@@ -123,6 +125,7 @@ class Study(_Record):
     trials: list[Trial] = []
     finalists: list[Finalist] = []
     looks: list[Look] = []
+    decided: bool = False
     released: dict[str, float] | None = None
     release: str | None = None
     notes: list[str] = []
@@ -136,10 +139,11 @@ class Study(_Record):
         """UserError where it is damaged or of another version."""
         place = storage.join(folder, FILE)
         name = storage.without_credentials(place)
-        content, damaged = storage.read_bytes(place), f"{name}: is damaged; start anew with --overwrite"
+        damaged, content = f"{name}: is damaged; start anew with --overwrite", storage.read_bytes(place)
         try:
-            version = json.loads(content)["version"]
-        except (ValueError, KeyError, TypeError) as e:  # no JSON, or other JSON
+            document = json.loads(content)
+            version = document.get("version")
+        except (ValueError, AttributeError) as e:  # no JSON, or no object
             raise UserError(damaged) from e
         if version != VERSION:
             raise UserError(
@@ -147,6 +151,11 @@ class Study(_Record):
                 "Artesian that began it, or start anew with --overwrite"
             )
         try:
-            return cls.model_validate_json(content)
+            study = cls.model_validate(document)
         except ValidationError as e:
             raise UserError(damaged) from e
+        numbers = [trial.number for trial in study.trials]
+        named = {f.trial for f in study.finalists} | {t.parent for t in study.trials if t.parent is not None}
+        if numbers != list(range(len(numbers))) or not named.issubset(numbers):
+            raise UserError(damaged)
+        return study

@@ -22,13 +22,14 @@ from synth.ranges import Choice, Range
 from tuning import space
 from tuning.record import Rung, Scored, Study, Trial
 
-VARIANTS = 3  # other ways to sample a trained model
+VARIANTS = 2  # other ways to sample a trained model: each takes a slot from training for a while
+HOPELESS = 8  # trials that failed before any was scored: what ails them all is no recipe
 Propose = Callable[[Study, np.random.Generator], Trial | None]
 
 
 class Search(Searcher):
     """Suggests trials for ``study`` until the ``deadline`` (seconds since 1970) leaves no time for one of ``least_s``
-    seconds, or ``most`` have begun. ``first`` are the trials to start with; then ``propose`` and the estimator take turns.
+    seconds, or there are ``most``. ``first`` are the trials to start with; then ``propose`` and the estimator take turns.
     ``on_change`` is called when something is known that must not be lost."""
 
     def __init__(
@@ -50,15 +51,14 @@ class Search(Searcher):
         self.on_change = on_change
         study.trials.extend(first)
         self.numbers: dict[str, int] = {}
+        self.ended = False  # by whoever carries it out: what becomes of trials from then on is not their doing
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next trial: one that waits, of which some may have begun before, or a new one."""
-        if time.time() + self.least_s > self.deadline:
+        if self.over:
             return str(Searcher.FINISHED)
-        waiting = next((t for t in self.study.trials if t.state == "waiting"), None)
+        waiting = self.waiting
         if waiting is None:
-            if self.most is not None and sum(t.origin != "sampling" for t in self.study.trials) >= self.most:
-                return str(Searcher.FINISHED)
             waiting = self.new()
             self.study.trials.append(waiting)
         waiting.state = "running"
@@ -67,8 +67,27 @@ class Search(Searcher):
         continued = waiting.parent if waiting.origin == "population" else None
         return {
             "number": waiting.number, "knobs": waiting.knobs, "model": waiting.model, "continued": continued,
-            "until": waiting.until,
+            "until": waiting.until, "rung": len(waiting.curve),
         }  # fmt: skip
+
+    @property
+    def waiting(self) -> Trial | None:
+        return next((t for t in self.study.trials if t.state == "waiting"), None)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further trial begins."""
+        trials, waiting = self.study.trials, self.waiting
+        if self.ended:
+            return True
+        if waiting is not None and waiting.origin == "default" and not waiting.curve:
+            return False  # however late: without its score nothing can be said of the others
+        if time.time() + self.least_s > self.deadline:
+            return True
+        if sum(t.state == "failed" for t in trials) >= HOPELESS and all(t.last is None for t in trials):
+            return True
+        enough = self.most is not None and sum(t.origin != "sampling" for t in trials) >= self.most
+        return enough and waiting is None
 
     def new(self) -> Trial:
         """A trial that nobody has tried."""
@@ -82,17 +101,24 @@ class Search(Searcher):
         return Trial(number=number, origin="tpe", why="the estimator's, from this study's trials", knobs=knobs)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        trial = self.study.trials[self.numbers[trial_id]]
+        if not self.ended:
+            self._note(self.study.trials[self.numbers[trial_id]], result)
+            self.on_change()
+
+    def _note(self, trial: Trial, result: dict[str, Any]) -> None:
         if "failure" in result:
             trial.state, trial.failure = "failed", result["failure"]
         elif "rung" in result and result["rung"] > len(trial.curve):
             trial.curve.append(rung_of(result))
-        self.on_change()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if self.ended:
+            return
         trial = self.study.trials[self.numbers[trial_id]]
         if result is not None:
-            self.on_trial_result(trial_id, result)
+            self._note(
+                trial, result
+            )  # saved below, with the state: a last rung of a trial that runs would be run again
         if error:
             trial.state = "failed"
             trial.failure = trial.failure or "its process died: out of memory, or the node is gone"
@@ -132,8 +158,9 @@ class Search(Searcher):
 
 
 def best(study: Study) -> Trial | None:
-    """The trained trial with the highest value so far."""
-    scored = [(t.last.score.value, t) for t in study.trials if t.last is not None and t.origin != "sampling"]
+    """The trained trial with the highest value so far, of those that did not fail."""
+    trained = [t for t in study.trials if t.origin != "sampling" and t.state != "failed"]
+    scored = [(t.last.score.value, t) for t in trained if t.last is not None]
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
@@ -141,22 +168,17 @@ def rung_of(result: dict[str, Any]) -> Rung:
     """What a trial has reported, as it is recorded."""
     scores = result["scores"]
     values = {name: float(np.mean([getattr(s, name) for s in scores])) for name in Scored.model_fields}
-    error = 0.0 if np.isnan(result["error"]) else float(result["error"])
     return Rung(
-        seconds=result["seconds"],
-        cpu_s=result["cpu_s"],
-        step=result["optimizer_step"],
-        draws=len(scores),
-        score=Scored(**values),
-        error=error,
-    )
+        seconds=result["seconds"], cpu_s=result["cpu_s"], step=result["optimizer_step"], draws=len(scores),
+        score=Scored(**values), error=float(result["error"]),
+    )  # fmt: skip
 
 
 def objectives(study: Study, trial: Trial) -> list[float]:
-    """What a trial reached last, one number for each part of the objective; higher is better."""
+    """What a trial reached last: the value, or of several objectives a number for each; higher is better."""
     assert trial.last is not None
     score = trial.last.score
-    whole = {"utility": score.value, "coverage": min(score.coverage, 1.0), "privacy": 1 - score.copying}
+    whole = {"utility": score.utility, "coverage": min(score.coverage, 1.0), "privacy": 1 - score.copying}
     return [score.value] if len(study.objective) == 1 else [whole[part] for part in study.objective]
 
 

@@ -12,27 +12,29 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pyarrow as pa
+from ray.exceptions import RayError
 
 from cluster import storage
 from cluster.machine import usable_cores
 from cluster.session import connected, terminable
 from synth.data.hashing import hash_rows
-from synth.errors import UserError
+from synth.errors import JobError, UserError
 from synth.provenance import keys
 from synth.recipe import Recipe
 from synth.training import prepare as preparing
-from synth.training import workers
+from synth.training import room, workers
 from synth.training.claim import earlier, take
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained
 from synth.training.run import Interrupted
+from synth.training.stored import record
 from tuning import space
 from tuning.driver import REPORT, Driver, Method, Show
 from tuning.features import describe
@@ -40,9 +42,10 @@ from tuning.ideas import Ideas, remembered
 from tuning.memory import remember
 from tuning.objective import Objective
 from tuning.plan import plan
-from tuning.record import Study
+from tuning.record import FILE, Study
 from tuning.table import Table
 
+GOES_ON = "what is finished is kept: the same command with --resume goes on"
 OBJECTIVES = ("utility", "coverage", "privacy")
 FAMILIES = tuple(space.TABLES)
 
@@ -60,6 +63,11 @@ class Wanted:
     store: str | None = None
     evolve: bool = False
     method: Method = "halving"
+
+    def claim(self) -> dict[str, object]:
+        """What a search goes on with, as JSON has it; where it is remembered may change."""
+        asked = asdict(self) | {"families": list(self.families), "objective": list(self.objective)}
+        return {name: value for name, value in asked.items() if name != "store"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def tune(
     check(recipe, wanted)
     base, recipe = recipe, recipe.resolved(test_apart=test is not None)
     if address is None:  # before Ray is started for nothing
-        plan(wanted.budget_s, cpus=usable_cores(), workers=recipe.training.most, trials=wanted.trials)
+        plan(wanted.budget_s, [(usable_cores(), 0)], workers=recipe.training.most, trials=wanted.trials)
     location = out if "://" in out else str(Path(out).resolve())
     folder = storage.append(location, ".study")
     storage.check_free(location, overwrite=overwrite)
@@ -109,7 +117,9 @@ def tune(
             f"{source.location}: is larger than training.hold_mib={recipe.training.hold_mib:,}, and every trial holds the "
             "table: raise it, or tune on a sample of the rows"
         )
-    claim = {"recipe": recipe.sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
+    claim: dict[str, object] = {"recipe": recipe.sha256(), "data": {k: s.fingerprint() for k, s in sources.items()}}
+    if choose is None:
+        claim["search"] = wanted.claim()
     take(folder, claim, resume=resume, overwrite=overwrite)
     pasts = remembered(wanted.store)
     prepared = workers.in_background(
@@ -117,36 +127,48 @@ def tune(
     ).result
     with connected(address) as ray, terminable():
         rows = prepared()
-        judge = Objective(schema, rows.real, rows.kept["select"], part="select", seed=recipe.seed)
-        if resume:
+
+        def judge(part: str) -> Objective:
+            return Objective(schema, rows.real, rows.kept[part], part=part, seed=recipe.seed)
+
+        selecting = judge("select")
+        if resume and storage.exists(storage.join(folder, FILE)):
             study = Study.load(folder)
-        else:
-            study = begun(recipe, base, wanted, rows, judge.real)
-        room = ray.cluster_resources()
+        else:  # also where an earlier start did not come as far as its first record
+            study = begun(recipe, base, wanted, rows, selecting.real)
         spread = plan(
-            study.budget_s, cpus=room.get("CPU", 1), gpus=room.get("GPU", 0), workers=recipe.training.most,
-            trials=wanted.trials,
+            study.budget_s, room.nodes(ray), workers=recipe.training.most, trials=wanted.trials,
+            size=rows.rows["train"] * record(rows.codec.layout).itemsize,
         )  # fmt: skip
+        if study.rungs:  # on a cluster of another size, too: trials are compared by what they reached at the same rung
+            spread = replace(spread, rungs=tuple(study.rungs))
         study.slots, study.rungs = spread.slots, list(spread.rungs)
-        table = Table(sources, schema, rows.real, rows.kept["confirm"], base, recipe, test is not None)
         driver = Driver(
-            ray, study, spread, table, folder, show, began=began - study.spent_s, embedded=address is None
+            ray, study, spread, Table(sources, schema, base, test is not None), folder, show,
+            on_confirm=lambda: judge("confirm"), began=began - study.spent_s, embedded=address is None,
         )  # fmt: skip
         try:
             if choose is not None:
                 driver.choose(choose)
-            elif not study.finalists:
-                ideas = Ideas(study, spread, wanted.families, space.settings(base), pasts, evolved=wanted.evolve)
-                driver.search(judge, wanted.families, wanted.trials, ideas, wanted.method)
+            elif not study.decided:
+                if not study.finalists:
+                    ideas = Ideas(study, spread, wanted.families, space.settings(base), pasts, evolved=wanted.evolve)
+                    driver.search(selecting, wanted.families, wanted.trials, ideas, wanted.method)
                 driver.decide()
             trained = driver.release(location, overwrite=overwrite)
         except KeyboardInterrupt as e:
             driver.save()
-            raise Interrupted("stopped; what is finished is kept: the same command with --resume goes on") from e
+            raise Interrupted(f"stopped; {GOES_ON}") from e
+        except (JobError, RayError) as e:
+            driver.save()
+            raise JobError(f"{e}\n{GOES_ON}") from e
+    notes = list(trained.notes) if key_note is None else [*trained.notes, key_note]
     if wanted.store is not None:
-        remember(wanted.store, study)
-    trained = trained if key_note is None else replace(trained, notes=[*trained.notes, key_note])
-    return Tuned(trained, study, storage.join(folder, REPORT))
+        try:
+            remember(wanted.store, study)
+        except UserError as e:  # the release is there all the same
+            notes.append(f"the study is not remembered: {e}")
+    return Tuned(replace(trained, notes=notes), study, storage.join(folder, REPORT))
 
 
 def check(recipe: Recipe, wanted: Wanted) -> None:
@@ -155,6 +177,15 @@ def check(recipe: Recipe, wanted: Wanted) -> None:
         space.space(family)
     if unknown := [part for part in wanted.objective if part not in OBJECTIVES]:
         raise UserError(f"--objective {','.join(unknown)}: is none of {', '.join(OBJECTIVES)}")
+    if "utility" not in wanted.objective:
+        raise UserError(
+            f"--objective {','.join(wanted.objective)}: lacks utility, by which trials are stopped and finalists chosen; add it"
+        )
+    if "family" in recipe.model_fields_set and list(wanted.families) != [recipe.family]:
+        raise UserError(
+            f"family={recipe.family}: is set, and --families asks for {', '.join(wanted.families)}; give --families "
+            f"{recipe.family}, or leave family out"
+        )
     if wanted.method not in (ways := get_args(Method)):
         raise UserError(f"--method {wanted.method}: is none of {', '.join(ways)}")
     if recipe.target is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from synth.data.schema import Schema
 from synth.data.source import Source
 from synth.recipe import Recipe
@@ -15,15 +13,11 @@ from tuning import space
 
 @dataclass(frozen=True)
 class Table:
-    """What is searched for: the sources, the rows that finalists are judged by, and what was set of the recipe (``base``)
-    and how it stands (``recipe``); whether the test rows came apart."""
+    """What trials are of: the sources, what was set of the recipe (``base``), and whether the test rows came apart."""
 
     sources: dict[str, Source]
     schema: Schema
-    real: pa.Table
-    confirm: pa.Table
     base: Recipe
-    recipe: Recipe
     test_apart: bool
 
     def recipe_of(self, knobs: space.Knobs, **training: Any) -> Recipe:

@@ -17,6 +17,7 @@ import torch
 from ray.tune import Trainable
 
 from cluster import storage
+from cluster.location import scrub
 from synth.data.codec import Codec
 from synth.errors import JobError, UserError
 from synth.recipe import Recipe
@@ -31,7 +32,7 @@ RUNS = "runs"  # the folder of a study that holds those that are at work
 LOOK_S = 0.5
 STOP_S = 60.0  # for a run to save and end
 NEAR = 0.9  # of a rung's seconds that a checkpoint has to have seen: the last one before it may be a pulse early
-DRAWS = 2  # samples that are scored at a rung
+DRAWS = 2  # samples that are scored at a rung: at least two, of which there is an error
 FEWER = 4  # of their rows, one of so many at the first rung
 
 
@@ -51,7 +52,8 @@ class Shared:
 
 class Trial(Trainable):
     """Its config has the ``number`` of the trial, its ``knobs``, whose ``model`` it samples if not its own, which trial it
-    has ``continued``, or None, and the seconds of training ``until`` which it goes, None for the last rung."""
+    has ``continued``, or None, the seconds of training ``until`` which it goes, None for the last rung, and the ``rung`` to
+    be reached next, above 0 where an earlier start was scored at those before."""
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:
         self.shared = shared
@@ -71,13 +73,14 @@ class Trial(Trainable):
         if self.ending is None:
             return
         beacon.ask_to_stop(self.run)
-        segment = self.ahead is not self.shared.rungs  # which others may go on with
-        if wait([self.ending], timeout=STOP_S).done and not segment:
+        needed = self.ahead is not self.shared.rungs  # a segment, which others may go on with
+        needed |= beacon.stop_asked(self.shared.folder)  # the whole study is: the trial goes on another time
+        if wait([self.ending], timeout=STOP_S).done and not needed:
             storage.remove_tree(self.run)
         self.ending = None
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.number, self.rung = int(config["number"]), 0
+        self.number, self.rung = int(config["number"]), int(config["rung"])
         self.model: int = config["model"]
         self.continued: int | None = config["continued"]
         self.ahead = self.shared.rungs if config["until"] is None else (float(config["until"]),)
@@ -86,11 +89,15 @@ class Trial(Trainable):
         self.ending = self.codec = None
 
     def step(self) -> dict[str, Any]:
-        """Train to the next rung and score what is drawn there. A failure is a result, too."""
+        """Train to the next rung and score what is drawn there. A failure is a result, too: of the recipe, of training, or
+        of what computes with rows that no healthy model draws, down to the memory that they take."""
         try:
             return self._step()
-        except (UserError, JobError, ArithmeticError) as e:
-            return {"failure": str(e), "value": math.nan, "done": True}
+        except (UserError, JobError) as e:
+            failure = str(e)
+        except (ArithmeticError, MemoryError, RuntimeError, ValueError) as e:  # torch's own are RuntimeErrors
+            failure = f"{type(e).__name__}: {e}"
+        return {"failure": scrub(failure), "value": math.nan, "done": True}  # for the record, which others may see
 
     def _step(self) -> dict[str, Any]:
         recipe = self.shared.table.recipe_of(
@@ -104,11 +111,14 @@ class Trial(Trainable):
         # Differences between recipes are large after the first rung, and small between models that are trained.
         rows = self.shared.rows // FEWER if self.rung == 0 and not finished else self.shared.rows
         scores = self._scored(recipe, kept, rows)
+        worth = mean(scores)
+        if not all(math.isfinite(part) for part in (worth.utility, worth.coverage, worth.copying)):
+            raise ArithmeticError("what it samples has no finite score")
         self.rung += 1
         return {
             "rung": self.rung, "seconds": kept.facts["elapsed_s"], "cpu_s": kept.facts["cpu_s"],
             "optimizer_step": kept.facts["step"],
-            "scores": scores, "value": mean(scores).value, "error": draw_error(scores) / len(scores) ** 0.5,
+            "scores": scores, "value": worth.value, "error": draw_error(scores) / len(scores) ** 0.5,
             "done": finished,
         }  # fmt: skip
 
@@ -132,15 +142,20 @@ class Trial(Trainable):
         """What stands at the next rung, at the end, or at the deadline; and whether that is all."""
         assert self.ending is not None
         rung, segment = self.ahead[self.rung], self.ahead is not self.shared.rungs
+        # The run ends by itself at the last rung, but for that of a segment. It is waited for: it may be a little late.
+        last = not segment and self.rung == len(self.ahead) - 1
         while not self.ending.done():
-            late = time.time() > self.shared.deadline
             seen = beacon.look(self.run) or {}
-            if late or seen.get("elapsed_s", 0.0) >= rung:
+            if time.time() > self.shared.deadline or beacon.stop_asked(self.shared.folder):
+                beacon.ask_to_stop(self.run)  # it saves where it stands, which may be far beyond its last checkpoint
+            elif not last and seen.get("elapsed_s", 0.0) >= rung:
                 saved = checkpoint.newest(self.run)
-                if saved is not None and (late or saved[0]["elapsed_s"] >= NEAR * rung):
-                    return Kept(saved[1], codec, saved[0]), late or segment
+                if saved is not None and saved[0]["elapsed_s"] >= NEAR * rung:
+                    return Kept(saved[1], codec, saved[0]), segment
             time.sleep(LOOK_S)
         facts = self.ending.result()
+        if beacon.stop_asked(self.shared.folder):
+            raise JobError("the study was stopped")
         weights = facts.pop("weights")
         return Kept(weights, codec, facts), True
 

@@ -249,6 +249,10 @@ def branch(run: str, other: str) -> None:
 
 
 def _names(run: str) -> list[str]:
-    """The checkpoints of a run, the oldest first: Ray names them by the time."""
-    files = storage.list_files(run) if storage.exists(run) else {}
-    return sorted({name.partition("/")[0] for name in files if name.startswith(PREFIX) and "/" in name})
+    """The checkpoints of a run, the oldest first: Ray names them by the time. None is looked into: it may be on its way out."""
+    from pyarrow.fs import FileSelector, FileType
+
+    filesystem, path = storage.resolve(run)
+    infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
+    beside = [info.base_name for info in infos if info.type == FileType.Directory]
+    return sorted(name for name in beside if name.startswith(PREFIX))

@@ -28,7 +28,8 @@ def take(run: str, claim: dict[str, Any], *, resume: bool, overwrite: bool) -> N
     elif storage.exists(run):
         storage.remove_tree(run)
     me = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
-    storage.write_bytes(storage.join(run, storage.RUN_MARKER), json.dumps(claim | {"process": me}).encode())
+    marker = (found if resume else {}) | claim | {"process": me}
+    storage.write_bytes(storage.join(run, storage.RUN_MARKER), json.dumps(marker).encode())
 
 
 def earlier(run: str, *, resume: bool, overwrite: bool) -> dict[str, Any]:

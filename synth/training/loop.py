@@ -103,10 +103,8 @@ class Worker:
         self.micros = [slice(start, start + size) for start in range(0, training.batch, size)]
         self.schedule, self.divergence = Schedule.of(training), Divergence()
         self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
-        self.computed, self.clock = (
-            0.0,
-            time.process_time(),
-        )  # processor seconds until an earlier start, and at this one's
+        # Processor seconds of earlier starts, and what this process had taken when this one began.
+        self.computed, self.clock = 0.0, time.process_time()
         self.leaving = 0  # nodes that are to be taken away
         # Sum and count of the losses since the last checkpoint, and the lowest mean so far.
         self.lately, self.best = torch.zeros(2, dtype=torch.float64, device=device), math.inf

@@ -36,7 +36,7 @@ def find(ray: Any, workers: int, progress: Progress, *, embedded: bool) -> tuple
 
 
 def _found(ray: Any, workers: int, progress: Progress, *, embedded: bool) -> tuple[int, bool]:
-    here = _nodes(ray)
+    here = nodes(ray)
     fits = _room(here) >= workers
     if embedded or (fits and _gpus(here)):
         return cpus_each(here, workers), _gpus(here)
@@ -58,7 +58,7 @@ def _found(ray: Any, workers: int, progress: Progress, *, embedded: bool) -> tup
             f"--workers {workers}: the cluster has {_total(here)}, and its autoscaler {refused}; "
             "give fewer, or let it start more nodes (max_workers, on Kubernetes maxReplicas)"
         )
-    here = _nodes(ray)
+    here = nodes(ray)
     return cpus_each(here, workers), _gpus(here)
 
 
@@ -78,6 +78,13 @@ def cpus_each(nodes: Sequence[Node], workers: int, types: Sequence[NodeType] = (
         f"room for {most} workers of {_share(_gpus(every))} each; "
         + (f"give --workers {most} or fewer" if most else "add nodes")
     )
+
+
+def spread(nodes: Sequence[Node], workers: int) -> tuple[int, int]:
+    """(runs of so many workers that fit at once, CPUs of each worker), as of ``cpus_each``."""
+    cpus_each(nodes, workers)
+    runs = _room(nodes) // workers
+    return runs, cpus_each(nodes, runs * workers)
 
 
 def _await(ray: Any, workers: int, gpus: bool, progress: Progress) -> str:
@@ -115,7 +122,8 @@ def _await(ray: Any, workers: int, gpus: bool, progress: Progress) -> str:
     return ""
 
 
-def _nodes(ray: Any) -> list[Node]:
+def nodes(ray: Any) -> list[Node]:
+    """Those that are up."""
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in found]
 

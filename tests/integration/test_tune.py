@@ -121,12 +121,27 @@ def test_a_population_that_is_killed_goes_on_from_its_checkpoints_without_losing
         trials = json.loads(record.read_text())["trials"] if record.exists() else []
         return {t["number"]: t["curve"] for t in trials if t["state"] == "done"}
 
-    with subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
-        deadline = time.monotonic() + 200
-        while not over() and running.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert running.poll() is None and over(), running.stderr.read() if running.stderr else ""
-        os.killpg(running.pid, signal.SIGKILL)
+    def end(by: signal.Signals, trials: int, *more: str) -> str:
+        """Have the study run until so many trials are over, then send it a signal; what it says."""
+        whole = [*command, *more]
+        with subprocess.Popen(
+            whole, env=settings, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as running:
+            deadline = time.monotonic() + 200
+            while len(over()) < trials and running.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert running.poll() is None, running.stderr.read() if running.stderr else ""
+            (os.killpg if by == signal.SIGKILL else os.kill)(running.pid, by)
+            told = running.communicate(timeout=150)[1]
+        assert running.returncode == (-by if by == signal.SIGKILL else 130), told
+        return told
+
+    told = end(signal.SIGINT, 1)
+    assert "the same command with --resume goes on" in told
+    assert not any(t["failure"] for t in json.loads(record.read_text())["trials"]), (
+        "they were stopped, and did not fail"
+    )
+    end(signal.SIGKILL, len(over()) + 1, "--resume")
     before = over()
     assert not out.exists()
     refused = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)

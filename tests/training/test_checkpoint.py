@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from synth.errors import UserError
 from synth.training import checkpoint, shards
 from synth.training.checkpoint import DamagedError
 from synth.training.engine import Average
@@ -146,3 +147,21 @@ def test_an_altered_digit_is_noticed(tmp_path: Path) -> None:
     progress.write_text(progress.read_text().replace('"step": 3', '"step": 4'))
     with pytest.raises(DamagedError, match=r"progress\.json is damaged"):
         checkpoint.progress_of(tmp_path / "c")
+
+
+def test_another_run_begins_with_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    run, other = str(tmp_path / "run"), str(tmp_path / "other")
+    assert checkpoint.newest(run) is None
+    with pytest.raises(UserError, match="holds no whole checkpoint to go on with"):
+        checkpoint.branch(run, other)
+    for steps in (1, 2, 3):
+        saved(tmp_path / "run" / f"checkpoint_{steps}", steps)
+    (tmp_path / "run" / "checkpoint_3" / "denoiser-0.safetensors").unlink()
+    found = checkpoint.newest(run)
+    assert found is not None and found[0]["step"] == 2
+    checkpoint.branch(run, other)
+    taken = checkpoint.newest(other)
+    assert taken is not None and taken[0]["step"] == 2
+    assert torch.equal(taken[1]["denoiser.weight"], found[1]["denoiser.weight"])
+    shutil.rmtree(tmp_path / "run")
+    checkpoint.branch(run, other)  # it has begun

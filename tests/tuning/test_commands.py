@@ -32,6 +32,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> str:
         (["--budget", "20s"], "--budget 20s: is too small for the default recipe and one trial beside it"),
         (["--families", "diffusion,flow"], "--families flow: has no search space; choose among diffusion, gan, vae"),
         (["--objective", "utility,speed"], "--objective speed: is none of utility, coverage, privacy"),
+        (["--objective", "coverage"], "--objective coverage: lacks utility"),
+        (
+            ["--set", "family=vae"],
+            "family=vae: is set, and --families asks for diffusion, gan, vae; give --families vae",
+        ),
+        (["--workers", "99"], "--workers 99: the cluster has"),
         (["--method", "random"], "--method random: is none of halving, population"),
         (["--set", "training.steps=100"], "training.steps=100: how long trials train follows from --budget"),
         (["--set", "training.hold_mib=0"], "is larger than training.hold_mib=0, and every trial holds the table"),

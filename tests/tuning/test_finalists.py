@@ -34,6 +34,8 @@ def test_the_best_five_are_finalists_and_the_default_always() -> None:
     assert [t.number for t in finalists.of(of)] == [7, 6, 5, 4, 0]
     of.trials[7].state = "failed"
     assert [t.number for t in finalists.of(of)] == [6, 5, 4, 3, 0]
+    of.trials[0].state = "failed"
+    assert [t.number for t in finalists.of(of)] == [6, 5, 4, 3, 0], "as far as it came"
     of.trials[0].curve = []
     assert [t.number for t in finalists.of(of)] == [6, 5, 4, 3, 2]
 
@@ -45,6 +47,11 @@ def test_a_recipe_that_is_better_by_more_than_its_error_is_chosen() -> None:
     chosen = choose(listed)
     assert (chosen.trial, chosen.released) == (1, True)
     assert "above the default recipe" in chosen.why
+
+
+def test_what_is_chosen_without_the_default_is_not_called_it() -> None:
+    chosen = choose(compared([found(1, 0.95, 0.95, 0.95), found(2, 0.80, 0.81, 0.80)]))
+    assert chosen.why == "the best of 2 finalists on confirm; of the default recipe there is no model"
 
 
 @pytest.mark.parametrize(("draws", "rows"), [(0.05, 0.0), (0.0, 0.03)])

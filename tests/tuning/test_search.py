@@ -8,10 +8,12 @@ import pytest
 from ray.tune.search import Searcher
 
 from synth.recipe import Recipe
+from tests.tuning.test_halving import trial
 from tuning import space
+from tuning.halving import Ended
 from tuning.objective import Score
 from tuning.record import Study, Trial
-from tuning.search import VARIANTS, Search, inside, parzen
+from tuning.search import HOPELESS, VARIANTS, Search, best, inside, objectives, parzen
 
 
 def study(*objective: str) -> Study:
@@ -53,7 +55,57 @@ def test_the_default_comes_first_and_each_trial_once() -> None:
 
 
 def test_no_trial_begins_that_could_not_reach_a_rung() -> None:
-    assert search(study(), deadline=time.time() + 5).suggest("t") == Searcher.FINISHED
+    late = search(study(), deadline=time.time() + 5)
+    assert isinstance(late.suggest("a"), dict), "the default does, however late, since all others are held against it"
+    assert late.suggest("b") == Searcher.FINISHED
+
+
+def test_a_trial_that_was_interrupted_goes_on_from_the_rung_that_it_had_reached() -> None:
+    of = study()
+    searching = search(of)
+    searching.suggest("a")
+    searching.on_trial_result("a", reported(0.7))
+    of.trials[0].state = "waiting"
+    found = search(Study.model_validate_json(of.model_dump_json()), first=[]).suggest("x")
+    assert isinstance(found, dict)
+    assert (found["number"], found["rung"]) == (0, 1)
+
+
+def test_a_last_rung_is_never_saved_of_a_trial_that_runs() -> None:
+    of, saved = study(), list[tuple[str, int]]()
+    searching = search(of, on_change=lambda: saved.append((of.trials[0].state, len(of.trials[0].curve))))
+    searching.suggest("a")
+    searching.on_trial_complete("a", reported(0.7, done=True))
+    assert saved == [("running", 0), ("done", 1)]
+
+
+def test_what_happens_once_a_search_has_ended_is_not_the_trials_doing() -> None:
+    of = study()
+    searching = search(of)
+    searching.suggest("a")
+    searching.on_trial_result("a", reported(0.7))
+    searching.ended = True
+    searching.on_trial_result("a", reported(0.8, rung=2))
+    searching.on_trial_complete("a", error=True)
+    assert (of.trials[0].state, len(of.trials[0].curve)) == ("running", 1)
+    assert searching.suggest("b") == Searcher.FINISHED
+    assert Ended(searching).stop_all()
+
+
+def test_where_every_trial_fails_the_search_ends() -> None:
+    of = study()
+    searching = search(of)
+    for k in range(HOPELESS):
+        assert isinstance(searching.suggest(f"t{k}"), dict)
+        searching.on_trial_complete(f"t{k}", {"failure": "no such file", "done": True})
+    assert searching.suggest("more") == Searcher.FINISHED
+
+
+def test_a_trial_that_failed_in_the_end_is_not_the_best() -> None:
+    of = study()
+    of.trials = [trial(0, 0.5), trial(1, 0.9)]
+    of.trials[1].state = "failed"
+    assert best(of) is of.trials[0]
 
 
 def test_no_more_trials_begin_than_are_wanted() -> None:
@@ -139,6 +191,9 @@ def test_several_objectives_are_told_apart() -> None:
     searching.suggest("a")
     searching.on_trial_complete("a", reported(0.9, done=True))
     assert parzen(of, ["diffusion"], [], seed=0)["family"] == "diffusion"
+    of.trials[0].curve[-1].score.copying = 0.2
+    of.trials[0].curve[-1].score.value = 0.8
+    assert objectives(of, of.trials[0]) == [0.9, 0.8], "utility itself, without the penalties that are an objective"
 
 
 def test_what_is_fixed_is_in_no_proposal() -> None:
