@@ -25,6 +25,7 @@ from synth.training.prepare import open_sources, prepare
 
 TRAINED: dict[str, Any] = {  # what the workers end with
     "step": 5, "stopped": False, "asked": False, "weights": {}, "notes": [], "shortened": [], "workers": 1, "zero": 0,
+    "checks": {"watched": None}, "elapsed_s": 1.0, "sharding": "", "precision": "fp32", "device": "cpu",
 }  # fmt: skip
 
 
@@ -72,19 +73,19 @@ def test_what_is_said_of_resuming_is_true(
 def test_a_trained_run_is_kept_until_it_is_published(
     error: BaseException, start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def publish(*arguments: object) -> NoReturn:
+    def publish(*arguments: object, **options: object) -> NoReturn:
         raise error
 
     facts = dict(TRAINED)
     monkeypatch.setattr(workers, "fit", lambda *arguments, **options: dict(facts))
-    monkeypatch.setattr(run, "_publish", publish)
+    monkeypatch.setattr(run, "publish_run", publish)
     with pytest.raises(
         (UserError, run.Interrupted), match=r"trained, not yet published.*--resume publishes it"
     ) as ended:
         start()
     assert str(error) in str(ended.value) and (tmp_path / "out.run").exists()
     facts["asked"] = True  # Ctrl-C in the last steps stops what comes after them
-    monkeypatch.setattr(run, "_publish", None)
+    monkeypatch.setattr(run, "publish_run", None)
     with pytest.raises(run.Interrupted, match="trained, not yet published"):
         start(resume=True)
 
@@ -130,12 +131,12 @@ def test_the_place_of_a_new_key_is_for_its_owner_alone(
 ) -> None:
     seen: list[str] = []
 
-    def publish(recipe: Recipe, table: Any, *arguments: object) -> run.Trained:
+    def publish(recipe: Recipe, table: Any, *arguments: object, **options: object) -> run.Trained:
         seen.extend(table.notes)
         return run.Trained("out", None, None, table.notes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(workers, "fit", lambda *arguments, **options: dict(TRAINED))
-    monkeypatch.setattr(run, "_publish", publish)
+    monkeypatch.setattr(run, "publish_run", publish)
     trained = start()
     assert "signing.key" in "".join(trained.notes) and "signing.key" not in "".join(seen)
 
@@ -143,13 +144,13 @@ def test_the_place_of_a_new_key_is_for_its_owner_alone(
 def test_the_recipe_of_the_release_has_the_steps_that_were_taken(
     start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def publish(recipe: Recipe, *arguments: object) -> run.Trained:
+    def publish(recipe: Recipe, *arguments: object, **options: object) -> run.Trained:
         found.append(recipe)
         return run.Trained("out", None, None, [])  # type: ignore[arg-type]
 
     found: list[Recipe] = []
     monkeypatch.setattr(workers, "fit", lambda *arguments, **options: TRAINED | {"shortened": [[3, 9]]})  # from JSON
-    monkeypatch.setattr(run, "_publish", publish)
+    monkeypatch.setattr(run, "publish", publish)
     start()
     [recipe] = found
     assert Recipe.check(yaml.safe_load(recipe.yaml())) == recipe
