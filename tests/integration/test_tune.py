@@ -66,7 +66,9 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
     trained = [t for t in found.trials if t.origin != "sampling"]
     assert len(trained) > found.slots
     assert max(count for _, count in moments) <= found.slots
-    assert [trained[k].state for k in (1, 3)] == ["failed", "stopped"]  # the second may come to a rung before any other
+    assert trained[1].state == "failed"
+    # One of the two may come to a rung before any other, or be cut short by the end of the search.
+    assert "stopped" in [t.state for t in trained[2:4]]
     assert "diffusion.blocks=0" in (trained[1].failure or "")
     assert trained[0].origin == "default" and trained[0].state == "done"
     assert all(t.knobs["training.batch"] == 128 for t in trained), "what is set is not searched"
