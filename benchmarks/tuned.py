@@ -1,11 +1,11 @@
 """Does a search find samples that are more useful than the default recipe's, at the same budget? Scored by a yardstick.
 
-    python benchmarks/tuning.py DATA_DIR YARDSTICK.py --yardstick-python PYTHON [--tables adult …] [--budget 30m]
+    python benchmarks/tuned.py DATA_DIR YARDSTICK.py --yardstick-python PYTHON [--tables adult …] [--budget 30m]
 
 DATA_DIR holds a folder a table with train.parquet, test.parquet and schema.json. Each table is given to ``artesian tune``,
 which starts from the shipped prior alone, and to ``artesian train`` with the same split, budget and seed (``--what tuned``
 or ``default`` for one of them). As many rows as train has are drawn from either release, and a separate program scores
-them against the test rows. Lines are appended to benchmarks/results/tuning.jsonl: beside the scores, the share of all
+them against the test rows. Lines are appended to benchmarks/results/tuned.jsonl: beside the scores, the share of all
 cores' time that workers computed in, from the first second to the release, and the optimism of the released score.
 ``--table`` prints what was measured.
 """
@@ -26,7 +26,7 @@ from published_protocol import circumstances, scored
 
 from cluster.machine import usable_cores
 
-RESULTS = Path(__file__).parent / "results" / "tuning.jsonl"
+RESULTS = Path(__file__).parent / "results" / "tuned.jsonl"
 SPLIT = "0.8,0.1,0.1"
 
 
