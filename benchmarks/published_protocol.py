@@ -22,6 +22,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "published_protocol.jsonl"
 RESAMPLED = RESULTS.with_name("resampled.jsonl")
@@ -33,19 +34,13 @@ def measure(
 ) -> dict[str, object]:
     schema = json.loads((folder / "schema.json").read_text())
     rows = schema["rows"]["train"]
-    kinds: list[str] = []
-    categorical = [*schema["categorical"], *([schema["target"]] if schema["task"] == "classification" else [])]
-    numerical = [*schema["numerical"], *([schema["target"]] if schema["task"] == "regression" else [])]
-    for flag, names in (("--categorical", categorical), ("--numerical", numerical)):
-        if names:
-            kinds += [flag, ",".join(names)]
     with tempfile.TemporaryDirectory() as scratch:
         release, samples = f"{scratch}/release", f"{scratch}/samples.parquet"
         began = time.monotonic()
         subprocess.run(
             [*command, "train", str(folder / "train.parquet"), "--target", schema["target"], "--split", "1,0,0",
              "--test", str(folder / "test.parquet"), "--family", family, "--budget", budget, "--seed", str(seed),
-             "--out", release, *kinds],
+             "--out", release, *kinds(schema)],
             check=True,
         )  # fmt: skip
         trained = time.monotonic()
@@ -63,6 +58,14 @@ def measure(
         "certificate": {name: figure["value"] for name, figure in certificate["figures"].items()},
         **circumstances(), "device": manifest["training"]["devices"],
     }  # fmt: skip
+
+
+def kinds(schema: dict[str, Any]) -> list[str]:
+    """The flags that say what each column of a table is."""
+    categorical = [*schema["categorical"], *([schema["target"]] if schema["task"] == "classification" else [])]
+    numerical = [*schema["numerical"], *([schema["target"]] if schema["task"] == "regression" else [])]
+    flags = {"--categorical": categorical, "--numerical": numerical}
+    return [word for flag, names in flags.items() if names for word in (flag, ",".join(names))]
 
 
 def resample(folder: Path, seed: int, yardstick: Path, python: str) -> dict[str, object]:

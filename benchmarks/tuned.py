@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from published_protocol import circumstances, scored
+from published_protocol import circumstances, kinds, scored
 
 from cluster.machine import usable_cores
 
@@ -32,16 +32,13 @@ SPLIT = "0.8,0.1,0.1"
 
 def measure(folder: Path, what: str, budget: str, seed: int, yardstick: Path, python: str) -> dict[str, Any]:
     schema = json.loads((folder / "schema.json").read_text())
-    categorical = [*schema["categorical"], *([schema["target"]] if schema["task"] == "classification" else [])]
-    numerical = [*schema["numerical"], *([schema["target"]] if schema["task"] == "regression" else [])]
-    kinds = [["--categorical", ",".join(categorical)], ["--numerical", ",".join(numerical)]]
     artesian = str(Path(sys.executable).parent / "artesian")
     with tempfile.TemporaryDirectory() as scratch:
         release, samples = f"{scratch}/release", f"{scratch}/samples.parquet"
         command = [
             artesian, "tune" if what == "tuned" else "train", str(folder / "train.parquet"), "--target", schema["target"],
             "--test", str(folder / "test.parquet"), "--split", SPLIT, "--budget", budget, "--seed", str(seed),
-            "--out", release, *(word for kind in kinds if kind[1] for word in kind),
+            "--out", release, *kinds(schema),
             *(["--memory", "none"] if what == "tuned" else []),
         ]  # fmt: skip
         began = time.monotonic()

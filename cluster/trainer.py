@@ -24,7 +24,7 @@ class LeanTrainer(TorchTrainer):
     that a dead driver leaves behind.
 
     ``inside`` an actor, which would only wait for it, Ray Train's controller runs in that process instead of an actor of its
-    own: half of what it takes to start a run (5 s instead of 10 on two cores).
+    own, whose start is much of what a short run takes.
     """
 
     def __init__(self, *arguments: Any, embedded: bool, inside: bool = False, **options: Any) -> None:

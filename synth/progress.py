@@ -14,6 +14,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 LINE_S = 15.0
 
 
+def plain_console() -> Console:
+    """On standard error. What is printed holds column names and messages: "weight [kg]" is no style and ":a:" no picture."""
+    console = Console(stderr=True, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 120
+    return console
+
+
 class Display:
     """Called as ``display(phase, share done, facts)``; writes to standard error, so that output can be piped.
 
@@ -21,10 +29,7 @@ class Display:
     """
 
     def __init__(self) -> None:
-        # What is printed holds column names and messages: "weight [kg]" is no style and ":a:" no picture.
-        self.console = Console(stderr=True, markup=False, emoji=False)
-        if not self.console.is_terminal:
-            self.console.width = 120
+        self.console = plain_console()
         self._bar = Progress(
             SpinnerColumn(), TextColumn("{task.description:32.32}", markup=False), BarColumn(),
             TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[facts]}", markup=False),

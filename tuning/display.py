@@ -6,13 +6,13 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live as Screen
 from rich.table import Table
 from rich.text import Text
 
 from synth.evaluation.charts import short
-from synth.progress import LINE_S
+from synth.progress import LINE_S, plain_console
 from tuning import insight, space, words
 from tuning.record import Finalist, Study, Trial
 
@@ -35,10 +35,7 @@ class Live:
     """
 
     def __init__(self) -> None:
-        # What is printed holds column names and messages: "weight [kg]" is no style and ":a:" no picture.
-        self.console = Console(stderr=True, markup=False, emoji=False)
-        if not self.console.is_terminal:
-            self.console.width = 120
+        self.console = plain_console()
         self._screen = Screen(console=self.console, transient=True, auto_refresh=False)
         self._states: dict[int, str] | None = None
         self._said = -LINE_S

@@ -59,8 +59,9 @@ def threshold(study: Study) -> float | None:
 
 
 def part(score: Scored, objective: str) -> float:
-    """One of the parts of an objective, each of them better when higher: utility, coverage, privacy (1 - copying)."""
-    return 1 - score.copying if objective == "privacy" else float(getattr(score, objective))
+    """One of the parts of an objective, each of them better when higher: utility, coverage (of more than real rows have, 1),
+    privacy (1 - copying)."""
+    return {"utility": score.utility, "coverage": min(score.coverage, 1.0), "privacy": 1 - score.copying}[objective]
 
 
 def pareto(points: NDArray[np.float64]) -> NDArray[np.bool_]:

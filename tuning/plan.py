@@ -26,7 +26,7 @@ MEMBERS, SEGMENTS = 4, 5  # of a population, at least, and of each of its member
 LEAST_S = 45.0  # for finalists and certificate
 SHARE = 0.1  # of a long budget, for the same
 CROWD, SMALL = 4, 1 << 28  # trials that share a GPU where the encoded table has so few bytes
-# Of a sample that is scored: drawing and scoring them takes a tenth of a short search, and of a long one ever less.
+# Of a sample that is scored: as many as a short search can afford to draw, and no more where a longer one could.
 ROWS_PER_S, FEWEST_ROWS, MOST_ROWS = 2.0, 1_000, 10_000
 
 

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from ray.tune.search import Searcher
 
 from synth.ranges import Choice, Range
-from tuning import space
+from tuning import insight, space
 from tuning.record import Rung, Scored, Study, Trial
 
 VARIANTS = 2  # other ways to sample a trained model: each takes a slot from training for a while
@@ -116,9 +116,7 @@ class Search(Searcher):
             return
         trial = self.study.trials[self.numbers[trial_id]]
         if result is not None:
-            self._note(
-                trial, result
-            )  # saved below, with the state: a last rung of a trial that runs would be run again
+            self._note(trial, result)  # saved with the state, below: else a last rung would be run again
         if error:
             trial.state = "failed"
             trial.failure = trial.failure or "its process died: out of memory, or the node is gone"
@@ -178,8 +176,7 @@ def objectives(study: Study, trial: Trial) -> list[float]:
     """What a trial reached last: the value, or of several objectives a number for each; higher is better."""
     assert trial.last is not None
     score = trial.last.score
-    whole = {"utility": score.utility, "coverage": min(score.coverage, 1.0), "privacy": 1 - score.copying}
-    return [score.value] if len(study.objective) == 1 else [whole[part] for part in study.objective]
+    return [score.value] if len(study.objective) == 1 else [insight.part(score, part) for part in study.objective]
 
 
 def parzen(study: Study, families: Sequence[str], fixed: Sequence[str], *, seed: int) -> space.Knobs:

@@ -83,7 +83,7 @@ def test_messages_are_no_markup_in_the_table() -> None:
 
 def test_on_a_terminal_the_table_is_drawn_and_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=90, height=30, file=io.StringIO(), force_terminal=True, markup=False)
-    monkeypatch.setattr(display, "Console", lambda **_: console)
+    monkeypatch.setattr(display, "plain_console", lambda: console)
     with Live() as live:
         live(study("searching"), MOMENT, 511, "searching")
         live(study("confirming"), {}, 60, "confirming")
