@@ -11,6 +11,7 @@ whom, and a search goes on from it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Population(Search):
         source = exploited(mine, trials, rng)
         return Trial(
             number=number, origin="population", parent=source.number, until=(source.until or 0.0) + self.segment_s,
-            knobs=mine.knobs if source is mine else explored(source.knobs, rng),
+            knobs=mine.knobs if source is mine else explored(source.knobs, rng, fixed=list(self.fixed)),
             why=f"trial {source.number} goes on" + ("" if source is mine else f", in the place of trial {mine.number}"),
         )  # fmt: skip
 
@@ -70,10 +71,10 @@ def exploited(mine: Trial, trials: list[Trial], rng: np.random.Generator) -> Tri
     return ranked[-1 - int(rng.integers(few))]
 
 
-def explored(knobs: space.Knobs, rng: np.random.Generator) -> space.Knobs:
-    """The knobs with those shifted, or drawn anew, that a model can change while it is trained."""
+def explored(knobs: space.Knobs, rng: np.random.Generator, *, fixed: Sequence[str] = ()) -> space.Knobs:
+    """The knobs with those shifted, or drawn anew, that a model can change while it is trained, but for ``fixed`` ones."""
     found = dict(knobs)
-    for key, range_ in space.space(knobs["family"]).items():
+    for key, range_ in space.space(knobs["family"], fixed=fixed).items():
         if key in space.moving(knobs["family"]):
             shifted = range_.unit(knobs[key]) + SHIFT * rng.choice([-1.0, 1.0])
             found[key] = range_.value(rng.random() if rng.random() < REDRAWN else shifted)

@@ -2,6 +2,8 @@
 
 Gradient-boosted trees over meta-features, knobs and seconds of training, which tell a knob that a family lacks from any
 value of it; how far they err on a table they have not seen is measured by leaving whole data sets out.
+
+All of it computes in one thread: beside busy trials, threads that wait for each other take minutes for seconds.
 """
 
 from __future__ import annotations
@@ -12,9 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import (
-    threadpool_limits,
-)  # threads that wait for each other beside busy trials take minutes for seconds
+from threadpoolctl import threadpool_limits
 
 from tuning import space
 from tuning.distances import Floats
