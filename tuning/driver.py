@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -19,19 +16,17 @@ from synth.training import beacon, checkpoint, workers
 from synth.training import prepare as preparing
 from synth.training.publish import Trained
 from synth.training.run import publish_run
-from tuning import finalists, space
+from tuning import experiment, finalists, space
 from tuning.finalists import Found
-from tuning.halving import Ended, Halving
 from tuning.ideas import Ideas
 from tuning.kept import Kept
 from tuning.objective import Objective
-from tuning.plan import FACTOR, SEGMENTS, Plan
+from tuning.plan import SEGMENTS, Plan
 from tuning.population import Population
 from tuning.record import Finalist, Study, Trial
 from tuning.search import Search
 from tuning.table import Table
 from tuning.trial import RUNS, Shared, name_of, run_of
-from tuning.trial import Trial as TrialRun
 
 LOOK_S = 0.5
 RESERVE_S, RESERVE = 45.0, 0.05  # of the budget, in seconds and as a share, for what follows the last training
@@ -114,7 +109,7 @@ class Driver:
     def _follow(self, search: Search, shared: Shared) -> None:
         """Show where trials stand until the search is over. Ctrl-C has them save, and is raised when they have."""
         beacon.clear(self.folder)
-        ending = workers.in_background(self._tune, search, shared)
+        ending = workers.in_background(experiment.run, search, shared, self.plan.slots)
         try:
             while not ending.done():
                 time.sleep(LOOK_S)
@@ -130,25 +125,6 @@ class Driver:
                 self.show(self.study, {}, self.left, "saving before the stop")
             raise
         ending.result()
-
-    def _tune(self, search: Search, shared: Shared) -> None:
-        """Ray Tune with our searcher and scheduler; its own record of the experiment is let go, since ours says it all."""
-        os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
-        from ray import tune
-
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the record
-        with tempfile.TemporaryDirectory(prefix="artesian-tune-") as scratch:
-            tune.Tuner(
-                # The work is done by the workers that a trial starts, so that it takes next to nothing itself: Ray wants
-                # something to be asked for, and the least share of a CPU would leave no whole one for the last worker.
-                tune.with_resources(tune.with_parameters(TrialRun, shared=shared), {"memory": 1 << 20}),
-                tune_config=tune.TuneConfig(
-                    search_alg=search, scheduler=Halving(search, FACTOR), num_samples=-1,
-                    max_concurrent_trials=self.plan.slots, reuse_actors=True,
-                    trial_dirname_creator=lambda trial: str(trial.trial_id),
-                ),
-                run_config=tune.RunConfig(name="study", storage_path=scratch, verbose=0, stop=Ended(search)),
-            ).fit()  # fmt: skip
 
     def _moment(self) -> dict[int, dict[str, Any]]:
         running = [t for t in self.study.trials if t.state == "running" and t.origin != "sampling"]

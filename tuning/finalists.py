@@ -15,6 +15,7 @@ import numpy as np
 from synth.data.schema import Schema
 from synth.recipe import Recipe
 from synth.sampling import Sampler
+from tuning import insight
 from tuning.kept import Kept
 from tuning.objective import Objective, Score
 from tuning.record import Finalist, Scored, Study, Trial
@@ -35,11 +36,16 @@ class Found(NamedTuple):
 
 
 def of(study: Study) -> list[Trial]:
-    """The trials with the highest values that they reached last, and the default recipe if it is not among them: as far as
-    it came, should it have failed later."""
-    kept = [t for t in study.trials if t.state != "failed" or t.number == DEFAULT]
-    scored = [(t.last.score.value, t) for t in kept if t.last is not None]
-    ranked = [t for _, t in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
+    """The trials with the highest values that they reached last, of several objectives first those that are on the Pareto
+    front; and the default recipe if it is not among them: as far as it came, should it have failed later."""
+    kept = [t for t in study.trials if t.last is not None and (t.state != "failed" or t.number == DEFAULT)]
+    if not kept:
+        return []
+    front = insight.pareto(np.array([insight.objectives(study, t) for t in kept])) | (len(study.objective) == 1)
+    order = sorted(
+        zip(kept, front, strict=True), key=lambda pair: (not pair[1], -insight.value(pair[0]), pair[0].number)
+    )
+    ranked = [t for t, _ in order]
     default = [t for t in ranked[FINALISTS:] if t.number == DEFAULT]
     return ranked[: FINALISTS - len(default)] + default
 

@@ -163,7 +163,7 @@ def front(study: Study) -> str:
     trials, names = insight.sound(study), study.objective
     if len(names) < 2 or not trials:
         return ""
-    points = np.array([[insight.part(t.last.score, n) for n in names] for t in trials if t.last is not None])
+    points = np.array([insight.objectives(study, t) for t in trials])
     front = insight.pareto(points)
     parts = []
     for i, j in combinations(range(len(names)), 2):

@@ -64,6 +64,13 @@ def part(score: Scored, objective: str) -> float:
     return {"utility": score.utility, "coverage": min(score.coverage, 1.0), "privacy": 1 - score.copying}[objective]
 
 
+def objectives(study: Study, trial: Trial) -> list[float]:
+    """What a trial reached last: the value, or of several objectives a number for each; higher is better."""
+    assert trial.last is not None
+    score = trial.last.score
+    return [score.value] if len(study.objective) == 1 else [part(score, name) for name in study.objective]
+
+
 def pareto(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the points (n, objectives), higher being better in each, no other point dominates: is at least as good in
     all objectives and better in one. Equal points are on the front together; one that is not finite is not on it. Bool (n,)."""

@@ -172,13 +172,6 @@ def rung_of(result: dict[str, Any]) -> Rung:
     )  # fmt: skip
 
 
-def objectives(study: Study, trial: Trial) -> list[float]:
-    """What a trial reached last: the value, or of several objectives a number for each; higher is better."""
-    assert trial.last is not None
-    score = trial.last.score
-    return [score.value] if len(study.objective) == 1 else [insight.part(score, part) for part in study.objective]
-
-
 def parzen(study: Study, families: Sequence[str], fixed: Sequence[str], *, seed: int) -> space.Knobs:
     """Knobs that Optuna's estimator proposes after the study's trials; of several objectives, those of the Pareto front
     are the good ones (Ozaki et al. 2022). A trial that was stopped counts with what it had reached, a failed one as the
@@ -187,7 +180,7 @@ def parzen(study: Study, families: Sequence[str], fixed: Sequence[str], *, seed:
     ways = ["maximize"] * len(study.objective)
     search = optuna.create_study(directions=ways, sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8))
     seen = [t for t in study.trials if t.last is not None or t.state == "failed"]
-    reached = [objectives(study, t) for t in seen if t.last is not None]
+    reached = [insight.objectives(study, t) for t in seen if t.last is not None]
     worst = [min(column) for column in zip(*reached, strict=True)] if reached else [0.0] * len(ways)
     for trial in seen:
         if trial.family not in families:
@@ -197,7 +190,7 @@ def parzen(study: Study, families: Sequence[str], fixed: Sequence[str], *, seed:
         for key, range_ in space.space(trial.family, fixed=fixed).items():
             distributions[name_of(trial.family, key)] = distribution(range_)
             params[name_of(trial.family, key)] = inside(range_, trial.knobs[key])
-        values = worst if trial.last is None else objectives(study, trial)
+        values = worst if trial.last is None else insight.objectives(study, trial)
         search.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
     asked = search.ask()
     family = asked.suggest_categorical("family", list(families))

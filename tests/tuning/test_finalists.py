@@ -40,6 +40,16 @@ def test_the_best_five_are_finalists_and_the_default_always() -> None:
     assert [t.number for t in finalists.of(of)] == [6, 5, 4, 3, 2]
 
 
+def test_of_several_objectives_those_on_the_front_come_first() -> None:
+    of = study("utility", "coverage")
+    of.trials = [trial(k, 0.1 * k) for k in range(8)]
+    for number, coverage in ((1, 0.9), (2, 0.8)):  # less useful than others, and of all they cover the most
+        of.trials[number].curve[-1].score.coverage = coverage
+    for number in (0, 3, 4, 5, 6, 7):
+        of.trials[number].curve[-1].score.coverage = 0.5
+    assert [t.number for t in finalists.of(of)] == [7, 2, 1, 6, 0]
+
+
 def test_a_recipe_that_is_better_by_more_than_its_error_is_chosen() -> None:
     listed = compared([found(0, 0.90, 0.90, 0.91), found(1, 0.95, 0.95, 0.95), found(2, 0.80, 0.81, 0.80)])
     assert [f.trial for f in listed] == [1, 0, 2]

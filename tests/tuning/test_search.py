@@ -9,11 +9,11 @@ from ray.tune.search import Searcher
 
 from synth.recipe import Recipe
 from tests.tuning.test_halving import trial
-from tuning import space
+from tuning import insight, space
 from tuning.halving import Ended
 from tuning.objective import Score
 from tuning.record import Study, Trial
-from tuning.search import HOPELESS, VARIANTS, Search, best, inside, objectives, parzen
+from tuning.search import HOPELESS, VARIANTS, Search, best, inside, parzen
 
 
 def study(*objective: str) -> Study:
@@ -193,7 +193,9 @@ def test_several_objectives_are_told_apart() -> None:
     assert parzen(of, ["diffusion"], [], seed=0)["family"] == "diffusion"
     of.trials[0].curve[-1].score.copying = 0.2
     of.trials[0].curve[-1].score.value = 0.8
-    assert objectives(of, of.trials[0]) == [0.9, 0.8], "utility itself, without the penalties that are an objective"
+    assert insight.objectives(of, of.trials[0]) == [0.9, 0.8], (
+        "utility itself, without the penalties that are an objective"
+    )
 
 
 def test_what_is_fixed_is_in_no_proposal() -> None:
