@@ -1,13 +1,18 @@
 """The one sampler: used by files, jobs, the service and the evaluation.
 
-Rows are drawn in blocks of BLOCK, each from noise of its own address (seed, block). Row *i* of a request is row
-``i % BLOCK`` of block ``i // BLOCK``: on the same machine and number of threads it depends on the release, the seed and
-*i* alone (elsewhere a matrix product sums in another order, and numbers may differ by a millionth). A block is always
-computed whole, even for one of its rows, because a product may round differently at another number of rows, too.
+Rows are drawn in blocks, each from noise of its own address (seed, block). Row *i* of a request is row ``i % size`` of block
+``i // size``: on the same machine and number of threads it depends on the release, the seed and *i* alone (elsewhere a
+matrix product sums in another order, and numbers may differ by a millionth). A block is always computed whole, even for one
+of its rows.
+
+Blocks of tables of which nothing is asked are small, so that few rows cost little, and TOGETHER of them are computed at
+once, whoever asked for them: a row of a product comes out the same among any number of others but for the very fewest, and
+on a GPU, where it may not, the number is always the same. Others are as large as what is computed at once.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +26,7 @@ from synth.data.codec import Codec
 from synth.data.conditions import Conditions, Where
 from synth.data.schema import Schema
 from synth.errors import ReleaseError, UserError
-from synth.generators.base import Draw, Generator
+from synth.generators.base import Draw, Generator, Joint
 from synth.generators.families import build
 from synth.generators.given import Given
 from synth.generators.layout import Encoded
@@ -30,7 +35,9 @@ from synth.recipe import Recipe
 if TYPE_CHECKING:
     from synth.release import Release
 
-BLOCK = 1024
+BLOCK = 1024  # rows that are computed at once
+SMALL, TOGETHER = 128, 8  # rows of a block of which nothing is asked, and how many of them make BLOCK
+ORDERS = 16  # in which cells are drawn, one after the other
 AGAIN = 64  # times that rows which break a constraint are drawn anew
 
 
@@ -92,9 +99,40 @@ class Sampler:
         last = first + rows
         for block in range(first // BLOCK, -(-last // BLOCK)):
             start = block * BLOCK
-            batch = self._block(seed, block, request)
             low, high = max(first, start) - start, min(last, start + BLOCK) - start
-            yield batch.slice(low, high - low)
+            if request is None and self.generator.joins:
+                small = range(low // SMALL, -(-high // SMALL))
+                drawn = self.together([(seed, block * TOGETHER + k) for k in small])
+                whole = pa.Table.from_batches(drawn).slice(low - small.start * SMALL, high - low)
+                yield whole.combine_chunks().to_batches()[0]
+            else:
+                yield self._block(seed, block, request).slice(low, high - low)
+
+    def together(self, blocks: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
+        """The SMALL rows of each of these blocks, at most TOGETHER of them, by seed and number, of which nothing is asked:
+        each as if it were drawn alone. Their numbers must have the same ``number // TOGETHER`` modulo ORDERS."""
+        orders = {number // TOGETHER % ORDERS for _, number in blocks}
+        assert len(orders) == 1, "cells are drawn in one order"
+        padding = TOGETHER - len(blocks) if torch.device(self.device).type != "cpu" else 0
+        drawn = [*blocks, *[blocks[0]] * padding]
+        # Of successive blocks, which are decoded in one piece.
+        starts = [k for k, (seed, number) in enumerate(drawn) if not k or drawn[k - 1] != (seed, number - 1)]
+        runs = list(itertools.pairwise([*starts, len(drawn)]))
+
+        def draw(again: int) -> Draw:
+            suffix = ("again", again) if again else ()
+            parts = [Draw("sample", seed, number, *suffix, device=self.device) for seed, number in drawn]
+            return Joint(parts, Draw("order", *orders, *suffix))
+
+        def decode(rows: Encoded) -> pa.RecordBatch:
+            parts = [
+                self.codec.decode(Encoded(*(a[start * SMALL : stop * SMALL] for a in rows)), drawn[start][1] * SMALL)
+                for start, stop in runs
+            ]
+            return parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+
+        batch = self._whole(*self.settled(SMALL * len(drawn), draw, None, decode))
+        return [batch.slice(k * SMALL, SMALL) for k in range(len(blocks))]
 
     def table(self, rows: int, *, seed: int = 0, request: Request | None = None) -> pa.Table:
         return pa.Table.from_batches(self.batches(rows, seed=seed, request=request), schema=self.arrow(request))
@@ -109,22 +147,31 @@ class Sampler:
         """The rows of a block; UserError where drawing those anew that break a constraint does not end."""
         asked, decode = (None, self.codec.decode) if request is None else self._asked(seed, block, request)
         address = ("sample", seed, block, *(() if request is None else (request.key,)))
-        batch, broken = self.settled(BLOCK, address, asked, lambda rows: decode(rows, block * BLOCK))
+
+        def draw(again: int) -> Draw:
+            return Draw(*address, *(("again", again) if again else ()), device=self.device)
+
+        batch = self._whole(*self.settled(BLOCK, draw, asked, lambda rows: decode(rows, block * BLOCK)))
+        return batch if request is None else request.weigh(batch, self.codec)
+
+    @staticmethod
+    def _whole(batch: pa.RecordBatch, broken: Mapping[str, np.ndarray]) -> pa.RecordBatch:
+        """The rows, none of which may break a constraint; UserError otherwise."""
         if broken:
             raise UserError(
-                f"of {BLOCK:,} rows drawn {AGAIN} times each, "
+                f"of {batch.num_rows:,} rows drawn {AGAIN} times each, "
                 + ", ".join(f"{marks.sum():,} break {text!r}" for text, marks in broken.items())
                 + ": the generator has not learnt what the constraint asks for; train it longer, or state it otherwise"
             )
-        return batch if request is None else request.weigh(batch, self.codec)
+        return batch
 
     def settled(
-        self, rows: int, address: Sequence[int | str], asked: Sequence[np.ndarray] | None,
+        self, rows: int, draw: Callable[[int], Draw], asked: Sequence[np.ndarray] | None,
         decode: Callable[[Encoded], pa.RecordBatch],
     ) -> tuple[pa.RecordBatch, dict[str, np.ndarray]]:  # fmt: skip
-        """Rows drawn at an address, those that break a constraint drawn anew in their places, up to AGAIN times; and by
-        constraint, which still break it."""
-        drawn = self.draw(rows, Draw(*address, device=self.device), asked)
+        """Rows of ``draw(0)``, those that break a constraint drawn anew in their places, by ``draw(1)`` and so on up to AGAIN
+        times; and by constraint, which still break it."""
+        drawn = self.draw(rows, draw(0), asked)
         for again in range(1, AGAIN + 2):
             batch = decode(drawn)
             broken = {text: marks for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
@@ -132,7 +179,7 @@ class Sampler:
                 break
             anew = np.logical_or.reduce(list(broken.values()))
             self.redrawn += int(anew.sum())
-            fresh = self.draw(rows, Draw(*address, "again", again, device=self.device), asked)
+            fresh = self.draw(rows, draw(again), asked)
             for part, other in zip(drawn, fresh, strict=True):
                 part[anew] = other[anew]
         return batch, broken

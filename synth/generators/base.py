@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -96,6 +96,32 @@ class Draw:
         return torch.randperm(n, generator=self._source)
 
 
+class Joint(Draw):
+    """Draws side by side, each for as many rows: what a row gets depends on its own draw alone, and not on who stands
+    beside it. What all rows share, an order, comes from a draw of its own."""
+
+    def __init__(self, draws: Sequence[Draw], order: Draw) -> None:
+        self._draws, self._order = draws, order
+
+    def normal(self, rows: int, columns: int) -> Tensor:
+        return self._beside(rows, lambda draw, n: draw.normal(n, columns))
+
+    def uniform(self, rows: int, columns: int) -> Tensor:
+        return self._beside(rows, lambda draw, n: draw.uniform(n, columns))
+
+    def stratified(self, rows: int, columns: int) -> Tensor:
+        """Strata are those of each draw's rows."""
+        return self._beside(rows, lambda draw, n: draw.stratified(n, columns))
+
+    def permutation(self, n: int) -> Tensor:
+        return self._order.permutation(n)
+
+    def _beside(self, rows: int, make: Callable[[Draw, int], Tensor]) -> Tensor:
+        each, rest = divmod(rows, len(self._draws))
+        assert not rest, "every draw has as many rows"
+        return torch.cat([make(draw, each) for draw in self._draws])
+
+
 class Generator(nn.Module):
     """A neural model that draws encoded rows.
 
@@ -106,6 +132,12 @@ class Generator(nn.Module):
     judges: ClassVar[tuple[str, ...]] = ()
     """The players that only judge the others. Nothing is sampled from them, so a release is without them, and what they
     say against the others moves with them: where there are any, a lower loss is no better model."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether rows of which nothing is asked may be drawn beside those of another draw (``Joint``): each row is computed
+        by itself, whatever the number of rows."""
+        return False
 
     @property
     def players(self) -> Mapping[str, nn.Module]:

@@ -106,6 +106,10 @@ class TableDiffusion(Generator):
         return Unmasking(self.denoiser, self.layout, self.target, self.segments, *self.temperatures)
 
     @property
+    def joins(self) -> bool:
+        return self.discriminator is None  # whose candidates are drawn in pieces
+
+    @property
     def players(self) -> Mapping[str, nn.Module]:
         return {"denoiser": self.denoiser}
 

@@ -101,6 +101,10 @@ class TableGan(Generator):
         self.register_load_state_dict_post_hook(_forget)
 
     @property
+    def joins(self) -> bool:
+        return True
+
+    @property
     def players(self) -> Mapping[str, nn.Module]:
         return {"critic": self.critic, "generator": self.generator}
 

@@ -88,6 +88,10 @@ class TableVAE(Generator):
     cell_of_state: Tensor
 
     @property
+    def joins(self) -> bool:
+        return True
+
+    @property
     def players(self) -> Mapping[str, nn.Module]:
         return {"vae": self.vae}
 
