@@ -20,6 +20,8 @@ from synth.data.conform import without_nan
 from synth.data.location import COMPRESSED
 from synth.errors import UserError
 
+GROUP_ROWS, GROUP_BYTES = 65_536, 64 << 20
+
 
 class Writer(Protocol):
     def write_batch(self, batch: pa.RecordBatch) -> None: ...
@@ -79,8 +81,37 @@ class _Csv:
         self._writer.close()
 
 
+class Groups:
+    """Parquet in row groups of GROUP_ROWS rows, or of what first reaches GROUP_BYTES before compression, which compress and
+    read better than one a batch; ``waiting`` are the rows, always fewer, that are held until there are so many."""
+
+    def __init__(self, sink: Any, schema: pa.Schema) -> None:
+        self._writer = pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd")
+        self._held: list[pa.RecordBatch] = []
+        self._bytes = self.waiting = 0
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        while batch.num_rows:
+            part = batch.slice(0, GROUP_ROWS - self.waiting)
+            batch = batch.slice(part.num_rows)
+            self._held.append(part)
+            self._bytes += part.nbytes
+            self.waiting += part.num_rows
+            if self.waiting == GROUP_ROWS or self._bytes >= GROUP_BYTES:
+                self._write()
+
+    def close(self) -> None:
+        if self._held:
+            self._write()
+        self._writer.close()
+
+    def _write(self) -> None:
+        self._writer.write_batch(pa.concat_batches(self._held))
+        self._held, self._bytes, self.waiting = [], 0, 0
+
+
 FORMATS: dict[str, Callable[[Any, pa.Schema], Writer]] = {
-    "parquet": lambda sink, schema: pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd"),
+    "parquet": Groups,
     "csv": _Csv,
     "ndjson": _Ndjson,
     "arrow": lambda sink, schema: pa.ipc.new_file(sink, schema),
@@ -112,25 +143,11 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, out: str, format
     rows = 0
     with _opened(out) as sink:
         writer = FORMATS[format](sink, schema)
-        if format == "parquet":  # larger row groups than one block each compress and read better
-            batches = _gathered(batches, 65_536, 64 << 20)
         for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows
         writer.close()
     return rows
-
-
-def _gathered(batches: Iterable[pa.RecordBatch], rows: int, size: int) -> Iterator[pa.RecordBatch]:
-    """Batches of so many rows, or so many bytes, or more."""
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(b.num_rows for b in held) >= rows or sum(b.nbytes for b in held) >= size:
-            yield pa.concat_batches(held)
-            held = []
-    if held:
-        yield pa.concat_batches(held)
 
 
 @contextmanager

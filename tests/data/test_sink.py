@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import io
 from pathlib import Path
 
 import fsspec.implementations.memory
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from synth.data import sink
@@ -38,6 +40,27 @@ def test_round_trip(tmp_path: Path, format: str) -> None:
         back["d"] = [dt.date.fromisoformat(v) if isinstance(v, str) else v for v in back["d"]]
     assert back == TABLE.to_pydict()
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(("rows", "size"), [(100, 1 << 30), (1 << 30, 100 * 8)])
+def test_parquet_waits_for_a_row_group_and_no_longer(monkeypatch: pytest.MonkeyPatch, rows: int, size: int) -> None:
+    monkeypatch.setattr(sink, "GROUP_ROWS", rows)
+    monkeypatch.setattr(sink, "GROUP_BYTES", size)
+    table, out, first = pa.table({"n": range(450)}), io.BytesIO(), 0
+    writer = sink.Groups(out, table.schema)
+    for count in (0, 1, 49, 50, 99, 1, 200, 20, 30):
+        size_before, waiting = len(out.getvalue()), writer.waiting
+        writer.write_batch(pa.record_batch({"n": table["n"].slice(first, count).combine_chunks()}))
+        first += count
+        assert writer.waiting < 100
+        assert (len(out.getvalue()) > size_before) == (writer.waiting < waiting + count), (
+            "what waits no more is written"
+        )
+    writer.close()
+    found = pyarrow.parquet.ParquetFile(io.BytesIO(out.getvalue()))
+    groups = [found.metadata.row_group(k).num_rows for k in range(found.metadata.num_row_groups)]
+    assert groups == ([100] * 4 + [50] if rows == 100 else [100, 100, 200, 50])
+    assert found.read().equals(table)
 
 
 def test_nothing_half_written_keeps_the_name(tmp_path: Path) -> None:
