@@ -35,13 +35,14 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serving import private_file
+from serving.settings import NAME
 from synth.errors import UserError
 
 LOOK_S = 1.0  # seconds between two looks at a keys file
 _ID = re.compile(r"[A-Za-z0-9_-]{12}")
 # Of the 43 characters for 32 bytes the last has two bits to spare. They are 0, so that a secret has one spelling.
 _TOKEN = re.compile(rf"art_({_ID.pattern})_([A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048])")
-_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
+_NAME = NAME.pattern
 _REACH = re.compile(rf"\*|{_NAME}(@[1-9][0-9]{{0,8}}|:{_NAME})?")
 _NOBODY = "0" * 64  # what a token of an unknown id is compared with
 _QUOTED = 40  # characters; what is longer may be a token or a hash, and is not repeated in a message

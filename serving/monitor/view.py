@@ -117,6 +117,11 @@ class View:
         self.names = self._named()
 
     @property
+    def columns(self) -> list[str]:
+        """The columns that it looks at; others, such as weights, are left out."""
+        return self.lens.schema.names
+
+    @property
     def width(self) -> int:
         """Features of a row."""
         return self.reference.features.shape[1]

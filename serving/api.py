@@ -1,0 +1,111 @@
+"""The service's HTTP interface: what is let in, what comes back, and what is a problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse, Response
+
+from serving import problems, routes_generators, routes_jobs, routes_samples
+from serving.access import Who, desk_of
+from serving.admission import OverloadError
+from serving.bounds import Bounds
+from serving.catalogue import UnknownError
+from serving.desk import Desk, UnhealthyError
+from serving.problems import Problem
+from serving.quota import Exceeded
+from serving.stream import Backend
+
+STOPPED_S = 300.0  # somebody has to look at it first
+ABOUT = "Synthetic rows of certified generators, watched for falling diversity. Every answer says, signed, where it comes from."
+
+
+def create(desk: Desk, backend: Backend) -> FastAPI:
+    """The application over one desk and one place where rows come from."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    app = FastAPI(
+        title="Artesian", version=metadata.version("artesian"), description=ABOUT, lifespan=life,
+        docs_url=None, redoc_url=None,  # whose pages fetch their scripts from other hosts
+    )  # fmt: skip
+    app.state.desk, app.state.backend = desk, backend
+    app.add_middleware(Bounds, limits=desk.settings.limits)
+    problems.install(app)
+    for error in (UnknownError, Exceeded, OverloadError, UnhealthyError):
+        app.add_exception_handler(error, _told)
+    for router in (routes_samples.router, routes_generators.router, routes_jobs.router):
+        app.include_router(router)
+
+    @app.get("/healthz", tags=["service"])
+    async def healthz() -> dict[str, str]:
+        """Whether the service is there."""
+        return {"status": "ok"}
+
+    @app.get("/-/healthz", include_in_schema=False)
+    async def ray_healthz() -> Response:
+        """The same where Ray's operator looks for it."""
+        return Response("success", media_type="text/plain")
+
+    @app.get("/readyz", tags=["service"])
+    async def readyz() -> JSONResponse:
+        """Whether it can serve: 503 until a replica has come up, and while the service ends."""
+        ready = bool(await backend.ready())
+        return JSONResponse({"status": "ready" if ready else "not ready"}, status_code=200 if ready else 503)
+
+    @app.get("/metrics", tags=["service"], response_class=Response)
+    async def metrics(request: Request, who: Who) -> Response:
+        """Prometheus metrics, one value a release whatever the number of replicas."""
+        await backend.measure()
+        content, kind = desk.metrics.render(request.headers.get("accept", ""))
+        return Response(content, media_type=kind)
+
+    @app.get("/v1/me", tags=["service"])
+    async def me(request: Request, who: Who) -> dict[str, Any]:
+        """What this caller may do, and what is left of its quotas."""
+        desk = desk_of(request)
+        if who.key is None:
+            return {"name": None, "generators": ["*"], "admin": True, "left": {}}
+        left = desk.quotas.left(who.key, desk.now())
+        return {"name": who.key.name, "generators": who.key.generators, "admin": who.key.admin, "left": left}
+
+    return app
+
+
+def problem_of(error: Exception) -> Problem:
+    """What the desk says no to, as a problem."""
+    match error:
+        case UnknownError():
+            return Problem(404, "There is no such generator", str(error.args[0]), "/problems/unknown-generator")
+        case Exceeded():
+            return Problem(
+                429, "The key's quota is used up", str(error), "/problems/quota", remedy="come again then, or have it raised",
+                headers=_again(error.retry_after_s),
+            )  # fmt: skip
+        case OverloadError():
+            return Problem(
+                503, "No room just now", str(error), "/problems/busy", remedy="come again then",
+                headers=_again(error.retry_after_s),
+            )  # fmt: skip
+        case UnhealthyError():
+            return Problem(
+                503, "Stopped by its monitor", str(error), "/problems/unhealthy", remedy="ask for another version",
+                headers=_again(STOPPED_S),
+            )  # fmt: skip
+    raise AssertionError(f"{type(error).__name__} is no refusal of the desk")
+
+
+def _again(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    return problem_of(error).response()

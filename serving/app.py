@@ -1,0 +1,51 @@
+"""The service as an application of Ray Serve, for ``artesian serve``, ``serve deploy`` and Ray's operator alike.
+
+    applications:
+      - name: artesian
+        import_path: serving.app:build
+        args: {generators: {adult: {versions: {1: s3://releases/adult}}}, host: 0.0.0.0, keys: /etc/artesian/keys.yaml}
+
+The front listens at the settings' own host and port; Serve's proxies are not needed (``proxy_location: Disabled``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+from serving.catalogue import Catalogue
+from serving.desk import opened
+from serving.front import Front
+from serving.replica import Replica
+from serving.settings import Settings
+from serving.watcher import Watcher
+
+IN_LINE = 64  # calls that a replica takes in: the desk lets in fewer, and Serve's own limit must not be felt
+BUSY = 1.0  # blocks at a replica, on average, above which there are to be more of them
+LOOK_BACK_S, UP_S, DOWN_S = 10.0, 5.0, 120.0
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The application of these settings. UserError for what is wrong with them, ReleaseError for a release."""
+    settings = Settings.check(args, where="the service's settings")
+    shelves = [opened(v, any_signer=settings.any_signer) for v in Catalogue(dict(settings.generators)).versions()]
+    least, most = settings.replicas
+    replicas = serve.deployment(
+        Replica, max_ongoing_requests=IN_LINE, ray_actor_options={"num_cpus": 1}, max_surge_percent=100,
+        health_check_period_s=5, graceful_shutdown_timeout_s=60,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=least, max_replicas=most, initial_replicas=least, target_ongoing_requests=BUSY,
+            look_back_period_s=LOOK_BACK_S, upscale_delay_s=UP_S, downscale_delay_s=DOWN_S,
+        ),
+    ).bind(any_signer=settings.any_signer)  # fmt: skip
+    places = {str(shelf.version): (shelf.manifest.id, shelf.version.place) for shelf in shelves}
+    watcher = serve.deployment(
+        Watcher, max_ongoing_requests=1_000, ray_actor_options={"num_cpus": 0}, num_replicas=1
+    ).bind(places, settings.state, any_signer=settings.any_signer)
+    return serve.deployment(
+        Front, max_ongoing_requests=1_000, ray_actor_options={"num_cpus": 0}, num_replicas=1, health_check_period_s=5,
+        graceful_shutdown_timeout_s=60,
+    ).bind(settings.model_dump(mode="json"), replicas, watcher)  # fmt: skip

@@ -1,0 +1,81 @@
+"""What a caller asks for, as it comes over the wire."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FormatName = Literal["json", "ndjson", "csv", "parquet", "arrow"]
+LONGEST = 1_000  # characters of a clause
+SEEDS = 2**63
+
+Clause = Annotated[str, Field(max_length=LONGEST)]
+Plain = bool | int | float | Clause | None
+Where = Clause | list[Clause] | dict[Clause, Plain | list[Plain]]
+Balance = Clause | dict[Clause, dict[Clause, float]]
+
+
+class Asked(BaseModel):
+    """Rows of which certain things hold: conditions that all meet, classes in equal or given shares, an event more often."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    where: Where | None = Field(
+        default=None, description="A clause, several or a mapping; every row meets all of them.",
+        examples=["age>=65", ["age>=65", "sex=Female"], {"income": ">50K"}],
+    )  # fmt: skip
+    balance: Balance | None = Field(
+        default=None, description="A column whose classes come in equal shares, or a mapping with their shares.",
+        examples=["income", {"income": {"<=50K": 0.5, ">50K": 0.5}}],
+    )  # fmt: skip
+    rare: Where | None = Field(default=None, description="An event that comes `boost` times as often as by itself.")
+    boost: float = Field(default=1.0, ge=1, le=1e6)
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """The arguments of ``synth.sampling.Sampler.ask``, without those that ask for nothing."""
+        return self.model_dump(include={"where", "balance", "rare", "boost"}, exclude_defaults=True)
+
+    @property
+    def text(self) -> str:
+        """The same as canonical JSON; empty where nothing is asked."""
+        words = self.words
+        return json.dumps(words, sort_keys=True, separators=(",", ":")) if words else ""
+
+    @property
+    def clauses(self) -> int:
+        """How many there are of them, in all."""
+        counted = 0
+        for part in (self.where, self.rare, self.balance):
+            counted += 0 if part is None else 1 if isinstance(part, str) else len(part)
+        return counted
+
+
+class Rows(Asked):
+    """So many rows of a seed's endless table, from the row ``first`` on."""
+
+    n: int = Field(ge=1, description="How many rows.", examples=[100])
+    seed: int | None = Field(
+        default=None, ge=0, lt=SEEDS, description="The same seed gives the same rows; without one, one is drawn."
+    )
+    first: int = Field(
+        default=0, ge=0, lt=SEEDS, description="The first of the rows, to go on where an answer was cut."
+    )
+
+
+class Samples(Rows):
+    """A request for samples that are waited for."""
+
+    format: FormatName | None = Field(
+        default=None, description="Of the answer; without one, the Accept header decides."
+    )
+
+
+class Job(Rows):
+    """A request for samples that are too many to be waited for: a folder of Parquet parts."""
+
+    out: str | None = Field(
+        default=None, max_length=LONGEST, description="A folder or URI; by default the service's own."
+    )

@@ -1,0 +1,132 @@
+"""Answers that are too large to be waited for: a folder of Parquet parts, drawn in the background.
+
+A job is what it was asked and how far it is, a file of the service's state; its parts are whole or not there. So one that
+was cut, by a restart too, goes on with those that are missing, and the same rows come out.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster import storage
+from cluster.location import scrub
+from serving.catalogue import Version
+from synth import parts
+from synth import release as releases
+from synth.errors import JobError, ReleaseError, UserError
+from synth.sampling import Sampler
+
+State = Literal["running", "done", "failed", "cancelled", "interrupted"]
+AT_ONCE = 1  # jobs at work; the replicas' answers come first, and a job takes every core that it gets
+
+
+class Cancelled(Exception):  # noqa: N818 (what was asked for is no error)
+    """The job is to stop."""
+
+
+class Record(BaseModel):
+    """A job as callers see it; ``key`` is the id of the key that may see it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    key: str | None
+    version: str
+    release: str
+    seed: int
+    rows: int
+    asked: dict[str, Any]
+    out: str
+    created: datetime
+    state: State = "running"
+    drawn: int = 0
+    detail: str | None = None
+
+
+class Jobs:
+    """All jobs of a service, each a file under ``folder``; they are drawn on the cluster that this process has joined."""
+
+    def __init__(self, folder: Path, ended: Callable[[Record], None] = lambda record: None) -> None:
+        self.folder, self.ended = folder, ended
+        folder.mkdir(parents=True, exist_ok=True)
+        self.records = {p.stem: Record.model_validate_json(p.read_bytes()) for p in sorted(folder.glob("*.json"))}
+        self.room, self.stopping = threading.Semaphore(AT_ONCE), set[str]()
+        for record in self.records.values():
+            if record.state == "running":
+                self._change(record, state="interrupted", detail="the service ended; resume it")
+
+    def start(
+        self, version: Version, release: str, *, key: str | None, seed: int, rows: int, asked: dict[str, Any], out: str | None
+    ) -> Record:  # fmt: skip
+        """A new job, at work from now on."""
+        id = secrets.token_hex(8)
+        record = Record(
+            id=id, key=key, version=str(version), release=release, seed=seed, rows=rows, asked=asked,
+            out=str(self.folder / f"{id}-rows") if out is None else out, created=datetime.now(UTC),
+        )  # fmt: skip
+        self.records[id] = record
+        return self._begin(record, version.place)
+
+    def resume(self, record: Record, place: str) -> Record:
+        """Go on with one that was cancelled, interrupted or failed. UserError for one that is at work or done."""
+        if record.state in ("running", "done"):
+            raise UserError(f"job {record.id}: is {record.state}; only one that was cut can go on")
+        self.stopping.discard(record.id)
+        return self._begin(record, place)
+
+    def cancel(self, record: Record) -> Record:
+        """Have it stop; whole parts stay, and it can go on."""
+        if record.state == "running":
+            self.stopping.add(record.id)
+            self._change(record, state="cancelled", detail=None)
+        return record
+
+    def close(self) -> None:
+        """Have all stop, as interrupted ones."""
+        for record in self.records.values():
+            if record.state == "running":
+                self.stopping.add(record.id)
+                self._change(record, state="interrupted", detail="the service ended; resume it")
+
+    def _begin(self, record: Record, place: str) -> Record:
+        self._change(record, state="running", detail=None)
+        threading.Thread(target=self._work, args=(record, place), daemon=True, name=f"job-{record.id}").start()
+        return record
+
+    def _work(self, record: Record, place: str) -> None:
+        try:
+            with self.room:
+                self._draw(record, place)
+        except Cancelled:
+            return
+        except (UserError, JobError, OSError) as e:
+            self._change(record, state="failed", detail=scrub(str(e)))
+        else:
+            self._change(record, state="done", drawn=record.rows)
+        self.ended(record)
+
+    def _draw(self, record: Record, place: str) -> None:
+        release = releases.load(place)
+        if release.manifest.id != record.release:
+            raise ReleaseError(f"{place}: is another release than when the job began")
+        request = Sampler.from_release(release).ask(**record.asked)
+
+        def progress(rows: int) -> None:
+            if record.id in self.stopping:
+                raise Cancelled
+            self._change(record, drawn=rows)
+
+        progress(record.drawn)
+        parts.sample(release, record.rows, record.out, seed=record.seed, request=request, progress=progress)
+
+    def _change(self, record: Record, **facts: Any) -> None:
+        for name, value in facts.items():
+            setattr(record, name, value)
+        storage.write_bytes(str(self.folder / f"{record.id}.json"), record.model_dump_json().encode())

@@ -1,0 +1,80 @@
+"""Fresh rows of the certified release under the requests that are watched, and the time that may be spent on them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from serving.monitor.view import View
+from synth.sampling import BLOCK, Sampler
+
+SHARE = 0.05  # of the time that samples take
+FREE = 8_192  # fresh rows that cost nothing: the first that a release serves are watched closely
+REQUESTS = 32  # whose fresh rows are kept
+
+
+class Budget:
+    """Seconds that the monitor has spent, against a share of those that sampling has taken."""
+
+    def __init__(self) -> None:
+        self.spent = self.earned = 0.0
+
+    def earn(self, sampling_s: float) -> None:
+        self.earned += SHARE * sampling_s
+
+    @property
+    def left(self) -> float:
+        return self.earned - self.spent
+
+    @contextmanager
+    def charged(self) -> Iterator[None]:
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self.spent += time.thread_time() - began
+
+
+class Supply:
+    """Features of fresh rows, request by request, each row given out once.
+
+    Rows that had been given out before would be learnt by heart: a finite reference that is used again makes healthy
+    streams look ill.
+    """
+
+    def __init__(self, sampler: Sampler, view: View, seed: int, budget: Budget) -> None:
+        self.sampler, self.view, self.seed, self.budget = sampler, view, seed, budget
+        self.kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self.position: dict[str, int] = {"": len(view.reference)}  # the rows before it are the reference
+        self.block_s = 0.0  # what the latest block took
+        self.drawn = 0
+
+    def take(self, text: str, rows: int) -> NDArray[np.float32]:
+        """Features of at most so many rows, as ``text`` asks for them: what is there, and what the budget allows for."""
+        kept = self.kept.pop(text, self.view.reference.features[:0])
+        while len(kept) < rows and (self.drawn < FREE or self.budget.left > self.block_s):
+            kept = np.concatenate([kept, self._block(text)])
+        self.kept[text] = kept[rows:]
+        if len(self.kept) > REQUESTS:
+            self.position.pop(self.kept.popitem(last=False)[0])
+        return kept[:rows]
+
+    def _block(self, text: str) -> NDArray[np.float32]:
+        began = time.thread_time()
+        first = self.position.get(text, 0)
+        request = self.sampler.ask(**json.loads(text)) if text else None
+        table = pa.Table.from_batches(self.sampler.batches(BLOCK, seed=self.seed, first=first, request=request))
+        features = self.view(table.select(self.view.columns)).features
+        self.position[text] = first + BLOCK
+        self.block_s = time.thread_time() - began
+        if self.drawn >= FREE:
+            self.budget.spent += self.block_s
+        self.drawn += BLOCK
+        return features

@@ -1,0 +1,144 @@
+"""A replica of the sampler: releases are loaded as they are asked for, and the rows of many callers drawn together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+import torch
+from ray import serve
+
+from serving.desk import trusted
+from serving.stream import Drawn, Piece
+from synth import release as releases
+from synth.asking import Request
+from synth.errors import ReleaseError, UserError
+from synth.sampling import ORDERS, SMALL, TOGETHER, Sampler
+
+MODELS = 4  # releases that a replica holds at once; the one that was not asked for longest goes
+REQUESTS = 256  # of a release, that are understood already
+
+
+class Loaded:
+    """A release in memory, and the requests that are understood already."""
+
+    def __init__(self, place: str, release: str, *, any_signer: bool) -> None:
+        found = releases.load(place)
+        trusted(found, any_signer=any_signer)
+        if found.manifest.id != release:
+            raise ReleaseError(f"{place}: is another release than when the service began; start it anew")
+        self.sampler = Sampler.from_release(found)
+        self.ask = lru_cache(REQUESTS)(self._ask)
+
+    def _ask(self, text: str) -> Request | None:
+        return self.sampler.ask(**json.loads(text))
+
+
+@dataclass
+class Task:
+    """A piece to be drawn from a release, and who waits for it."""
+
+    loaded: Loaded
+    piece: Piece
+    done: asyncio.Future[Drawn]
+
+    @property
+    def blocks(self) -> list[int]:
+        """The small blocks that hold the rows of a piece of which nothing is asked."""
+        return list(range(self.piece.first // SMALL, -(-(self.piece.first + self.piece.rows) // SMALL)))
+
+    @property
+    def kind(self) -> tuple[int, int] | None:
+        """Tasks of one kind can be drawn together; None: only alone."""
+        if self.piece.text or not self.loaded.sampler.generator.joins:
+            return None
+        return id(self.loaded), self.blocks[0] // TOGETHER % ORDERS
+
+
+class Replica:
+    """Draws pieces on one thread, small ones of several callers together.
+
+    With another number of threads a product may round otherwise, and rows would depend on who drew them.
+    """
+
+    def __init__(self, *, any_signer: bool) -> None:
+        torch.set_num_threads(1)
+        self.any_signer, self.work = any_signer, ThreadPoolExecutor(1, "draw")
+        self.waiting: deque[Task] = deque()
+        self.drawing: asyncio.Task[None] | None = None
+
+    @serve.multiplexed(max_num_models_per_replica=MODELS)  # type: ignore[untyped-decorator]
+    async def loaded(self, model: str) -> Loaded:
+        """The release that ``model_of`` names."""
+        release, _, place = model.partition(" ")
+        load = asyncio.get_running_loop().run_in_executor
+        return await load(self.work, lambda: Loaded(place, release, any_signer=self.any_signer))
+
+    async def draw(self, model: str, piece: Piece) -> Drawn:
+        """The rows of a piece. UserError for what cannot be asked of the release."""
+        task = Task(await self.loaded(model), piece, asyncio.get_running_loop().create_future())
+        self.waiting.append(task)
+        if self.drawing is None or self.drawing.done():
+            self.drawing = asyncio.get_running_loop().create_task(self._draw())
+        return await task.done
+
+    async def _draw(self) -> None:
+        """Draw for as long as somebody waits."""
+        while self.waiting:
+            batch = self._taken()
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(self.work, drawn, batch)
+            except (UserError, RuntimeError, MemoryError, ArithmeticError) as e:  # torch's own are RuntimeErrors
+                for task in batch:
+                    if not task.done.done():
+                        task.done.set_exception(e)
+            else:
+                for task, rows in zip(batch, found, strict=True):
+                    if not task.done.done():  # whoever has gone meanwhile has cancelled it
+                        task.done.set_result(rows)
+
+    def _taken(self) -> list[Task]:
+        """The first that waits, and those that can be drawn with it."""
+        batch = [self.waiting.popleft()]
+        if batch[0].kind is not None:
+            room = TOGETHER - len(batch[0].blocks)
+            for task in list(self.waiting):
+                if task.kind == batch[0].kind and len(task.blocks) <= room:
+                    self.waiting.remove(task)
+                    batch.append(task)
+                    room -= len(task.blocks)
+        return [task for task in batch if not task.done.cancelled()]
+
+
+def drawn(tasks: Sequence[Task]) -> list[Drawn]:
+    """The rows of tasks of one kind. The time that they took is shared by their rows."""
+    if not tasks:
+        return []
+    began = time.perf_counter()
+    sampler, first = tasks[0].loaded.sampler, tasks[0]
+    if first.kind is None:
+        request = first.loaded.ask(first.piece.text) if first.piece.text else None
+        [batch] = sampler.batches(first.piece.rows, seed=first.piece.seed, first=first.piece.first, request=request)
+        key = None if request is None else request.key
+        return [Drawn(batch.cast(sampler.arrow(request)), time.perf_counter() - began, key)]
+    blocks = [(task.piece.seed, block) for task in tasks for block in task.blocks]
+    parts, found = iter(sampler.together(blocks)), []
+    for task in tasks:
+        whole = pa.Table.from_batches([next(parts) for _ in task.blocks])
+        rows = whole.slice(task.piece.first % SMALL, task.piece.rows).cast(sampler.arrow())
+        found.append(rows.combine_chunks().to_batches()[0])
+    seconds = time.perf_counter() - began
+    every = sum(task.piece.rows for task in tasks)
+    return [Drawn(rows, seconds * rows.num_rows / every, None) for rows in found]
+
+
+def model_of(release: str, place: str) -> str:
+    """What a release is called between the desk and the replicas."""
+    return f"{release} {place}"

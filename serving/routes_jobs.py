@@ -1,0 +1,98 @@
+"""Jobs: samples that are too many to be waited for."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from serving.access import Who, desk_of
+from serving.asked import SEEDS, Job
+from serving.jobs import Jobs, Record
+from serving.problems import Problem
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
+
+
+class Wanted(Job):
+    """A job, and the generator that it draws from."""
+
+    generator: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}(@[0-9]{1,9}|:[a-z0-9][a-z0-9._-]{0,63})?$")
+
+
+class Listed(BaseModel):
+    jobs: list[Record]
+
+
+def _jobs(request: Request) -> Jobs:
+    jobs: Jobs = request.app.state.jobs
+    return jobs
+
+
+def _mine(request: Request, id: Id, who: Who) -> Record:
+    """A job of this caller; whether others have one of this name is not told."""
+    record = _jobs(request).records.get(id)
+    if record is None or (who.key is not None and record.key != who.key.id and not who.key.admin):
+        raise Problem(404, "There is no such job", f"{id}: is no job of this key", "/problems/unknown-job")
+    return record
+
+
+Mine = Annotated[Record, Depends(_mine)]
+
+
+@router.post("", status_code=202)
+async def start(request: Request, wanted: Wanted, who: Who) -> Record:
+    """Draw many rows into a folder of Parquet files, in the background. Where to is the service's own folder, or with an
+    admin's key any that the service may write."""
+    desk = desk_of(request)
+    who.must(wanted.generator)
+    if wanted.out is not None:
+        who.must_rule()
+    if wanted.first:
+        raise Problem(
+            422, "A job begins with row 0", f"first={wanted.first}", "/problems/no-first", "/first", "leave it out"
+        )
+    if wanted.n > desk.settings.limits.job_rows:
+        raise Problem(
+            413, "More rows than one job has", f"n={wanted.n:,}: a job has at most {desk.settings.limits.job_rows:,} rows",
+            "/problems/too-many-rows", "/n", "ask for fewer",
+        )  # fmt: skip
+    seed = secrets.randbelow(SEEDS) if wanted.seed is None else wanted.seed
+    shelf = desk.shelves[str(desk.catalogue.find(wanted.generator, seed))]
+    desk.charge(who.key, wanted.n)
+    return await run_in_threadpool(
+        _jobs(request).start, shelf.version, shelf.manifest.id, key=who.key and who.key.id, seed=seed, rows=wanted.n,
+        asked=wanted.words, out=wanted.out,
+    )  # fmt: skip
+
+
+@router.get("")
+async def listed(request: Request, who: Who) -> Listed:
+    """This caller's jobs, the latest first."""
+    records = [r for r in _jobs(request).records.values() if who.key is None or who.key.admin or r.key == who.key.id]
+    return Listed(jobs=sorted(records, key=lambda r: r.created, reverse=True))
+
+
+@router.get("/{id}")
+async def status(record: Mine) -> Record:
+    """How far a job is."""
+    return record
+
+
+@router.delete("/{id}")
+async def cancel(request: Request, record: Mine) -> Record:
+    """Stop a job; what it has drawn stays, and it can go on."""
+    return await run_in_threadpool(_jobs(request).cancel, record)
+
+
+@router.post("/{id}/resume", status_code=202)
+async def resume(request: Request, record: Mine) -> Record:
+    """Go on with a job that was cut."""
+    shelf = desk_of(request).shelves.get(record.version)
+    if shelf is None:
+        raise Problem(409, "Its release is gone", f"{record.version}: is no longer served", "/problems/gone")
+    return await run_in_threadpool(_jobs(request).resume, record, shelf.version.place)

@@ -1,0 +1,94 @@
+"""The monitors of all releases, in a process of their own: they compute, and must not keep answers waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from serving.monitor.monitor import Monitor, Report
+from serving.monitor.watch import Alarm
+from serving.replica import Loaded
+from serving.stream import Drawn, Piece
+
+SAVE_S = 30.0
+WAITING = 64  # pieces; while more wait, those that come are passed over
+
+Known = tuple[dict[str, Report], list[tuple[str, Alarm]]]
+"""Of each version its report, and the alarms since the last look."""
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher:
+    """``releases``: of each version its release's id and place."""
+
+    def __init__(self, releases: dict[str, tuple[str, str]], folder: str, *, any_signer: bool) -> None:
+        torch.set_num_threads(1)
+        self.releases, self.folder, self.any_signer = releases, Path(folder), any_signer
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.monitors: dict[str, Monitor] = {}
+        self.alarms: list[tuple[str, Alarm]] = []
+        self.work = ThreadPoolExecutor(1, "watch")
+        self.waiting, self.saved = 0, time.monotonic()
+        self.passed: dict[str, int] = {}
+
+    async def see(self, version: str, piece: Piece, drawn: Drawn) -> None:
+        """Rows that were sent."""
+        if self.waiting >= WAITING:
+            self.passed[version] = self.passed.get(version, 0) + piece.rows
+            return
+        self.waiting += 1
+        try:
+            await self._later(self._see, version, piece, drawn)
+        finally:
+            self.waiting -= 1
+
+    async def anew(self, version: str) -> None:
+        """Watch a version anew, as after its alarm was looked into."""
+        await self._later(lambda: self._monitor(version).reset())
+
+    async def report(self) -> Known:
+        """Of each version that was watched what is known, and the alarms since the last report."""
+        known: Known = await self._later(self._report)
+        return known
+
+    async def close(self) -> None:
+        await self._later(self._save)
+
+    async def _later(self, call: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.work, call, *arguments)
+
+    def _monitor(self, version: str) -> Monitor:
+        if version not in self.monitors:
+            release, place = self.releases[version]
+            loaded = Loaded(place, release, any_signer=self.any_signer)
+            self.monitors[version] = Monitor(loaded.sampler, release, self.folder)
+        return self.monitors[version]
+
+    def _see(self, version: str, piece: Piece, drawn: Drawn) -> None:
+        alarm = self._monitor(version).see(drawn.batch, piece.text, drawn.seconds)
+        if alarm is not None:
+            logger.warning("%s: alarm by %s after %d rows", version, alarm.detector, alarm.rows)
+            self.alarms.append((version, alarm))
+        if time.monotonic() - self.saved > SAVE_S:
+            self._save()
+
+    def _report(self) -> Known:
+        found = {version: monitor.report() for version, monitor in self.monitors.items()}
+        for version, passed in self.passed.items():
+            if version in found:
+                found[version] = replace(found[version], skipped=found[version].skipped + passed)
+        alarms, self.alarms = self.alarms, []
+        return found, alarms
+
+    def _save(self) -> None:
+        self.saved = time.monotonic()
+        for monitor in self.monitors.values():
+            monitor.save()
