@@ -18,6 +18,8 @@ import typer
 import typer.core
 
 import cluster.commands
+import serving.commands
+import serving.key_commands
 import synth.commands
 import tuning.commands
 from synth.errors import JobError, ReleaseError, UserError
@@ -243,6 +245,8 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(synth.commands.app)
 app.add_typer(tuning.commands.app)
+app.add_typer(serving.commands.app)
+app.add_typer(serving.key_commands.keys)
 app.add_typer(cluster.commands.app)
 
 

@@ -18,14 +18,14 @@ from ray.serve.config import AutoscalingConfig
 
 from serving.catalogue import Catalogue
 from serving.desk import opened
-from serving.front import Front
+from serving.front import REPLICA, Front
 from serving.replica import Replica
 from serving.settings import Settings
 from serving.watcher import Watcher
 
 IN_LINE = 64  # calls that a replica takes in: the desk lets in fewer, and Serve's own limit must not be felt
 BUSY = 1.0  # blocks at a replica, on average, above which there are to be more of them
-LOOK_BACK_S, UP_S, DOWN_S = 10.0, 5.0, 120.0
+LOOK_BACK_S, UP_S, DOWN_S = 15.0, 5.0, 120.0
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -34,7 +34,7 @@ def build(args: dict[str, Any]) -> Application:
     shelves = [opened(v, any_signer=settings.any_signer) for v in Catalogue(dict(settings.generators)).versions()]
     least, most = settings.replicas
     replicas = serve.deployment(
-        Replica, max_ongoing_requests=IN_LINE, ray_actor_options={"num_cpus": 1}, max_surge_percent=100,
+        Replica, name=REPLICA, max_ongoing_requests=IN_LINE, ray_actor_options={"num_cpus": 1}, max_surge_percent=100,
         health_check_period_s=5, graceful_shutdown_timeout_s=60,
         autoscaling_config=AutoscalingConfig(
             min_replicas=least, max_replicas=most, initial_replicas=least, target_ongoing_requests=BUSY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -103,6 +104,7 @@ def _serve(settings: Settings, address: str | None) -> None:
 
         from serving.app import build
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         application = build(settings.model_dump(mode="json"))
         serve.start(proxy_location="Disabled")
         handle = serve.run(application, name="artesian", route_prefix=None)
@@ -115,4 +117,3 @@ def _serve(settings: Settings, address: str | None) -> None:
         stopped.wait()
         with console.status("ending what is under way"):
             serve.delete("artesian")
-            serve.shutdown()

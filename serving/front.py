@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from ray import serve
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -29,6 +30,8 @@ TRIES = 5  # of a piece, whose replica may have died: it is the same whoever dra
 AGAIN_S = 0.2
 LOOK_S = 1.0  # between looks at what the watcher knows
 DRAIN_S = 30.0  # for answers under way to end
+
+REPLICA = "Replica"  # the deployment's name
 
 logger = logging.getLogger(__name__)
 
@@ -78,28 +81,28 @@ class RayBackend:
         while True:
             try:
                 await self.measure()
-                self.desk.replicas(running=await self._running(), target=None)
+                self.desk.replicas(*await asyncio.to_thread(replicas_now))
                 self.up = True
             except (RayActorError, ActorUnavailableError, DeploymentUnavailableError, BackPressureError) as e:
                 logger.warning("the watcher or the replicas cannot be reached: %s", type(e).__name__)
             await asyncio.sleep(LOOK_S)
 
-    async def _running(self) -> int:
-        from ray import serve
 
-        status = await asyncio.to_thread(serve.status)
-        for app in status.applications.values():
-            for name, deployment in app.deployments.items():
-                if name == "Replica":
-                    return int(deployment.replica_states.get("RUNNING", 0))
-        return 0
+def replicas_now() -> tuple[int, int]:
+    """How many replicas of the sampler run, and how many there should be."""
+    for app in serve.status().applications.values():
+        if (found := app.deployments.get(REPLICA)) is not None:
+            states = {str(state): count for state, count in found.replica_states.items()}
+            return states.get("RUNNING", 0), sum(count for state, count in states.items() if state != "STOPPING")
+    return 0, 0
 
 
 class Front:
     """Serves until it is told to end, and then ends what is under way."""
 
-    async def __init__(self, settings: dict[str, Any], replicas: DeploymentHandle, watcher: DeploymentHandle) -> None:
-        # In the loop that the server runs in.
+    async def __init__(  # type: ignore[misc]  # Serve awaits it, in the loop that the server runs in
+        self, settings: dict[str, Any], replicas: DeploymentHandle, watcher: DeploymentHandle
+    ) -> None:
         self.settings = Settings.model_validate(settings)
         self.desk = Desk(self.settings)
         self.backend = RayBackend(self.desk, replicas, watcher)

@@ -74,7 +74,7 @@ class Replica:
         self.waiting: deque[Task] = deque()
         self.drawing: asyncio.Task[None] | None = None
 
-    @serve.multiplexed(max_num_models_per_replica=MODELS)  # type: ignore[untyped-decorator]
+    @serve.multiplexed(max_num_models_per_replica=MODELS)
     async def loaded(self, model: str) -> Loaded:
         """The release that ``model_of`` names."""
         release, _, place = model.partition(" ")

@@ -62,10 +62,11 @@ async def start(request: Request, wanted: Wanted, who: Who) -> Record:
             "/problems/too-many-rows", "/n", "ask for fewer",
         )  # fmt: skip
     seed = secrets.randbelow(SEEDS) if wanted.seed is None else wanted.seed
+    key = None if who.key is None else who.key.id
     shelf = desk.shelves[str(desk.catalogue.find(wanted.generator, seed))]
     desk.charge(who.key, wanted.n)
     return await run_in_threadpool(
-        _jobs(request).start, shelf.version, shelf.manifest.id, key=who.key and who.key.id, seed=seed, rows=wanted.n,
+        _jobs(request).start, shelf.version, shelf.manifest.id, key=key, seed=seed, rows=wanted.n,
         asked=wanted.words, out=wanted.out,
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ class Backend(Protocol):
 
 def pieces(seed: int, first: int, rows: int, text: str) -> list[Piece]:
     """The rows block by block, but for the first few, which are there sooner alone."""
-    last, found = first + rows, []
+    last, found = first + rows, list[Piece]()
     while first < last:
         count = min((BLOCK if found else SMALL) - first % (BLOCK if found else SMALL), last - first)
         found.append(Piece(seed, first, count, text))

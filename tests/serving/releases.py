@@ -1,0 +1,86 @@
+"""A release that is made in a moment, and a backend that draws from it in this process: the real sampler and monitor."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from cluster import storage
+from serving.catalogue import Version
+from serving.replica import Loaded, Task, drawn
+from serving.stream import Drawn, Piece
+from synth import release as releases
+from synth.data.codec import Fit
+from synth.data.infer import infer
+from synth.data.source import open_source
+from synth.generators.families import build
+from synth.provenance.manifest import Training
+from synth.recipe import Recipe
+
+
+def people(rows: int = 600) -> pa.Table:
+    draw = np.random.default_rng(0)
+    return pa.table(
+        {
+            "age": draw.integers(18, 90, rows),
+            "city": draw.choice(["Rome", "Oslo", "Bonn"], rows),
+            "pay": pa.array(np.round(draw.lognormal(8, 1, rows), 2), mask=draw.random(rows) < 0.2),
+            "member": draw.random(rows) < 0.3,
+        }
+    )
+
+
+def publish(out: Path, *, seed: int = 0, name: str = "people") -> Path:
+    """An untrained generator of ``people``, whose rows depend on each other all the same, published as it would be."""
+    recipe = Recipe.read(
+        None, {"target": "member", "seed": seed, "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4}
+    ).suited(images=False)
+    schema = infer(open_source(people()), target="member")
+    fit = Fit(schema)
+    for batch in people().to_batches():
+        fit.update(batch)
+    codec = fit.finish(**recipe.codec.model_dump())
+    torch.manual_seed(seed)
+    generator = build(recipe, codec.layout)
+    for parameter in generator.parameters():  # an untrained head is zero
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    training = Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"])
+    with storage.staged_directory(str(out)) as folder:
+        releases.save(
+            folder, tensors=generator.state_dict(), codec=codec.model_dump(exclude={"table"}), schema=schema,
+            recipe=recipe.model_dump(), certificate=None, report=None, name=name, data=[], parents=[], real_fraction=1.0,
+            seed=seed, training=training,
+        )  # fmt: skip
+    return out
+
+
+class LocalBackend:
+    """Draws in this process, one piece at a time, each of which is waited for ``slow`` seconds longer."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Loaded] = {}
+        self.slow, self.drawn = 0.0, 0
+        self.watched: list[tuple[str, Piece, int]] = []
+
+    async def draw(self, version: Version, release: str, piece: Piece) -> Drawn:
+        if release not in self.models:
+            self.models[release] = Loaded(version.place, release, any_signer=False)
+        await asyncio.sleep(self.slow)
+        self.drawn += piece.rows
+        return drawn([Task(self.models[release], piece, asyncio.get_running_loop().create_future())])[0]
+
+    def watch(self, version: Version, piece: Piece, drawn: Drawn) -> None:
+        self.watched.append((str(version), piece, drawn.batch.num_rows))
+
+    def watch_anew(self, version: Version) -> None:
+        self.watched.clear()
+
+    async def measure(self) -> None:
+        pass
+
+    async def ready(self) -> bool:
+        return True
