@@ -34,7 +34,7 @@ class Loaded:
         trusted(found, any_signer=any_signer)
         if found.manifest.id != release:
             raise ReleaseError(f"{place}: is another release than when the service began; start it anew")
-        self.sampler = Sampler.from_release(found)
+        self.sampler, self.reference = Sampler.from_release(found), found.reference
         self.ask = lru_cache(REQUESTS)(self._ask)
 
     def _ask(self, text: str) -> Request | None:

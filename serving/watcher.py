@@ -69,7 +69,7 @@ class Watcher:
         if version not in self.monitors:
             release, place = self.releases[version]
             loaded = Loaded(place, release, any_signer=self.any_signer)
-            self.monitors[version] = Monitor(loaded.sampler, release, self.folder)
+            self.monitors[version] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
         return self.monitors[version]
 
     def _see(self, version: str, piece: Piece, drawn: Drawn) -> None:

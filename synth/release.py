@@ -5,6 +5,7 @@
     schema.yaml           what the columns are
     recipe.yaml           how it was trained
     certificate.json      what was measured on real rows (if it was)
+    reference.parquet     rows as they were certified, with which those that are served are compared (of tables)
     report.html           the same for people (if it was)
     manifest.json, .sig   hashes of all of these, ancestry and environment, signed
 
@@ -15,6 +16,7 @@ theirs. What is loaded is what was verified: each file is read once, and the byt
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from cluster import storage
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     import torch
 
 _WEIGHTS, _CODEC, _SCHEMA, _RECIPE = manifest.IDENTITY
-_CERTIFICATE, _REPORT = "certificate.json", "report.html"
+_CERTIFICATE, _REPORT, _REFERENCE = "certificate.json", "report.html", "reference.parquet"
 _MANIFEST, _SIGNATURE = "manifest.json", "manifest.sig"
 
 T = TypeVar("T")
@@ -54,6 +58,7 @@ class Release:
     certificate: dict[str, Any] | None
     report: str | None
     signer: keys.Signer | None
+    reference: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,14 @@ def save(
     real_fraction: float,
     seed: int,
     training: Training,
+    reference: pa.Table | None = None,
 ) -> Manifest:
     """Write a release into the empty local folder ``staging_dir`` (see ``cluster.storage.staged_directory``).
 
     ``tensors`` may have any dtype and device but must not share memory. ``codec`` and ``certificate`` are JSON,
     without NaN or infinity (ValueError). ``parents`` are the ids of releases and the hashes of tables that this one
-    descends from. Credentials in URIs inside the recipe, the certificate and the schema's notes are left out.
+    descends from. ``reference`` are rows as they were certified. Credentials in URIs inside the recipe, the certificate
+    and the schema's notes are left out.
     Raises UserError where the signing key cannot be used, OSError where the folder cannot be written.
     """
     import safetensors.torch
@@ -113,6 +120,8 @@ def save(
         contents[_CERTIFICATE] = _to_json(_scrubbed(certificate))
     if report is not None:
         contents[_REPORT] = report.encode("utf-8")
+    if reference is not None:
+        contents[_REFERENCE] = _to_parquet(reference)
     files = {key: manifest.file_entry(content) for key, content in contents.items()}
     record = Manifest(
         name=name,
@@ -150,7 +159,7 @@ def load(location: storage.Location, *, verify: bool = True) -> Release:
     or wrong; whose signature it is, ``.signer`` says. ``verify=False`` reads what it can of a damaged or unsigned
     release: for looking into one's own, never for anybody else's.
     """
-    found, contents = _examine(location, keep=(*manifest.IDENTITY, _CERTIFICATE, _REPORT))
+    found, contents = _examine(location, keep=(*manifest.IDENTITY, _CERTIFICATE, _REPORT, _REFERENCE))
     if verify and not found.whole:
         raise ReleaseError(f"{found}\n{found.location}: not loaded; fetch it again from where it was published")
     if found.manifest is None:
@@ -166,6 +175,7 @@ def load(location: storage.Location, *, verify: bool = True) -> Release:
         certificate=_parse(place, _CERTIFICATE, contents, _from_json) if _CERTIFICATE in contents else None,
         report=_parse(place, _REPORT, contents, bytes.decode) if _REPORT in contents else None,
         signer=found.signer,
+        reference=_parse(place, _REFERENCE, contents, _from_parquet) if _REFERENCE in contents else None,
     )
 
 
@@ -235,6 +245,16 @@ def _to_tensors(content: bytes) -> dict[str, torch.Tensor]:
         return safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from error
+
+
+def _to_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _from_parquet(content: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(content))  # ArrowInvalid is a ValueError
 
 
 def _to_json(value: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,6 +30,7 @@ FILES = [
     "manifest.json",
     "manifest.sig",
     "recipe.yaml",
+    "reference.parquet",
     "report.html",
     "schema.yaml",
     "weights.safetensors",
@@ -40,6 +42,7 @@ TENSORS = {
 }
 CODEC = {"z": 1, "a": {"y": 2, "b": 3}, "columns": [{"name": "año", "edges": [0.1, 1e-300, 2**60]}]}
 RECIPE = {"family": "diffusion", "lr": 1e-05, "no": "yes", "data": "s3://key:s3cr3t@bucket/adult.parquet?token=s3cr3t"}
+REFERENCE = pa.table({"año": pa.array([3, None, 2**60], pa.int64()), "1": ["ü", "", "b"]})
 SCHEMA = Schema(
     columns=[
         Column(name="año", kind="numerical", dtype="int64", decimals=0),
@@ -64,6 +67,7 @@ def save(folder: Path, **changes: Any) -> manifest.Manifest:
         "real_fraction": 1.0,
         "seed": 7,
         "training": Training(steps=1, seconds=0.1, workers=1, zero=2, devices=["CPU"]),
+        "reference": REFERENCE,
     }
     return release.save(folder, **{**fields, **changes})
 
@@ -97,6 +101,7 @@ def test_round_trip(saved: Path) -> None:
     assert loaded.recipe == {**RECIPE, "data": "s3://bucket/adult.parquet"}
     assert loaded.certificate == {"auc": 0.9, "real": "s3://bucket/test.parquet"}
     assert loaded.report == "<p>ünïcode</p>\r\n"
+    assert loaded.reference is not None and loaded.reference.equals(REFERENCE)
     assert loaded.signer is not None
     assert loaded.signer.kind == "own"
     assert loaded.manifest.seed == 7
@@ -135,11 +140,11 @@ def test_any_recipe_comes_back(recipe: dict[str, Any]) -> None:
     assert release._from_yaml(release._to_yaml(recipe)) == recipe
 
 
-def test_certificate_and_report_may_be_absent(tmp_path: Path) -> None:
-    save(tmp_path, certificate=None, report=None)
+def test_certificate_report_and_reference_may_be_absent(tmp_path: Path) -> None:
+    save(tmp_path, certificate=None, report=None, reference=None)
     loaded = release.load(tmp_path)
     assert loaded.certificate is None
-    assert loaded.report is None
+    assert loaded.report is None and loaded.reference is None
 
 
 def test_the_same_generator_has_the_same_id(tmp_path: Path) -> None:

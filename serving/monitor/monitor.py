@@ -15,13 +15,14 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from cluster import storage
-from serving.monitor.supply import Budget, Supply
+from serving.monitor.supply import FREE, Budget, Supply
 from serving.monitor.trends import Trend, Trends
 from serving.monitor.view import View
 from serving.monitor.watch import PATIENCE, Alarm, Watch
 from synth.sampling import BLOCK, Sampler
 
-REFERENCE = 8 * BLOCK  # rows that say what the release is like
+REFERENCE = 8 * BLOCK  # rows that say what the release is like, where it was published without any
+LEAST = 1_024  # with fewer there is too little to compare with
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,19 @@ class Report:
 
 
 class Monitor:
-    """Watches rows of the release that ``sampler`` draws from. Its state is kept in ``folder`` under the release's id.
+    """Watches rows of the release that ``sampler`` draws from, against ``reference``, rows as they were certified: what the
+    release was published with, so that weights which are no longer those are seen, too. Without any, or with few, as it
+    draws them now. Its state is kept in ``folder`` under the release's id.
 
     The seed of its own draws is nobody else's: rows that a caller had asked for by it would not be independent of them.
     """
 
-    def __init__(self, sampler: Sampler, release: str, folder: Path) -> None:
+    def __init__(self, sampler: Sampler, release: str, folder: Path, reference: pa.Table | None = None) -> None:
         self.path = folder / f"monitor-{release[:16]}.safetensors"
         state, seed = self._read()
         self.seed = secrets.randbelow(2**62) if seed is None else seed
-        reference = sampler.table(REFERENCE, seed=self.seed)
+        if reference is None or len(reference) < LEAST:
+            reference = sampler.table(REFERENCE, seed=self.seed)
         self.view = View(sampler.schema, reference, sampler.codec.reduction.broken)
         self.budget = Budget()
         self.supply = Supply(sampler, self.view, self.seed, self.budget)
@@ -62,7 +66,7 @@ class Monitor:
     def see(self, batch: pa.RecordBatch, text: str, sampling_s: float) -> Alarm | None:
         """Rows that were sent, as ``text`` asked for them (see ``serving.stream.Piece``), and how long sampling took."""
         self.budget.earn(sampling_s)
-        if self.seen >= REFERENCE and self.budget.left < 0:
+        if self.seen >= FREE and self.budget.left < 0:
             self.skipped += batch.num_rows
             return None
         fresh = self.supply.take(text, batch.num_rows)

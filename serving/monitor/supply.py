@@ -52,7 +52,7 @@ class Supply:
     def __init__(self, sampler: Sampler, view: View, seed: int, budget: Budget) -> None:
         self.sampler, self.view, self.seed, self.budget = sampler, view, seed, budget
         self.kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self.position: dict[str, int] = {"": len(view.reference)}  # the rows before it are the reference
+        self.position: dict[str, int] = {"": 1 << 40}  # far from the reference, which may be of the same seed
         self.block_s = 0.0  # what the latest block took
         self.drawn = 0
 

@@ -16,6 +16,7 @@ from synth.recipe import Recipe
 from synth.training.prepare import Prepared
 from synth.training.workers import Progress
 
+REFERENCE = 8_192  # of them, rows that are published for those to be compared with that are served
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate; of images, as many as it looks at
 
 
@@ -106,5 +107,6 @@ def publish(
             real_fraction=real_fraction,
             seed=recipe.seed,
             training=training,
+            reference=synthetic.slice(0, REFERENCE) if table.schema.image is None else None,
         )
     return Trained(out, manifest, certificate, table.notes)

@@ -42,7 +42,7 @@ def test_a_release_is_whole_certified_and_draws_the_same_rows_again(finished: ru
     assert releases.verify(finished.location).whole
     assert {p.name for p in Path(finished.location).iterdir()} == {
         "weights.safetensors", "codec.json", "schema.yaml", "recipe.yaml", "certificate.json", "report.html",
-        "manifest.json", "manifest.sig",
+        "reference.parquet", "manifest.json", "manifest.sig",
     }  # fmt: skip
     assert not Path(f"{finished.location}.run").exists()
     model = artesian.load(finished.location)

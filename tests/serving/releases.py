@@ -20,6 +20,10 @@ from synth.data.source import open_source
 from synth.generators.families import build
 from synth.provenance.manifest import Training
 from synth.recipe import Recipe
+from synth.sampling import Sampler
+
+
+COLLAPSED = {"temperature": 0.4, "target_temperature": 0.4, "noise": 0.4}  # of what is drawn
 
 
 def people(rows: int = 600) -> pa.Table:
@@ -34,8 +38,9 @@ def people(rows: int = 600) -> pa.Table:
     )
 
 
-def publish(out: Path, *, seed: int = 0, name: str = "people") -> Path:
-    """An untrained generator of ``people``, whose rows depend on each other all the same, published as it would be."""
+def publish(out: Path, *, seed: int = 0, name: str = "people", collapsed: bool = False) -> Path:
+    """An untrained generator of ``people``, whose rows depend on each other all the same, published as it would be; with
+    rows as they were certified, which one that is ``collapsed`` no longer draws."""
     recipe = Recipe.read(
         None, {"target": "member", "seed": seed, "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4}
     ).suited(images=False)
@@ -49,11 +54,14 @@ def publish(out: Path, *, seed: int = 0, name: str = "people") -> Path:
     for parameter in generator.parameters():  # an untrained head is zero
         parameter.data += 0.1 * torch.randn_like(parameter)
     training = Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"])
+    reference = Sampler(generator, codec).table(4_096, seed=1)
+    if collapsed:
+        recipe = Recipe.check(recipe.model_dump() | {"diffusion": recipe.diffusion.model_dump() | COLLAPSED})
     with storage.staged_directory(str(out)) as folder:
         releases.save(
             folder, tensors=generator.state_dict(), codec=codec.model_dump(exclude={"table"}), schema=schema,
             recipe=recipe.model_dump(), certificate=None, report=None, name=name, data=[], parents=[], real_fraction=1.0,
-            seed=seed, training=training,
+            seed=seed, training=training, reference=reference,
         )  # fmt: skip
     return out
 
