@@ -166,7 +166,8 @@ def test_one_altered_byte_is_found_and_the_file_named(saved: Path, remote: str, 
         found = release.verify(location)
         assert not found.whole
         assert name in found.problems
-        assert set(found.problems) <= {name, "manifest.json", "manifest.sig"}
+        # A byte of the manifest may be one of another file's name there.
+        assert name == "manifest.json" or set(found.problems) <= {name, "manifest.sig"}
         with pytest.raises(ReleaseError, match=name):
             release.load(location)
 

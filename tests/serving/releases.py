@@ -22,7 +22,6 @@ from synth.provenance.manifest import Training
 from synth.recipe import Recipe
 from synth.sampling import Sampler
 
-
 COLLAPSED = {"temperature": 0.4, "target_temperature": 0.4, "noise": 0.4}  # of what is drawn
 
 
