@@ -32,7 +32,7 @@ router = APIRouter(include_in_schema=False)
 def _read(folder: Path) -> dict[str, tuple[bytes, dict[str, str]]]:
     """Each file by its name: what is in it, and the headers that go with it."""
     files = {}
-    for path in folder.iterdir():
+    for path in (path for path in folder.iterdir() if path.suffix in KINDS):  # an editor may keep others beside them
         content = path.read_bytes()
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         files[path.name] = content, HEADERS | {"Content-Type": f"{KINDS[path.suffix]}; charset=utf-8", "ETag": tag}

@@ -35,7 +35,8 @@ export function clauses(name, names, operation, values) {
 
 // In quotes, unless it is a word and no longer name would be read in its place.
 function spelt(name, names, rest) {
-  if (WORD.test(name) && !names.some((other) => other.length > name.length && (name + rest).startsWith(other))) return name;
+  if (WORD.test(name) && !names.some((other) => other.length > name.length && (name + rest).startsWith(other)))
+    return name;
   const quote = ["'", '"'].find((one) => !name.includes(one));
   return quote === undefined ? name : quote + name + quote;
 }

@@ -55,9 +55,11 @@ function tellHow(found) {
   const versions = found.flatMap((one) => one.versions);
   const sick = versions.filter((one) => !one.healthy).length;
   const are = versions.length === 1 ? "release is" : "releases are";
-  const health = sick ? `the monitor has raised an alarm for ${sick === 1 ? "one of them" : count(sick)}` : "all healthy";
+  const health = sick
+    ? `the monitor has raised an alarm for ${sick === 1 ? "one of them" : count(sick)}`
+    : "all healthy";
   byId("lead").textContent = found.length
-    ? `${count(versions.length)} ${are} served, ${versions.length === 1 && !sick ? "and healthy" : health}.`
+    ? `${count(versions.length)} ${are} served; ${versions.length === 1 && !sick ? "it is healthy" : health}.`
     : "This key reaches nothing that is served.";
   document.title = sick ? `▲ ${count(sick)} with an alarm · Artesian` : "Artesian";
 }

@@ -7,7 +7,8 @@ export const byId = (id) => document.getElementById(id);
 // An element with attributes (true: there, false or null: not there; `on`: listeners) and children, nodes or text.
 export const el = (tag, attributes = {}, ...children) => made(document.createElement(tag), attributes, children);
 
-export const svg = (tag, attributes = {}, ...children) => made(document.createElementNS(SVG, tag), attributes, children);
+export const svg = (tag, attributes = {}, ...children) =>
+  made(document.createElementNS(SVG, tag), attributes, children);
 
 function made(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
@@ -23,7 +24,9 @@ function made(node, attributes, children) {
 export function choose(select, choices, wanted = select.value) {
   const options = (pairs) => pairs.map(([value, text]) => el("option", { value }, text));
   select.replaceChildren(
-    ...choices.flatMap((one) => (one.group ? [el("optgroup", { label: one.group }, options(one.choices))] : options([one]))),
+    ...choices.flatMap((one) =>
+      one.group ? [el("optgroup", { label: one.group }, options(one.choices))] : options([one]),
+    ),
   );
   if ([...select.options].some((option) => option.value === wanted)) select.value = wanted;
 }
@@ -51,8 +54,8 @@ const FEW = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
 
-export const count = (number) => WHOLE.format(number);
-export const rows = (number) => `${count(number)} ${number === 1 ? "row" : "rows"}`;
+export const count = (many) => WHOLE.format(many);
+export const rows = (many) => `${count(many)} ${many === 1 ? "row" : "rows"}`;
 export const day = (seconds) => DAY.format(seconds * 1000);
 export const moment = (seconds) => MOMENT.format(seconds * 1000);
 

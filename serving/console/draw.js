@@ -2,11 +2,11 @@
 
 import { showColumns } from "./columns.js";
 import * as conditions from "./conditions.js";
-import { bytes, byId, choose, count, el, rows, say, tell } from "./dom.js";
+import { bytes, byId, choose, count, rows, say, tell } from "./dom.js";
 import { received, save } from "./download.js";
 import { showRows } from "./preview.js";
 import { command, spelt } from "./request.js";
-import { call, get, names, path, Problem } from "./service.js";
+import { call, get, names, path, Problem, unbroken } from "./service.js";
 
 const PREVIEW = 256; // rows
 const FIELDS = ["n", "seed", "balance", "format"];
@@ -36,11 +36,17 @@ export function begin() {
 
 // What there is to draw from now.
 export async function offer(generators, me) {
-  const groups = generators.map((one) => ({ group: one.name, choices: names(one, me).map(([name, says]) => [name, `${name}: ${says}`]) }));
+  const groups = generators.map((one) => ({
+    group: one.name,
+    choices: names(one, me).map(([name, says]) => [name, `${name}: ${says}`]),
+  }));
   const now = JSON.stringify(groups);
   if (now === byId("from").dataset.offered) return;
   byId("from").dataset.offered = now;
-  choose(byId("from"), groups.filter((group) => group.choices.length));
+  choose(
+    byId("from"),
+    groups.filter((group) => group.choices.length),
+  );
   if (byId("from").selectedOptions[0]?.textContent !== stood) await open();
 }
 
@@ -62,10 +68,16 @@ async function open() {
     return;
   }
   const { columns, target, constraints } = details.schema;
-  const parts = [`${columns.length} columns`, target ? `target ${target}` : "", constraints.length ? held(constraints) : ""];
+  const parts = [
+    `${columns.length} columns`,
+    target ? `target ${target}` : "",
+    constraints.length ? held(constraints) : "",
+  ];
   byId("from-hint").textContent = parts.filter((part) => part).join(" · ");
   conditions.offer(details.schema, details.certificate);
-  const classes = columns.filter((column) => ["categorical", "boolean"].includes(column.kind)).map((column) => column.name);
+  const classes = columns
+    .filter((column) => ["categorical", "boolean"].includes(column.kind))
+    .map((column) => column.name);
   choose(byId("balance"), [["", "as they come"], ...classes.map((name) => [name, name])]);
   showColumns(details, null);
   renew();
@@ -79,7 +91,10 @@ function question() {
   return { where: where.length ? where : null, balance: byId("balance").value || null };
 }
 
-const typed = (id) => byId(id).value.trim().replaceAll(/[\s,_]/g, "") || null;
+const typed = (id) =>
+  byId(id)
+    .value.trim()
+    .replaceAll(/[\s,_]/g, "") || null;
 
 // After any change of the form.
 function renew() {
@@ -107,16 +122,29 @@ async function show() {
   try {
     const body = spelt({ n: most, seed: typed("seed"), ...asked, format: "ndjson" });
     const response = await call(path("generators", name, "samples"), { method: "POST", body, signal: mine.signal });
-    const answer = { origin: origin(response), seed: response.headers.get("Artesian-Seed"), lines: await response.text() };
+    const answer = {
+      origin: origin(response),
+      seed: response.headers.get("Artesian-Seed"),
+      lines: await unbroken(response.text()),
+    };
     last = { question: JSON.stringify([name, asked]), seed: answer.seed };
     const drawn = showRows(answer, details.schema, conditions.read().clauses, Number(typed("n")), keep);
-    const version = answer.origin.version;
-    const same = version === `${details.name}@${details.version}`; // of an alias the seed may have chosen another
-    showColumns(same ? details : await get(path("generators", version)), drawn);
+    showColumns(await about(answer.origin.version), drawn);
   } catch (error) {
     wrong(error);
   } finally {
     if (showing === mine) byId("preview").removeAttribute("aria-busy");
+  }
+}
+
+// The details of the version that has answered: of an alias the seed may have chosen another than was asked about.
+async function about(version) {
+  if (version === `${details.name}@${details.version}`) return details;
+  try {
+    return await get(path("generators", version));
+  } catch (error) {
+    if (error.status === 403) return details; // the key reaches it by its alias alone
+    throw error;
   }
 }
 
@@ -134,22 +162,27 @@ function origin(response) {
 
 async function download() {
   if (!complete()) return;
-  const [name, asked, format, began] = [byId("from").value, question(), byId("format").value, performance.now()];
+  const [name, asked, n, format] = [byId("from").value, question(), typed("n"), byId("format").value];
+  const began = performance.now();
   const same = last !== null && last.question === JSON.stringify([name, asked]);
   const seed = typed("seed") ?? (same ? last.seed : null);
   downloading = new AbortController();
   under(true);
   byId("cancel").focus();
   try {
-    const body = spelt({ n: typed("n"), seed, ...asked, format });
-    const response = await call(path("generators", name, "samples"), { method: "POST", body, signal: downloading.signal });
-    const file = await received(response, format, progress);
+    const body = spelt({ n, seed, ...asked, format });
+    const response = await call(path("generators", name, "samples"), {
+      method: "POST",
+      body,
+      signal: downloading.signal,
+    });
+    const file = await received(response, format, (size, done) => progress(size, done, Number(n)));
     save(file);
     const seconds = Math.max(1, Math.round((performance.now() - began) / 1000));
-    finish(`${file.name}: ${rows(Number(typed("n")))}, ${bytes(file.size)}, in ${seconds} s, of seed ${response.headers.get("Artesian-Seed")}.`);
+    const drawn = response.headers.get("Artesian-Seed");
+    finish(`${file.name}: ${rows(Number(n))}, ${bytes(file.size)}, in ${seconds} s, of seed ${drawn}.`);
   } catch (error) {
     if (error.name === "AbortError") finish("Cancelled; nothing was saved.");
-    else if (error instanceof TypeError) finish("The answer broke off, and nothing was saved; try again.");
     else {
       byId("progress").hidden = true;
       wrong(error);
@@ -173,8 +206,7 @@ function under(way) {
   byId("progress-text").textContent = "Drawing …";
 }
 
-function progress(size, done) {
-  const wanted = Number(typed("n"));
+function progress(size, done, wanted) {
   byId("progress-text").textContent = done === null ? bytes(size) : `${count(done)} of ${rows(wanted)}, ${bytes(size)}`;
   if (done === null) return;
   byId("progress-bar").max = wanted;
@@ -205,9 +237,13 @@ function wrong(error) {
   for (const { field, text } of error.told) {
     const [, name, index] = (field ?? "").split("/");
     if (FIELDS.includes(name)) mark(name, text);
-    else if (name === "where" || name === undefined) {
-      if (!conditions.mark(text, index === undefined ? null : Number(index))) tell(byId(name ? "where-wrong" : "draw-wrong"), text);
-    } else tell(byId("draw-wrong"), text);
+    else if (name === "where" && index === undefined) tell(byId("where-wrong"), text);
+    else if (
+      !["where", undefined].includes(name) ||
+      !conditions.mark(text, index === undefined ? null : Number(index))
+    ) {
+      tell(byId("draw-wrong"), text);
+    }
   }
   focusWrong();
 }

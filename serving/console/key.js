@@ -49,7 +49,10 @@ export function accepted(me) {
   tell(byId("key-wrong"), "");
   byId("token").removeAttribute("aria-invalid");
   if (me.name === null) return;
-  byId("who").replaceChildren(el("b", {}, me.name), ...(me.admin ? [el("span", { class: "tag" }, "administrator")] : []));
+  byId("who").replaceChildren(
+    el("b", {}, me.name),
+    ...(me.admin ? [el("span", { class: "tag" }, "administrator")] : []),
+  );
   const left = Object.entries(me.left).map(([kind, many]) => `${count(many)} ${kind}`);
   const reach = me.generators.includes("*") ? "every generator" : me.generators.join(", ");
   byId("rights").replaceChildren(

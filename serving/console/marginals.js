@@ -8,7 +8,8 @@ const BARS = 8;
 export function marginal(column, certified, values) {
   const parts = { real: certified?.real ?? null, synthetic: certified?.synthetic ?? null, drawn: values };
   const missing = {
-    real: certified?.missing_real ?? null, synthetic: certified?.missing_synthetic ?? null,
+    real: certified?.missing_real ?? null,
+    synthetic: certified?.missing_synthetic ?? null,
     drawn: values === null ? null : values.filter((value) => value === null).length / values.length,
   };
   const ordered = column.kind === "numerical" || column.kind === "datetime";
@@ -16,15 +17,25 @@ export function marginal(column, certified, values) {
 }
 
 function bins(column, { real, synthetic, drawn }) {
-  const present = drawn?.filter((value) => value !== null).map((value) => placed(column, value)).sort((a, b) => a - b) ?? null;
-  const known = real ?? synthetic ?? (present?.length ? Array.from({ length: 101 }, (_, p) => quantile(present, p / 100)) : null);
+  const present =
+    drawn
+      ?.filter((value) => value !== null)
+      .map((value) => placed(column, value))
+      .sort((a, b) => a - b) ?? null;
+  const known =
+    real ?? synthetic ?? (present?.length ? Array.from({ length: 101 }, (_, p) => quantile(present, p / 100)) : null);
   if (known === null) return { edges: null, shares: {}, middles: {} };
   const edges = edged(known[1], known[99], column.decimals === 0 && column.kind === "numerical");
   const shares = {
-    real: real && ofQuantiles(real, edges), synthetic: synthetic && ofQuantiles(synthetic, edges),
+    real: real && ofQuantiles(real, edges),
+    synthetic: synthetic && ofQuantiles(synthetic, edges),
     drawn: present?.length ? ofValues(present, edges) : null,
   };
-  const middles = { real: real?.[50], synthetic: synthetic?.[50], drawn: present?.length ? quantile(present, 0.5) : undefined };
+  const middles = {
+    real: real?.[50],
+    synthetic: synthetic?.[50],
+    drawn: present?.length ? quantile(present, 0.5) : undefined,
+  };
   return { edges, shares, middles };
 }
 
@@ -41,8 +52,9 @@ const quantile = (sorted, p) => sorted[Math.min(sorted.length - 1, Math.floor(p 
 // Edges from low to high; those of whole numbers lie between them, and bins are of whole width.
 function edged(low, high, whole) {
   if (whole) {
-    const width = Math.max(1, Math.ceil((high - low + 1) / BINS));
-    return Array.from({ length: Math.ceil((high - low + 1) / width) + 1 }, (_, i) => low - 0.5 + i * width);
+    const [first, many] = [Math.floor(low), Math.ceil(high) - Math.floor(low) + 1];
+    const width = Math.max(1, Math.ceil(many / BINS));
+    return Array.from({ length: Math.ceil(many / width) + 1 }, (_, i) => first - 0.5 + i * width);
   }
   const top = high > low ? high : low + Math.max(1, Math.abs(low));
   return Array.from({ length: BINS + 1 }, (_, i) => low + ((top - low) * i) / BINS);
@@ -56,7 +68,7 @@ function ofQuantiles(quantiles, edges) {
 
 // The share of the values below x, by quantiles at 0, 0.01, …, 1.
 function below(quantiles, x) {
-  const i = quantiles.findIndex((quantile) => quantile >= x);
+  const i = quantiles.findIndex((one) => one >= x);
   if (i <= 0) return i === 0 ? 0 : 1;
   return (i - 1 + (x - quantiles[i - 1]) / (quantiles[i] - quantiles[i - 1])) / (quantiles.length - 1);
 }
@@ -74,22 +86,24 @@ function ofValues(values, edges) {
 function bars(column, certified, { real, synthetic, drawn }, missing) {
   const counted = drawn === null ? null : new Map();
   for (const value of drawn ?? []) {
-    if (value !== null) counted.set(spelt(column, value), (counted.get(spelt(column, value)) ?? 0) + 1 / drawn.length);
+    if (value !== null) counted.set(spelt(column, value), (counted.get(spelt(column, value)) ?? 0) + 1);
   }
-  const known = certified?.labels ?? [...(counted?.entries() ?? [])].sort((a, b) => b[1] - a[1]).map(([label]) => label);
+  const known =
+    certified?.labels ?? [...(counted?.entries() ?? [])].sort((a, b) => b[1] - a[1]).map(([label]) => label);
   const few = known.length > BARS + 1 ? known.slice(0, BARS) : known;
   const shares = {
-    real: real && real.slice(0, few.length), synthetic: synthetic && synthetic.slice(0, few.length),
-    drawn: counted && few.map((label) => counted.get(spelt(column, label)) ?? 0),
+    real: real && real.slice(0, few.length),
+    synthetic: synthetic && synthetic.slice(0, few.length),
+    drawn: counted && few.map((label) => (counted.get(spelt(column, label)) ?? 0) / drawn.length),
   };
-  const labels = [...few];
+  const labels = column.kind === "boolean" ? few.map((label) => spelt(column, label)) : [...few];
   const add = (label, value) => {
-    const each = Object.entries(shares).map(([part, known]) => [part, known && Math.max(0, value(part, known))]);
+    const each = Object.entries(shares).map(([part, those]) => [part, those && Math.max(0, value(part, those))]);
     if (!each.some(([, share]) => share > 1e-6)) return;
     labels.push(label);
     each.forEach(([part, share]) => shares[part]?.push(share));
   };
-  add("all others", (part, known) => 1 - known.reduce((a, b) => a + b, 0) - (missing[part] ?? 0));
+  add("all others", (part, those) => 1 - those.reduce((a, b) => a + b, 0) - (missing[part] ?? 0));
   add("missing", (part) => missing[part]);
   return { labels, shares };
 }
@@ -97,5 +111,8 @@ function bars(column, certified, { real, synthetic, drawn }, missing) {
 // A category by one spelling in the certificate and in rows.
 function spelt(column, value) {
   if (column.kind === "boolean") return String(value).toLowerCase();
-  return column.dtype !== "string" && value !== "" && Number.isFinite(Number(value)) ? String(Number(value)) : String(value);
+  const written = String(value);
+  return column.dtype === "string" || !Number.isFinite(Number(written)) || !written.trim()
+    ? written
+    : String(Number(written));
 }

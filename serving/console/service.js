@@ -17,7 +17,8 @@ export class Problem extends Error {
     const each = errors.length ? errors.filter((error) => error.in === "body") : [{ field, detail, remedy }];
     // Of each the field as a JSON pointer, null where it is about none, and what to say there.
     this.told = each.map((one) => ({
-      field: one.field || null, text: one.remedy ? `${one.detail}; ${one.remedy}` : one.detail,
+      field: one.field || null,
+      text: one.remedy ? `${one.detail}; ${one.remedy}` : one.detail,
     }));
     if (!this.told.length) this.told = [{ field: null, text: this.message }];
   }
@@ -33,12 +34,30 @@ export async function call(path, { method = "GET", body = null, signal = null } 
     response = await fetch(path, { method, headers, body, signal, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, { detail: "the service does not answer", remedy: "see that it runs and can be reached, and try again" });
+    throw new Problem(0, {
+      detail: "the service does not answer",
+      remedy: "see that it runs and can be reached, and try again",
+    });
   }
   if (response.ok) return response;
   const kind = response.headers.get("Content-Type") ?? "";
   if (kind.startsWith("application/problem+json")) throw new Problem(response.status, await response.json());
-  throw new Problem(response.status, { detail: `something between this page and the service answered ${response.status}` });
+  throw new Problem(response.status, {
+    detail: `something between this page and the service answered ${response.status}`,
+  });
+}
+
+// What is read of an answer, which breaks off where the connection is lost. Throws Problem then.
+export async function unbroken(reading) {
+  try {
+    return await reading;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new Problem(0, {
+      detail: "the answer broke off",
+      remedy: "try again: with the same seed come the same rows",
+    });
+  }
 }
 
 export const get = async (path) => (await call(path)).json();
@@ -57,7 +76,10 @@ function may(me, name) {
 
 // The names of what can be drawn of a generator: [name, what it says], aliases first.
 export function names(generator, me) {
-  const aliases = Object.entries(generator.aliases).map(([alias, shares]) => [`${generator.name}:${alias}`, stands(shares)]);
+  const aliases = Object.entries(generator.aliases).map(([alias, shares]) => [
+    `${generator.name}:${alias}`,
+    stands(shares),
+  ]);
   const versions = generator.versions.map((one) => [`${generator.name}@${one.version}`, `version ${one.version}`]);
   return [...aliases, ...versions.reverse()].filter(([name]) => may(me, name));
 }

@@ -23,9 +23,13 @@ let latest = [];
 // Once, when the page begins.
 export function begin() {
   byId("watched").addEventListener("change", show);
-  byId("trends-legend").replaceChildren(...legend([
-    ["line", "served, as a multiple of the baseline"], ["band", "where samples of the certified release lie"], ["alarmed", "alarm"],
-  ]));
+  byId("trends-legend").replaceChildren(
+    ...legend([
+      ["line", "served, as a multiple of the baseline"],
+      ["band", "where samples of the certified release lie"],
+      ["alarmed", "alarm"],
+    ]),
+  );
 }
 
 // Take in what the service says now.
@@ -54,7 +58,10 @@ function show(now) {
   const time = typeof now === "number" ? now : Date.now() / 1000;
   const name = byId("watched").value;
   const figures = Object.entries(latest.find(([one]) => one === name)?.[1].trends ?? {});
-  tell(byId("trends-none"), figures.length ? "" : "No figures yet: they need some 500 rows that were served without conditions.");
+  tell(
+    byId("trends-none"),
+    figures.length ? "" : "No figures yet: they need some 500 rows that were served without conditions.",
+  );
   byId("trends-legend").hidden = figures.length === 0;
   byId("trends").replaceChildren(...figures.map(([figure, found]) => card(name, figure, found, time)));
 }
@@ -65,9 +72,25 @@ function card(name, figure, { value, baseline, deviation, ratio }, now) {
   const band = baseline ? (2 * deviation) / Math.abs(baseline) : 0;
   const off = Math.abs(ratio - 1) > Math.max(band, 1e-9);
   const label = `${title}: ${number(ratio)} times the baseline now, ${off ? "outside of" : "within"} what is usual`;
-  return el("article", { class: "card" },
-    el("div", { class: "head" }, el("h3", {}, title), el("span", { class: "soft" }, `${number(value)}, baseline ${number(baseline)}`)),
-    el("div", { class: "value" }, ratio.toFixed(3), el("small", {}, " × baseline"), off ? el("small", { class: "worse-text" }, " · unusual") : null),
-    trend(label, points, [Math.max(now - HOUR, Math.min(points[0][0], now - LEAST)), now], band, [...(alarms.get(name) ?? [])]),
-    meaning ? el("p", {}, meaning) : null);
+  return el(
+    "article",
+    { class: "card" },
+    el(
+      "div",
+      { class: "head" },
+      el("h3", {}, title),
+      el("span", { class: "soft" }, `${number(value)}, baseline ${number(baseline)}`),
+    ),
+    el(
+      "div",
+      { class: "value" },
+      ratio.toFixed(3),
+      el("small", {}, " × baseline"),
+      off ? el("small", { class: "worse-text" }, " · unusual") : null,
+    ),
+    trend(label, points, [Math.max(now - HOUR, Math.min(points[0][0], now - LEAST)), now], band, [
+      ...(alarms.get(name) ?? []),
+    ]),
+    meaning ? el("p", {}, meaning) : null,
+  );
 }
