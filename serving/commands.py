@@ -75,7 +75,9 @@ def _settings(releases: list[str], config: Path | None, given: dict[str, Any]) -
         return Settings.read(config, **given)
     if not releases:
         raise UserError("serve: what? Give releases, such as artesian serve adult-release, or --config FILE")
-    return Settings.check({"replicas": (1, usable_cores())} | given, where="serve")
+    # On one machine, a half of each core is left to jobs.
+    alone = {"replicas": (1, usable_cores()), "replica_cpus": 0.5}
+    return Settings.check(alone | given, where="serve")
 
 
 def _names(places: set[str]) -> dict[str, str]:
