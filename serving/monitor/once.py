@@ -1,4 +1,4 @@
-"""Rows that are asked for again are the same rows: they say nothing new, and would look like a generator that repeats itself."""
+"""Rows that are asked for again are the same rows: they say nothing new, and look like a generator that repeats itself."""
 
 from __future__ import annotations
 
