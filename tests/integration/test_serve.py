@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
+import socket
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import serving
 from serving.origin import Origin
 from synth import release as releases
 from synth.sampling import BLOCK, Sampler
@@ -194,6 +198,59 @@ def test_a_release_that_no_longer_draws_what_was_certified_raises_an_alarm(servi
     assert health("people")["healthy"]
     found = service.get("/metrics").text
     assert 'artesian_healthy{release="ill@1"} 0.0' in found and 'artesian_healthy{release="people@1"} 1.0' in found
+
+
+@pytest.fixture
+def alertmanager(service: httpx2.Client, tmp_path: Path) -> Iterator[httpx2.Client]:
+    """Prometheus and Alertmanager with the settings that are shipped, but for ports and who is woken."""
+    programs = [shutil.which(name) for name in ("prometheus", "prometheus-alertmanager")]
+    if None in programs:
+        pytest.skip("prometheus and prometheus-alertmanager are not installed")
+    shipped = Path(serving.__file__).parent
+    ports = {"9090": free_port(), "9093": free_port(), "8000": service.base_url.port}
+    for name in ("prometheus.yml", "alertmanager.yml", "alerts.yml"):
+        text = (shipped / name).read_text()
+        for port in ("8000", "9093"):
+            text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{ports[port]}")
+        (tmp_path / name).write_text(text)
+    commands = [
+        [
+            programs[0], f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb",
+            f"--web.listen-address=127.0.0.1:{ports['9090']}",
+        ],
+        [
+            programs[1], f"--config.file={tmp_path}/alertmanager.yml", f"--storage.path={tmp_path}/am",
+            f"--web.listen-address=127.0.0.1:{ports['9093']}", "--cluster.listen-address=",
+        ],
+    ]  # fmt: skip
+    with ExitStack() as running:
+        for command in commands:
+            process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            running.callback(process.wait)
+            running.callback(process.terminate)
+        yield running.enter_context(httpx2.Client(base_url=f"http://127.0.0.1:{ports['9093']}"))
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def test_prometheus_pages_for_the_release_that_has_collapsed_and_for_no_other(alertmanager: httpx2.Client) -> None:
+    """After the alarm of the test above."""
+
+    def fired() -> set[tuple[str, str]]:
+        try:
+            alerts = alertmanager.get("/api/v2/alerts").json()
+        except httpx2.TransportError:  # it is starting
+            return set()
+        return {(a["labels"]["alertname"], a["labels"].get("release", "")) for a in alerts}
+
+    began = time.monotonic()
+    assert until(lambda: ("ArtesianDiversityFalling", "ill@1") in fired(), 120)
+    print(f"paged {time.monotonic() - began:.0f} s after Prometheus began to start")
+    assert not [release for _, release in fired() if release.startswith("people")]
 
 
 def test_a_job_writes_a_folder_of_the_same_rows(service: httpx2.Client, sampler: Sampler) -> None:
