@@ -207,11 +207,8 @@ def digits(repeats: int) -> Iterator[dict[str, Any]]:
     heavy = np.argsort(-server.weights_)
     lost = {"tail lost": heavy[np.cumsum(server.weights_[heavy]) > 1 - TAIL], "half of the modes lost": heavy[::2]}
     view = View(schema, drawn(server, 8 * BLOCK, 1))
-    served = (
-        {"self-trained twice": own}
-        | {fault: without(server, parts) for fault, parts in lost.items()}
-        | {"none": server}
-    )
+    models = {"self-trained twice": own} | {fault: without(server, parts) for fault, parts in lost.items()}
+    models["none"] = server
     for fault, model in models.items():
         found, by = list[int | None](), list[str | None]()
         for k in range(repeats if fault != "none" else 3):
