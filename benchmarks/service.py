@@ -1,10 +1,10 @@
 """What the service costs over the sampler itself, and how it bears too much load, dead replicas, promotions and half an hour.
 
-    python benchmarks/serving.py RELEASE [--only speed latency overload killed promoted memory] [--minutes 30]
+    python benchmarks/service.py RELEASE [--only speed latency overload killed promoted memory] [--minutes 30]
 
-Everything is asked over HTTP of a real service on this machine (``artesian.serve``) and, where it says so, of the sampler in this
-process, on as many threads as there are replicas. Load is open: requests are sent at their times, whatever became of those
-before, as a service's callers do. Lines go to results/serving.jsonl.
+Everything is asked over HTTP of a real service on this machine and, where it says so, of the sampler in this process, on as
+many threads as there are replicas. Too much load is open: requests are sent at their times, whatever became of those
+before, as a service's callers do. Lines go to results/service.jsonl.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from published_protocol import circumstances
 
 from cluster.machine import usable_cores
 
-RESULTS = Path(__file__).parent / "results" / "serving.jsonl"
+RESULTS = Path(__file__).parent / "results" / "service.jsonl"
 MANY, FEW = 100_000, 100
 OVERLOAD_S, TIMES = 60.0, 4.0
 
@@ -129,13 +129,13 @@ def in_process(release: str, rows: int, seed: int) -> float:
 def latency(url: str, process: psutil.Process, options: argparse.Namespace) -> dict[str, Any]:
     """Of one caller at a time that asks for few rows, in milliseconds over what the sampler takes."""
     in_process(options.release, FEW, 0)
-    alone = [in_process(options.release, FEW, seed) for seed in range(200)]
+    alone = [in_process(options.release, FEW, seed) for seed in range(60)]
     with httpx2.Client(timeout=60) as client:
         served = [
             timed(lambda s=seed: client.post(f"{url}/v1/generators/g/samples", json={"n": FEW, "seed": s}))
             for seed in range(300)
         ]
-    over = [1_000 * (took - statistics.median(alone)) for took in served[100:]]
+    over = [1_000 * (took - statistics.median(alone)) for took in served[40:]]
     return {
         "rows": FEW, "sampler_ms": {q: round(1_000 * quantile(alone, q), 2) for q in (0.5, 0.99)},
         "added_ms": {q: round(quantile(over, q), 2) for q in (0.5, 0.99)},
