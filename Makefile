@@ -18,10 +18,11 @@ install: $(INSTALLED)
 demo: install
 	@$(BIN)/artesian demo
 
-# Those that start nothing of their own go side by side, a thread each; the others time what they start.
+# Those that start nothing of their own go side by side, a thread each; so do those that time nothing of what they start.
 test: check
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not integration" -n 2 --dist loadfile
-	@$(BIN)/python -m pytest -m integration
+	@$(BIN)/python -m pytest -m beside -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "integration and not beside"
 
 check: install
 	@$(BIN)/ruff check .

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from synth.evaluation.certificate import Certificate
     from synth.release import Release
 
-__all__ = ["Model", "UserError", "evaluate", "load", "refine", "train", "tune"]
+__all__ = ["Model", "UserError", "evaluate", "load", "refine", "serve", "train", "tune"]
 
 
 class Model:
@@ -184,6 +185,25 @@ def tune(
         data, recipe, os.fspath(out), wanted, test=test, address=address, overwrite=overwrite, resume=resume
     )  # fmt: skip
     return load(tuned.trained.location)
+
+
+@contextmanager
+def serve(
+    *releases: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 8000, keys: str | os.PathLike[str] | None = None,
+    policy: str = "warn", address: str | None = None, **settings: Any,
+) -> Iterator[str]:  # fmt: skip
+    """Serve releases over HTTP for as long as the block lasts, at the URL that it gets.
+
+        with artesian.serve("customers-release", port=0) as url: ...
+
+    ``settings`` are those of ``serving.settings``, such as ``replicas=(1, 4)``. Raises UserError for what is wrong with them,
+    ReleaseError for a release that is damaged or of a signer who is not known here.
+    """
+    from serving.launch import running, settings_of
+
+    given = {"host": host, "port": port, "policy": policy, **({} if keys is None else {"keys": os.fspath(keys)})}
+    with running(settings_of([os.fspath(r) for r in releases], None, given | settings), address) as url:
+        yield url
 
 
 def refine(

@@ -34,7 +34,8 @@ def build(args: dict[str, Any]) -> Application:
     shelves = [opened(v, any_signer=settings.any_signer) for v in Catalogue(dict(settings.generators)).versions()]
     least, most = settings.replicas
     replicas = serve.deployment(
-        Replica, name=REPLICA, max_ongoing_requests=IN_LINE, ray_actor_options={"num_cpus": 1}, max_surge_percent=100,
+        Replica, name=REPLICA, max_ongoing_requests=IN_LINE, ray_actor_options={"num_cpus": settings.replica_cpus},
+        max_surge_percent=100,
         health_check_period_s=5, graceful_shutdown_timeout_s=60,
         autoscaling_config=AutoscalingConfig(
             min_replicas=least, max_replicas=most, initial_replicas=least, target_ongoing_requests=BUSY,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from synth.errors import UserError
-
-if TYPE_CHECKING:
-    from serving.settings import Settings
 
 app = typer.Typer()
 
@@ -51,8 +48,21 @@ def serve_command(
         "certificate": certificate and str(certificate), "certificate_key": certificate_key and str(certificate_key),
         "replicas": _pair(replicas), "any_signer": any_signer or None,
     }  # fmt: skip
-    settings = _settings(releases or [], config, {name: value for name, value in given.items() if value is not None})
-    _serve(settings, address)
+    from rich.console import Console
+
+    from serving.launch import running, settings_of
+
+    settings = settings_of(releases or [], config, {name: value for name, value in given.items() if value is not None})
+    console, stopped = Console(stderr=True), threading.Event()
+    with ExitStack() as shown:
+        starting = shown.enter_context(console.status("starting"))
+        with running(settings, address) as url:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stopped.set())
+            starting.stop()
+            console.print(f"Serving {', '.join(settings.generators)} at {url}/ ; Ctrl-C ends it")
+            stopped.wait()
+            shown.enter_context(console.status("ending what is under way"))
 
 
 def _pair(text: str | None) -> tuple[int, int] | None:
@@ -63,57 +73,3 @@ def _pair(text: str | None) -> tuple[int, int] | None:
         return int(least), int(most or least)
     except ValueError as e:
         raise UserError(f"--replicas {text}: give the least and the most, such as 1,4") from e
-
-
-def _settings(releases: list[str], config: Path | None, given: dict[str, Any]) -> Settings:
-    from cluster.machine import usable_cores
-    from serving.settings import Settings, named
-
-    if releases:
-        given["generators"] = named(releases, _names({text.rpartition("=")[2] for text in releases}))
-    if config is not None:
-        return Settings.read(config, **given)
-    if not releases:
-        raise UserError("serve: what? Give releases, such as artesian serve adult-release, or --config FILE")
-    return Settings.check({"replicas": (1, usable_cores())} | given, where="serve")
-
-
-def _names(places: set[str]) -> dict[str, str]:
-    """Of each release the name that it was published under."""
-    from synth import release
-    from synth.errors import ReleaseError
-
-    names = {}
-    for place in places:
-        found = release.verify(place)
-        if found.manifest is None:
-            raise ReleaseError(str(found))
-        names[place] = found.manifest.name
-    return names
-
-
-def _serve(settings: Settings, address: str | None) -> None:
-    from rich.console import Console
-
-    from cluster.session import connected
-
-    console = Console(stderr=True)
-    stopped = threading.Event()
-    with connected(address), console.status("starting") as status:
-        from ray import serve
-
-        from serving.app import build
-
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        application = build(settings.model_dump(mode="json"))
-        serve.start(proxy_location="Disabled")
-        handle = serve.run(application, name="artesian", route_prefix=None)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
-        host, port = handle.address.remote().result(timeout_s=60)
-        status.stop()
-        scheme = "http" if settings.certificate is None else "https"
-        console.print(f"Serving {', '.join(settings.generators)} at {scheme}://{host}:{port}/ ; Ctrl-C ends it")
-        stopped.wait()
-        with console.status("ending what is under way"):
-            serve.delete("artesian")

@@ -20,7 +20,7 @@ from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
 from synth.errors import ReleaseError, UserError
-from synth.sampling import ORDERS, SMALL, TOGETHER, Sampler
+from synth.sampling import SMALL, TOGETHER, Sampler
 
 MODELS = 4  # releases that a replica holds at once; the one that was not asked for longest goes
 REQUESTS = 256  # of a release, that are understood already
@@ -55,11 +55,9 @@ class Task:
         return list(range(self.piece.first // SMALL, -(-(self.piece.first + self.piece.rows) // SMALL)))
 
     @property
-    def kind(self) -> tuple[int, int] | None:
-        """Tasks of one kind can be drawn together; None: only alone."""
-        if self.piece.text or not self.loaded.sampler.generator.joins:
-            return None
-        return id(self.loaded), self.blocks[0] // TOGETHER % ORDERS
+    def joins(self) -> bool:
+        """Whether it can be drawn together with others of its release."""
+        return not self.piece.text and self.loaded.sampler.generator.joins
 
 
 class Replica:
@@ -107,10 +105,10 @@ class Replica:
     def _taken(self) -> list[Task]:
         """The first that waits, and those that can be drawn with it."""
         batch = [self.waiting.popleft()]
-        if batch[0].kind is not None:
+        if batch[0].joins:
             room = TOGETHER - len(batch[0].blocks)
             for task in list(self.waiting):
-                if task.kind == batch[0].kind and len(task.blocks) <= room:
+                if task.joins and task.loaded is batch[0].loaded and len(task.blocks) <= room:
                     self.waiting.remove(task)
                     batch.append(task)
                     room -= len(task.blocks)
@@ -118,12 +116,12 @@ class Replica:
 
 
 def drawn(tasks: Sequence[Task]) -> list[Drawn]:
-    """The rows of tasks of one kind. The time that they took is shared by their rows."""
+    """The rows of tasks of one release, of one alone or of several that join. They share the time by their rows."""
     if not tasks:
         return []
     began = time.perf_counter()
     sampler, first = tasks[0].loaded.sampler, tasks[0]
-    if first.kind is None:
+    if not first.joins:
         request = first.loaded.ask(first.piece.text) if first.piece.text else None
         [batch] = sampler.batches(first.piece.rows, seed=first.piece.seed, first=first.piece.first, request=request)
         key = None if request is None else request.key

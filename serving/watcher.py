@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from serving.monitor.monitor import Monitor, Report
+from serving.monitor.once import Once
 from serving.monitor.watch import Alarm
 from serving.replica import Loaded
 from serving.stream import Drawn, Piece
@@ -34,6 +35,7 @@ class Watcher:
         self.releases, self.folder, self.any_signer = releases, Path(folder), any_signer
         self.folder.mkdir(parents=True, exist_ok=True)
         self.monitors: dict[str, Monitor] = {}
+        self.once = {version: Once() for version in releases}
         self.alarms: list[tuple[str, Alarm]] = []
         self.work = ThreadPoolExecutor(1, "watch")
         self.waiting, self.saved = 0, time.monotonic()
@@ -73,6 +75,8 @@ class Watcher:
         return self.monitors[version]
 
     def _see(self, version: str, piece: Piece, drawn: Drawn) -> None:
+        if not self.once[version].new(piece.seed, piece.text, piece.first, piece.rows):
+            return
         alarm = self._monitor(version).see(drawn.batch, piece.text, drawn.seconds)
         if alarm is not None:
             logger.warning("%s: alarm by %s after %d rows", version, alarm.detector, alarm.rows)

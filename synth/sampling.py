@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1024  # rows that are computed at once
 SMALL, TOGETHER = 128, 8  # rows of a block of which nothing is asked, and how many of them make BLOCK
-ORDERS = 16  # in which cells are drawn, one after the other
 AGAIN = 64  # times that rows which break a constraint are drawn anew
 
 
@@ -110,9 +109,7 @@ class Sampler:
 
     def together(self, blocks: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
         """The SMALL rows of each of these blocks, at most TOGETHER of them, by seed and number, of which nothing is asked:
-        each as if it were drawn alone. Their numbers must have the same ``number // TOGETHER`` modulo ORDERS."""
-        orders = {number // TOGETHER % ORDERS for _, number in blocks}
-        assert len(orders) == 1, "cells are drawn in one order"
+        each as if it were drawn alone."""
         padding = TOGETHER - len(blocks) if torch.device(self.device).type != "cpu" else 0
         drawn = [*blocks, *[blocks[0]] * padding]
         # Of successive blocks, which are decoded in one piece.
@@ -121,8 +118,7 @@ class Sampler:
 
         def draw(again: int) -> Draw:
             suffix = ("again", again) if again else ()
-            parts = [Draw("sample", seed, number, *suffix, device=self.device) for seed, number in drawn]
-            return Joint(parts, Draw("order", *orders, *suffix))
+            return Joint([Draw("sample", seed, number, *suffix, device=self.device) for seed, number in drawn])
 
         def decode(rows: Encoded) -> pa.RecordBatch:
             parts = [

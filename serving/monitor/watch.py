@@ -14,7 +14,7 @@ from serving.monitor.processes import Mixture
 from serving.monitor.view import Rows, View
 
 STEP = 32  # rows of a step of the tests
-PATIENCE = 100_000  # steps between false alarms, on average at least: 3.2 million rows that were looked at
+PATIENCE = 1_000_000  # steps between false alarms, on average at least: 32 million rows that were looked at
 WEIGHTS = {"classifier": 0.5, "kinds": 0.4, "alike": 0.1}
 RECENT = 4_096  # rows by which is named what has changed
 NAMED = 6  # kinds of rows

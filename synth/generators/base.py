@@ -95,13 +95,17 @@ class Draw:
         """A permutation of 0 … n−1, the same for all parts of a batch."""
         return torch.randperm(n, generator=self._source)
 
+    def orders(self, rows: int, n: int) -> Tensor:
+        """(rows, n), for each row a permutation of 0 … n−1: the same for all rows of a draw."""
+        return self.permutation(n)[None].expand(rows, n)
+
 
 class Joint(Draw):
     """Draws side by side, each for as many rows: what a row gets depends on its own draw alone, and not on who stands
-    beside it. What all rows share, an order, comes from a draw of its own."""
+    beside it."""
 
-    def __init__(self, draws: Sequence[Draw], order: Draw) -> None:
-        self._draws, self._order = draws, order
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self._draws = draws
 
     def normal(self, rows: int, columns: int) -> Tensor:
         return self._beside(rows, lambda draw, n: draw.normal(n, columns))
@@ -113,8 +117,9 @@ class Joint(Draw):
         """Strata are those of each draw's rows."""
         return self._beside(rows, lambda draw, n: draw.stratified(n, columns))
 
-    def permutation(self, n: int) -> Tensor:
-        return self._order.permutation(n)
+    def orders(self, rows: int, n: int) -> Tensor:
+        """That of each draw for its rows."""
+        return self._beside(rows, lambda draw, count: draw.orders(count, n))
 
     def _beside(self, rows: int, make: Callable[[Draw, int], Tensor]) -> Tensor:
         each, rest = divmod(rows, len(self._draws))

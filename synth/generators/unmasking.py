@@ -41,7 +41,8 @@ class Unmasking:
         return (allowed < 1).any(1) & (allowed @ shares < RARE)
 
     def finish(self, partial: Partial, draw: Draw, *, weighed: bool = False) -> Tensor:
-        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last.
+        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last. Draws that
+        are joined differ in their orders, and share the network's trunk.
 
         (rows) zeros or, if ``weighed``, the log ratio of what the cells without the target and then the target given them
         have for a probability to that of the cells given the target, which no row hides then.
@@ -51,22 +52,27 @@ class Unmasking:
             return weights
         uniform = draw.stratified(*partial.cells.shape)  # one number a drawn state, however many states there are
         table = self.denoiser.logits.states()
-        order = [cell for cell in draw.permutation(uniform.shape[1]).tolist() if cell != self.target]
-        for cell in order if self.target is None else [*order, self.target]:
-            rows = partial.hidden[:, cell].nonzero()[:, 0]
+        orders = self._orders(draw, *partial.cells.shape)
+        for step in range(orders.shape[1]):
+            next_cell = orders[:, step]
+            rows = partial.hidden.gather(1, next_cell[:, None])[:, 0].nonzero()[:, 0]
             if not len(rows):
                 continue
             part = partial if len(rows) == len(uniform) else partial.take(rows)
-            logits = self._logits(part, cell, table, smooth=cell == self.target)
-            cumulated = logits.softmax(1).cumsum(1)
-            point = uniform[rows, cell, None] * cumulated[:, -1:]  # inverse transform sampling
-            state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
-            if weighed and self.target is not None:
-                without = self._logits(part.without(self.target), cell, table)
-                ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
-                weights = weights.index_add(0, rows, ratio)
-            partial.cells[rows, cell] = state
-            partial.hidden[rows, cell] = False
+            last = self.target is not None and step == orders.shape[1] - 1
+            x = self._trunk(part, smooth=last)
+            for cell in next_cell[rows].unique().tolist():
+                mine = (next_cell[rows] == cell).nonzero()[:, 0]
+                at, logits = rows[mine], self._head(x if len(mine) == len(x) else x[mine], cell, table)
+                cumulated = logits.softmax(1).cumsum(1)
+                point = uniform[at, cell, None] * cumulated[:, -1:]  # inverse transform sampling
+                state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+                if weighed and self.target is not None:
+                    without = self._logits(part.take(mine).without(self.target), cell, table)
+                    ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
+                    weights = weights.index_add(0, at, ratio)
+                partial.cells[at, cell] = state
+                partial.hidden[at, cell] = False
         if weighed and self.target is not None:
             classes = self._logits(partial.without(self.target), self.target, table, smooth=True).log_softmax(1)
             weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
@@ -134,18 +140,33 @@ class Unmasking:
         partial.put(index, part.take(kept))
         return weights.index_copy(0, index, weight[kept])
 
+    def _orders(self, draw: Draw, rows: int, cells: int) -> Tensor:
+        """(rows, cells) in which order cells are drawn, the target last."""
+        orders = draw.orders(rows, cells).to(self.segments.first.device)
+        if self.target is None:
+            return orders
+        others = orders[orders != self.target].view(rows, cells - 1)
+        return torch.cat([others, others.new_full((rows, 1), self.target)], 1)
+
     def _logits(self, partial: Partial, cell: int, table: Tensor, *, smooth: bool = False) -> Tensor:
         """(rows, states of the cell) float32; ``table`` are the vectors of all states."""
-        net, layout = self.denoiser, self.layout
-        assert net.logits is not None
-        none, rows = table.new_zeros(0, layout.values), len(partial.cells)
-        x = net.trunk(
-            partial.cells, partial.hidden, none, table.new_ones(0, 1),
-            smooth=rows if smooth else 0, evidence=partial.evidence(),
+        return self._head(self._trunk(partial, smooth=smooth), cell, table)
+
+    def _trunk(self, partial: Partial, *, smooth: bool) -> Tensor:
+        """(rows, width) what the network makes of the rows."""
+        net = self.denoiser
+        none = partial.values.new_zeros(0, self.layout.values)
+        return net.trunk(
+            partial.cells, partial.hidden, none, none.new_ones(0, 1), smooth=len(partial.cells) if smooth else 0,
+            evidence=partial.evidence(),
         )  # fmt: skip
+
+    def _head(self, x: Tensor, cell: int, table: Tensor) -> Tensor:
+        """(rows, states of the cell) float32, of what the trunk made."""
+        assert self.denoiser.logits is not None
         span = self._span(cell)
         temperature = self.target_temperature if cell == self.target else self.temperature
-        return F.linear(x, table[span], net.logits.bias[span]).float() / temperature
+        return F.linear(x, table[span], self.denoiser.logits.bias[span]).float() / temperature
 
     def _span(self, cell: int) -> slice:
         """Of the states side by side, the cell's."""

@@ -23,7 +23,7 @@ from synth.training.engine import make_optimizer
 from synth.training.feed import Feed, Share
 from synth.training.schedule import Schedule
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 LAYOUT = Layout(
     cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.04,) * 25, ordered=25), Cell(shares=(0.2, 0.8))), values=2, target=2
 )

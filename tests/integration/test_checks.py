@@ -21,7 +21,7 @@ from synth.provenance.manifest import Watched
 from synth.recipe import Recipe
 from synth.training import loop, prepare, workers
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 STEPS = 80
 SETTINGS = {"training.steps": STEPS, "training.batch": 64, "training.learning_rate": 0.05, "training.warmup": 1,
             "training.decay": 0.1, "training.ema": 0.0, "training.precision": "fp32", "training.memory": 1e6}  # fmt: skip

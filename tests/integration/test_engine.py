@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 
 
 @ray.remote(max_calls=1)  # a process of its own: DeepSpeed's state is global

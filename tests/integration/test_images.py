@@ -14,7 +14,7 @@ from synth import release as releases
 from synth.recipe import Recipe
 from synth.training import run
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 SMALL = {"family": "gan", "image.gan.width": 16, "training.steps": 30, "training.batch": 32, "training.workers": 2}
 
 

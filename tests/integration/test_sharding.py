@@ -26,7 +26,7 @@ from synth.training.engine import Average, make_optimizer
 from synth.training.feed import Feed, Share
 from synth.training.schedule import Schedule
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 LAYOUT = Layout(cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.04,) * 25, ordered=25)), values=2)
 STEPS, BATCH = 50, 64
 LOOKED_AT = "looked-at.safetensors"  # the weights that the last check drew with

@@ -16,7 +16,7 @@ from synth.recipe import Recipe
 from synth.training.engine import Average, make_optimizer
 from synth.training.feed import Feed, Share
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 LAYOUT = Layout(cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.04,) * 25, ordered=25)), values=2)
 STAGES = (0, 1, 2, 3)
 BEFORE, AFTER, BATCH = 6, 20, 48  # of 48 rows, one, two and three ranks have as many each, and half of them learn cells

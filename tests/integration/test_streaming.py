@@ -20,7 +20,7 @@ from synth.recipe import Recipe
 from synth.training import beacon, prepare, run, workers
 from synth.training.stored import Reader, Stored
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 32, "diffusion.blocks": 1,
          "diffusion.steps": 4, "training.precision": "fp32", "training.hold_mib": 0}  # fmt: skip
 
