@@ -13,18 +13,21 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 PROGRAMS = "chromium", "chromedriver"
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Space": " ", "Shift": "\ue008"}
+LACKING = [name for name in PROGRAMS if shutil.which(name) is None]
+MARKS = [
+    pytest.mark.integration,
+    pytest.mark.beside,
+    pytest.mark.skipif(bool(LACKING), reason=f"not installed here: {', '.join(LACKING)}"),
+]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-
-
-def lacking() -> list[str]:
-    """The programs that are not installed here."""
-    return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
 class Browser:
@@ -76,7 +79,7 @@ class Browser:
         """What a function body returns, or the promise that it returns comes to; ``arguments`` are its ``arguments``."""
         return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
-    def until(self, script: str, *arguments: Any, seconds: float = 20) -> Any:
+    def until(self, script: str, *arguments: Any, seconds: float = 60) -> Any:
         """What an expression comes to once that is true."""
         ends = time.monotonic() + seconds
         while not (found := self.run(f"return ({script});", *arguments)):
