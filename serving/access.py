@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from fastapi.security import HTTPBearer
 
 from serving.desk import Desk
 from serving.keys import Key, Refused
 from serving.problems import Problem
+from serving.settings import DEFAULT_ALIAS
 
 NAMED = r"^[a-z0-9][a-z0-9._-]{0,63}(@[0-9]{1,9}|:[a-z0-9][a-z0-9._-]{0,63})?$"
+
+
+# For the OpenAPI document alone: it takes the first of several headers.
+BEARER = HTTPBearer(auto_error=False, description="A key of the service, art_…; it may need none on loopback.")
 
 
 @dataclass(frozen=True)
@@ -20,9 +26,14 @@ class Caller:
 
     key: Key | None
 
+    def may(self, name: str) -> bool:
+        """Whether the caller may draw from ``adult``, ``adult@3`` or ``adult:production``. The first is another word for its
+        default alias, so that a key for ``adult:production`` opens it, too."""
+        return self.key is None or self.key.may(name if {"@", ":"} & set(name) else f"{name}:{DEFAULT_ALIAS}")
+
     def must(self, name: str) -> None:
         """Problem unless the caller may draw from this generator."""
-        if self.key is not None and not self.key.may(name):
+        if not self.may(name):
             raise Problem(
                 403, "Not with this key", f"this key does not reach {name}", "/problems/not-yours",
                 remedy="ask for a key that does: artesian keys add --generators",
@@ -47,12 +58,15 @@ def named(name: Annotated[str, Path(pattern=NAMED, examples=["adult", "adult@3",
     return name
 
 
-async def caller(request: Request) -> Caller:
+async def caller(request: Request, _: Annotated[object, Depends(BEARER)]) -> Caller:
     """The caller by the key in the Authorization header. Problem 401 where there is none, or not a good one."""
     desk = desk_of(request)
     if desk.keys is None:
         return Caller(None)
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:  # of which a proxy may have looked at the other
+        raise _unauthorised("more than one Authorization header came with the request", "send one")
+    scheme, _, token = "".join(given).partition(" ")
     if scheme.lower() != "bearer":
         raise _unauthorised("no key came with the request", "send it as: Authorization: Bearer art_…")
     try:
@@ -63,13 +77,9 @@ async def caller(request: Request) -> Caller:
 
 def _unauthorised(detail: str, remedy: str) -> Problem:
     return Problem(
-        401,
-        "unauthorised",
-        "Who is asking?",
-        detail,
-        remedy=remedy,
+        401, "Who is asking?", detail, "/problems/unauthorised", remedy=remedy,
         headers={"WWW-Authenticate": 'Bearer realm="artesian"'},
-    )
+    )  # fmt: skip
 
 
 Name = Annotated[str, Depends(named)]

@@ -1,13 +1,16 @@
 """Who may come in: as much work at once as leaves each answer its latency; the rest are told when to come again.
 
-Answers are computed block by block. A new one is let in only while there is a replica without a block in line, so that one
-which is let in waits for about one other block. What counts is work, not connections: whoever reads slowly has nothing
-computed meanwhile, and keeps nobody out.
+Answers are computed block by block. A new one is let in while those that wait for rows wait for less than PER_REPLICA blocks
+of each replica, so that one which is let in waits for about one other block. What counts is work that is waited for, not
+connections: whoever reads slowly has nothing computed meanwhile, and keeps nobody out; and neither does one who reads fast,
+alone, for what is drawn ahead of him does not count.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 PER_REPLICA = 2  # blocks: one at work and one in line, so that a replica is never idle
@@ -24,10 +27,10 @@ class OverloadError(Exception):
 
 @dataclass
 class Admission:
-    """Blocks at work or in line, rows that answers still have to send, and the seconds that a block takes."""
+    """Blocks that are waited for, rows that answers still have to send, and the seconds that a block takes."""
 
     replicas: int = 1
-    blocks: int = 0
+    blocks: float = 0.0
     queued_rows: int = 0
     block_s: float = 0.0
 
@@ -37,15 +40,19 @@ class Admission:
             raise OverloadError(max(1.0, math.ceil(self.block_s * self.blocks / self.replicas)))
         self.queued_rows += rows
 
-    def begin(self) -> None:
-        """A block goes to work."""
-        self.blocks += 1
+    @contextmanager
+    def waiting(self, blocks: float) -> Iterator[None]:
+        """While an answer waits for a block; ``blocks`` below 1, in eighths, of one that has less than that in all."""
+        assert 0 < blocks <= 1
+        self.blocks += blocks
+        try:
+            yield
+        finally:
+            self.blocks -= blocks
 
-    def end(self, seconds: float | None) -> None:
-        """A block is there, which took a replica so long; None where it was given up."""
-        self.blocks -= 1
-        if seconds is not None:
-            self.block_s += (seconds - self.block_s) * (SMOOTH if self.block_s else 1.0)
+    def took(self, seconds: float, blocks: float) -> None:
+        """A replica took so long for a block, or a part of one."""
+        self.block_s += (seconds / blocks - self.block_s) * (SMOOTH if self.block_s else 1.0)
 
     def leave(self, rows: int) -> None:
         """So many rows were sent, or never will be."""

@@ -11,12 +11,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from serving import problems, routes_console, routes_generators, routes_jobs, routes_samples
+from serving import documented, problems, routes_console, routes_generators, routes_jobs, routes_samples
 from serving.access import Who, desk_of
 from serving.admission import OverloadError
 from serving.bounds import Bounds
 from serving.catalogue import UnknownError
 from serving.desk import Desk, UnhealthyError
+from serving.jobs import Jobs
 from serving.problems import Problem
 from serving.quota import Exceeded
 from serving.stream import Backend
@@ -31,13 +32,15 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
+        app.state.jobs.close()
         desk.close()
 
     app = FastAPI(
         title="Artesian", version=metadata.version("artesian"), description=ABOUT, lifespan=life,
         docs_url=None, redoc_url=None,  # whose pages fetch their scripts from other hosts
+        responses=documented.PROBLEMS,
     )  # fmt: skip
-    app.state.desk, app.state.backend = desk, backend
+    app.state.desk, app.state.backend, app.state.jobs = desk, backend, Jobs(desk.folder / "jobs")
     app.add_middleware(Bounds, limits=desk.settings.limits)
     problems.install(app)
     for error in (UnknownError, Exceeded, OverloadError, UnhealthyError):
@@ -55,13 +58,13 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
         """The same where Ray's operator looks for it."""
         return Response("success", media_type="text/plain")
 
-    @app.get("/readyz", tags=["service"])
+    @app.get("/readyz", tags=["service"], responses=documented.READY)
     async def readyz() -> JSONResponse:
         """Whether it can serve: 503 until a replica has come up, and while the service ends."""
         ready = bool(await backend.ready())
         return JSONResponse({"status": "ready" if ready else "not ready"}, status_code=200 if ready else 503)
 
-    @app.get("/metrics", tags=["service"], response_class=Response)
+    @app.get("/metrics", tags=["service"], response_class=Response, responses=documented.METRICS)
     async def metrics(request: Request, who: Who) -> Response:
         """Prometheus metrics, one value a release whatever the number of replicas."""
         await backend.measure()

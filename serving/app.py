@@ -17,10 +17,10 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
 from serving.catalogue import Catalogue
-from serving.desk import opened
 from serving.front import REPLICA, Front
 from serving.replica import Replica
 from serving.settings import Settings
+from serving.shelf import opened
 from serving.watcher import Watcher
 
 IN_LINE = 64  # calls that a replica takes in: the desk lets in fewer, and Serve's own limit must not be felt

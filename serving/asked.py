@@ -1,20 +1,33 @@
-"""What a caller asks for, as it comes over the wire."""
+"""What a caller asks for, as it comes over the wire: text is not taken for a number, nor a truth value."""
 
 from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from serving.problems import MOST_ECHO, Problem, cut
+from serving.settings import Limits
 
 FormatName = Literal["json", "ndjson", "csv", "parquet", "arrow"]
 LONGEST = 1_000  # characters of a clause
 SEEDS = 2**63
+CHOSEN = 2**53  # seeds that the service chooses, which JavaScript has room for, too
 
+
+def _no_text(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError(f"is {cut(json.dumps(value), MOST_ECHO)}, and should be a whole number, such as 100")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_text)]
+Number = Annotated[float, Field(strict=True)]
 Clause = Annotated[str, Field(max_length=LONGEST)]
 Plain = bool | int | float | Clause | None
 Where = Clause | list[Clause] | dict[Clause, Plain | list[Plain]]
-Balance = Clause | dict[Clause, dict[Clause, float]]
+Balance = Clause | dict[Clause, dict[Clause, Number]]
 
 
 class Asked(BaseModel):
@@ -31,7 +44,7 @@ class Asked(BaseModel):
         examples=["income", {"income": {"<=50K": 0.5, ">50K": 0.5}}],
     )  # fmt: skip
     rare: Where | None = Field(default=None, description="An event that comes `boost` times as often as by itself.")
-    boost: float = Field(default=1.0, ge=1, le=1e6)
+    boost: Number = Field(default=1.0, ge=1, le=1e6)
 
     @property
     def words(self) -> dict[str, Any]:
@@ -52,15 +65,23 @@ class Asked(BaseModel):
             counted += 0 if part is None else 1 if isinstance(part, str) else len(part)
         return counted
 
+    def check(self, limits: Limits) -> None:
+        """Problem where there are more of them than a request has."""
+        if self.clauses > limits.clauses:
+            raise Problem(
+                422, "More clauses than a request has", f"{self.clauses} clauses: at most {limits.clauses} are understood",
+                "/problems/too-many-clauses", "/where", "ask for less at once",
+            )  # fmt: skip
+
 
 class Rows(Asked):
     """So many rows of a seed's endless table, from the row ``first`` on."""
 
-    n: int = Field(ge=1, description="How many rows.", examples=[100])
-    seed: int | None = Field(
+    n: Whole = Field(ge=1, description="How many rows.", examples=[100])
+    seed: Whole | None = Field(
         default=None, ge=0, lt=SEEDS, description="The same seed gives the same rows; without one, one is drawn."
     )
-    first: int = Field(
+    first: Whole = Field(
         default=0, ge=0, lt=SEEDS, description="The first of the rows, to go on where an answer was cut."
     )
 

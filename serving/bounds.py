@@ -36,9 +36,15 @@ class Bounds:
             await self.app(scope, _replayed(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """All of it; None where the caller has gone. Problem 413 where it is, or says that it is, too large."""
-        most = self.limits.body_kib << 10
-        told = dict(scope["headers"]).get(b"content-length", b"0")
+        """All of it; None where the caller has gone. Problem 413 where it is, or says that it is, too large; 400 where it says
+        in two ways where it ends, of which a proxy may have taken the other (RFC 9112, 6.3)."""
+        most, headers = self.limits.body_kib << 10, dict(scope["headers"])
+        if {b"content-length", b"transfer-encoding"} <= headers.keys():
+            raise Problem(
+                400, "Where does the body end?", "both Content-Length and Transfer-Encoding came with the request",
+                "/problems/two-lengths", remedy="send one of them", headers={"Connection": "close"},
+            )  # fmt: skip
+        told = headers.get(b"content-length", b"0")
         if told.isdigit() and int(told[:20]) > most:
             raise self._too_large()
         parts, size = list[bytes](), 0

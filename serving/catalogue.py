@@ -35,11 +35,10 @@ class Catalogue:
     generators: dict[str, Served]
     aliases: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
     past: dict[str, list[tuple[str, dict[int, float]]]] = field(default_factory=dict)
-    fallen: dict[str, int] = field(default_factory=dict)  # versions that fall back, by their name, and to which
 
     def __post_init__(self) -> None:
         for name, served in self.generators.items():
-            self.aliases.setdefault(name, {alias: dict(s) for alias, s in served.all_aliases.items()})
+            self.aliases.setdefault(name, _parts(served, served.all_aliases))
 
     def versions(self) -> list[Version]:
         return [Version(n, k, place) for n, served in self.generators.items() for k, place in served.versions.items()]
@@ -60,7 +59,6 @@ class Catalogue:
                 known = ", ".join(f"{name}:{a}" for a in sorted(self.aliases[name]))
                 raise UnknownError(f"{wanted}: there is no such alias; there are {known}")
             chosen = _drawn(self.aliases[name][alias], f"{name}:{alias}", seed)
-        chosen = self.fallen.get(f"{name}@{chosen}", chosen)
         return Version(name, chosen, served.versions[chosen])
 
     def _served(self, wanted: str) -> tuple[str, Served]:
@@ -70,7 +68,7 @@ class Catalogue:
         return name, self.generators[name]
 
     def assign(self, name: str, alias: str, shares: Mapping[int, float]) -> dict[int, float]:
-        """Have an alias stand for these versions, in these shares. UnknownError, ValueError for what cannot be."""
+        """Have an alias stand for these versions, in these shares. UnknownError, UserError for what cannot be."""
         _, served = self._served(name)
         checked = checked_shares(alias, shares, served.versions)
         before = self.aliases[name].get(alias)
@@ -92,27 +90,38 @@ class Catalogue:
 
     def state(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {"aliases": self.aliases, "past": self.past, "fallen": self.fallen}
+        assigned: dict[str, dict[str, Any]] = {}
+        for name, served in self.generators.items():
+            held, given = _parts(served, served.all_aliases), _parts(served, served.aliases)
+            assigned[name] = {
+                alias: {"shares": shares, "given": given.get(alias, {})}
+                for alias, shares in self.aliases[name].items() if shares != held.get(alias)
+            }  # fmt: skip
+        return {"assigned": assigned, "past": self.past}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``, but for what names a version that is no longer served."""
+        """Go on from ``state``, but for what names a version that is no longer served, and for aliases of which the settings
+        say something else by now: who edits them means it."""
 
         def known(name: str, shares: Mapping[Any, float]) -> dict[int, float] | None:
             found = {int(k): float(share) for k, share in shares.items()}
             return found if name in self.generators and set(found) <= set(self.generators[name].versions) else None
 
-        for name, aliases in state["aliases"].items():
-            for alias, shares in aliases.items():
-                if (found := known(name, shares)) is not None:
-                    self.aliases[name][alias] = found
+        for name, aliases in state["assigned"].items():
+            for alias, told in aliases.items():
+                shares, given = known(name, told["shares"]), known(name, told["given"])
+                if shares is not None and given == _parts(served := self.generators[name], served.aliases).get(
+                    alias, {}
+                ):
+                    self.aliases[name][alias] = shares
         for name, changes in state["past"].items():
             kept = [(alias, known(name, shares)) for alias, shares in changes]
             self.past[name] = [(alias, shares) for alias, shares in kept if shares is not None]
-        served = {str(version) for version in self.versions()}
-        self.fallen = {
-            version: other for version, other in state["fallen"].items()
-            if version in served and f"{version.partition('@')[0]}@{other}" in served
-        }  # fmt: skip
+
+
+def _parts(served: Served, aliases: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
+    """Their shares as parts of 1."""
+    return {alias: checked_shares(alias, shares, served.versions) for alias, shares in aliases.items()}
 
 
 def _drawn(shares: Mapping[int, float], name: str, seed: int) -> int:

@@ -25,34 +25,16 @@ from serving.monitor.monitor import Report
 from serving.monitor.watch import Alarm
 from serving.quota import Exceeded, Quotas
 from serving.settings import Settings
-from synth import release as releases
-from synth.errors import ReleaseError
+from serving.shelf import Shelf, opened
+from synth.errors import UserError
 from synth.provenance import keys
-from synth.provenance.manifest import Manifest
-from synth.release import Release
 
 STATE = "desk.json"
+SAVE_S = 10.0  # after which what was spent is saved again: so much a crash gives back
 
 
 class UnhealthyError(Exception):
     """The monitor has raised an alarm for what was asked for, and the policy is to serve nothing then."""
-
-
-@dataclass
-class Shelf:
-    """A release that is served: what is known of it without its weights, and its health."""
-
-    version: Version
-    manifest: Manifest
-    schema: dict[str, Any]
-    certificate: dict[str, Any] | None
-    signer: str
-    alarm: dict[str, Any] | None = None
-    report: Report | None = None
-
-    @property
-    def healthy(self) -> bool:
-        return self.alarm is None
 
 
 @dataclass
@@ -70,7 +52,8 @@ class Grant:
 
 
 class Desk:
-    """Opens with every release verified; ReleaseError for one that is damaged, or of a signer who is not known here."""
+    """Opens with every release verified; ReleaseError for one that is damaged, or of a signer who is not known here;
+    UserError for keys or a state that cannot be read."""
 
     def __init__(
         self, settings: Settings, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
@@ -88,6 +71,7 @@ class Desk:
         self.audit = Audit(self.folder)
         self.shelves = {str(v): opened(v, any_signer=settings.any_signer) for v in self.catalogue.versions()}
         self._restore()
+        self.saved = clock()
         for name, shelf in self.shelves.items():
             self.metrics.add_release(name)
             self.metrics.health_changed(name, shelf.healthy)
@@ -96,15 +80,30 @@ class Desk:
         """The time of day."""
         return datetime.fromtimestamp(self.now(), UTC)
 
-    def grant(self, key: Key | None, wanted: str, seed: int, first: int, rows: int) -> Grant:
-        """Let a request in. UnknownError, Exceeded, UnhealthyError or OverloadError where it is not."""
-        shelf = self.shelves[str(self.catalogue.find(wanted, seed))]
-        if not shelf.healthy and self.settings.policy == "stop":
+    def find(self, wanted: str, seed: int) -> Shelf:
+        """What a name stands for, to a request with this seed. By the policy to fall back, an alias of an unhealthy version
+        stands for the latest healthy one before it; who names a version means it. UnknownError for what there is not."""
+        version = self.catalogue.find(wanted, seed)
+        shelf = self.shelves[str(version)]
+        if self.settings.policy == "fallback" and not shelf.healthy and "@" not in wanted:
+            return self._last_sound(version) or shelf
+        return shelf
+
+    def sound(self, wanted: str, seed: int) -> Shelf:
+        """The same, to draw from it. UnhealthyError where the policy is against it: to stop, or to fall back on what is not
+        there."""
+        shelf = self.find(wanted, seed)
+        if not shelf.healthy and self.settings.policy != "warn":
             self.metrics.request_shed("unhealthy")
             raise UnhealthyError(
                 f"{shelf.version}: its samples are no longer what was certified; serving is stopped until someone who may has "
                 "looked at it"
             )
+        return shelf
+
+    def grant(self, key: Key | None, wanted: str, seed: int, first: int, rows: int) -> Grant:
+        """Let a request in. UnknownError, Exceeded, UnhealthyError or OverloadError where it is not."""
+        shelf = self.sound(wanted, seed)
         try:
             self.admission.enter(rows)
         except OverloadError:
@@ -120,15 +119,20 @@ class Desk:
         self.metrics.queue_changed(self.admission.queued_rows)
         return Grant(key, shelf, seed, first, rows, self.clock())
 
-    def sent(self, grant: Grant, rows: int, seconds: float) -> None:
-        """So many rows have left, which were computed in so many seconds."""
+    def sampled(self, grant: Grant, rows: int, seconds: float) -> None:
+        """So many rows were drawn in so many seconds."""
+        self.metrics.batch_sampled(str(grant.shelf.version), rows, seconds)
+
+    def sent(self, grant: Grant, rows: int) -> None:
+        """So many rows are leaving."""
+        if not rows:
+            return
         grant.sent += rows
         if grant.first_row_s is None:
             grant.first_row_s = self.clock() - grant.began
             self.metrics.first_row_sent(str(grant.shelf.version), grant.first_row_s)
         self.admission.leave(rows)
         self.metrics.rows_sent(str(grant.shelf.version), rows)
-        self.metrics.batch_sampled(str(grant.shelf.version), rows, seconds)
         self.metrics.queue_changed(self.admission.queued_rows)
 
     def done(self, grant: Grant, code: int, asked: Mapping[str, Any]) -> None:
@@ -146,6 +150,8 @@ class Desk:
                 "sent": grant.sent, "code": code, **asked,
             }
         )  # fmt: skip
+        if self.clock() - self.saved > SAVE_S:
+            self.save()
 
     def assign(self, key: Key | None, name: str, alias: str, shares: Mapping[int, float]) -> dict[int, float]:
         """Have an alias stand for other versions, from the next request on."""
@@ -159,10 +165,21 @@ class Desk:
         self._changed({"event": "roll back", "key": key and key.id, "alias": f"{name}:{alias}", "shares": found})
         return found
 
-    def charge(self, key: Key | None, rows: int) -> None:
-        """Take a job's rows from the quota. Exceeded where they are more than is left."""
+    def charge(self, key: Key | None, shelf: Shelf, seed: int, rows: int, asked: Mapping[str, Any]) -> None:
+        """Take a job's rows from the quota, once and for all, and write down what is asked. Exceeded where they are more than
+        is left."""
         if key is not None:
-            self.quotas.take(key, rows, self.now())
+            try:
+                self.quotas.take(key, rows, self.now())
+            except Exceeded as e:
+                self.metrics.quota_refused(e.kind)
+                raise
+        self._changed(
+            {
+                "event": "job", "key": key and key.id, "release": shelf.manifest.id, "version": str(shelf.version),
+                "seed": seed, "first": 0, "rows": rows, "asked": asked,
+            }
+        )  # fmt: skip
 
     def watched(self, version: str, report: Report) -> None:
         """What the monitor of a version knows now."""
@@ -189,21 +206,20 @@ class Desk:
         self.metrics.alarm_raised(version, alarm.detector)
         told = {"event": "alarm", "version": version, **shelf.alarm}
         if self.settings.policy == "fallback" and (other := self._last_sound(shelf.version)) is not None:
-            self.catalogue.fallen[version] = other
-            told["falls back to"] = f"{shelf.version.name}@{other}"
+            told["falls back to"] = str(other.version)
         self._changed(told)
 
-    def _last_sound(self, version: Version) -> int | None:
+    def _last_sound(self, version: Version) -> Shelf | None:
         """The latest earlier version that is healthy."""
         numbers = sorted(self.catalogue.generators[version.name].versions, reverse=True)
-        return next((k for k in numbers if k < version.number and self.shelves[f"{version.name}@{k}"].healthy), None)
+        earlier = (self.shelves[f"{version.name}@{k}"] for k in numbers if k < version.number)
+        return next((shelf for shelf in earlier if shelf.healthy), None)
 
     def acknowledge(self, key: Key | None, wanted: str) -> None:
         """Call a version healthy again. UnknownError for an alias, of which it would not be clear what is meant."""
         if wanted not in self.shelves:
             raise UnknownError(f"{wanted}: name a version; there are {', '.join(sorted(self.shelves))}")
         self.shelves[wanted].alarm = None
-        self.catalogue.fallen.pop(wanted, None)
         self.metrics.health_changed(wanted, healthy=True)
         self._changed({"event": "acknowledge", "key": key and key.id, "version": wanted})
 
@@ -215,37 +231,32 @@ class Desk:
         """What must survive a restart."""
         if self.keys is not None:
             self.quotas.keep(self.keys.current().by_id)
-        alarms = {name: shelf.alarm for name, shelf in self.shelves.items() if shelf.alarm is not None}
+        alarms = {
+            name: {"release": shelf.manifest.id, "alarm": shelf.alarm}
+            for name, shelf in self.shelves.items() if shelf.alarm is not None
+        }  # fmt: skip
         state = {"catalogue": self.catalogue.state(), "quotas": self.quotas.state(), "alarms": alarms}
         storage.write_bytes(str(self.folder / STATE), json.dumps(state).encode())
+        self.saved = self.clock()
 
     def _restore(self) -> None:
         path = self.folder / STATE
         if not path.exists():
             return
-        state = json.loads(path.read_bytes())
-        self.catalogue.restore(state["catalogue"])
-        self.quotas.restore(state["quotas"], self.now())
-        for name, alarm in state["alarms"].items():
-            if name in self.shelves:
-                self.shelves[name].alarm = alarm
+        try:
+            state = json.loads(path.read_bytes())
+            self.catalogue.restore(state["catalogue"])
+            self.quotas.restore(state["quotas"], self.now())
+            for name, found in state["alarms"].items():
+                if name in self.shelves and found["release"] == self.shelves[name].manifest.id:
+                    self.shelves[name].alarm = found["alarm"]
+        except (ValueError, TypeError, LookupError, AttributeError) as e:
+            told = " ".join(str(e).split())
+            raise UserError(
+                f"{path}: is no state of a service that this version reads ({told}); restore it from a copy, or move it away "
+                "to begin anew: quotas are full then, alarms forgotten, and aliases as the settings have them"
+            ) from e
 
     def close(self) -> None:
         self.save()
         self.audit.close()
-
-
-def opened(version: Version, *, any_signer: bool) -> Shelf:
-    """A release, verified; its weights are let go again."""
-    release = releases.load(version.place)
-    trusted(release, any_signer=any_signer)
-    assert release.signer is not None
-    return Shelf(
-        version, release.manifest, release.schema.model_dump(mode="json"), release.certificate, str(release.signer)
-    )
-
-
-def trusted(release: Release, *, any_signer: bool) -> None:
-    """ReleaseError where it was signed by somebody who is not known here."""
-    if release.signer is not None and release.signer.kind == "unknown" and not any_signer:
-        raise ReleaseError(f"{release.location}: is signed by {release.signer}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -20,7 +19,6 @@ from ray.serve.handle import DeploymentHandle
 from serving.api import create
 from serving.catalogue import Version
 from serving.desk import Desk
-from serving.jobs import Jobs
 from serving.patience import Patient
 from serving.replica import model_of
 from serving.settings import Settings
@@ -107,7 +105,6 @@ class Front:
         self.desk = Desk(self.settings)
         self.backend = RayBackend(self.desk, replicas, watcher)
         app = create(self.desk, self.backend)
-        app.state.jobs = Jobs(Path(self.settings.state) / "jobs")
         limits = self.settings.limits
         self.server = uvicorn.Server(
             uvicorn.Config(

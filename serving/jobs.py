@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cluster import storage
 from cluster.location import scrub
+from serving.admission import OverloadError
 from serving.catalogue import Version
 from synth import parts
 from synth import release as releases
@@ -25,6 +25,10 @@ from synth.sampling import Sampler
 
 State = Literal["running", "done", "failed", "cancelled", "interrupted"]
 AT_ONCE = 1  # jobs at work; the replicas' answers come first, and a job takes every core that it gets
+
+
+WAITING = 100  # jobs at work or in line
+AGAIN_S = 60.0  # after which to ask for room again
 
 
 class Cancelled(Exception):  # noqa: N818 (what was asked for is no error)
@@ -51,16 +55,24 @@ class Record(BaseModel):
 
 
 class Jobs:
-    """All jobs of a service, each a file under ``folder``; they are drawn on the cluster that this process has joined."""
+    """All jobs of a service, each a file under ``folder``; they are drawn on the cluster that this process has joined.
 
-    def __init__(self, folder: Path, ended: Callable[[Record], None] = lambda record: None) -> None:
-        self.folder, self.ended = folder, ended
+    Opens with UserError for a file that is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.records = {p.stem: Record.model_validate_json(p.read_bytes()) for p in sorted(folder.glob("*.json"))}
+        self.records = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
         self.room, self.stopping = threading.Semaphore(AT_ONCE), set[str]()
         for record in self.records.values():
             if record.state == "running":
                 self._change(record, state="interrupted", detail="the service ended; resume it")
+
+    def enter(self) -> None:
+        """OverloadError where there is no room for one more."""
+        if sum(record.state == "running" for record in self.records.values()) >= WAITING:
+            raise OverloadError(AGAIN_S)
 
     def start(
         self, version: Version, release: str, *, key: str | None, seed: int, rows: int, asked: dict[str, Any], out: str | None
@@ -101,16 +113,21 @@ class Jobs:
         return record
 
     def _work(self, record: Record, place: str) -> None:
+        # By an error that nobody foresaw, which the thread's end tells.
+        outcome: dict[str, Any] = {
+            "state": "failed",
+            "detail": "no fault of the request's; the service's log says more",
+        }
         try:
             with self.room:
                 self._draw(record, place)
+            outcome = {"state": "done", "drawn": record.rows}
         except Cancelled:
-            return
+            outcome = {}
         except (UserError, JobError, OSError) as e:
-            self._change(record, state="failed", detail=scrub(str(e)))
-        else:
-            self._change(record, state="done", drawn=record.rows)
-        self.ended(record)
+            outcome = {"state": "failed", "detail": scrub(str(e))}
+        finally:
+            self._change(record, **outcome)
 
     def _draw(self, record: Record, place: str) -> None:
         release = releases.load(place)
@@ -130,3 +147,12 @@ class Jobs:
         for name, value in facts.items():
             setattr(record, name, value)
         storage.write_bytes(str(self.folder / f"{record.id}.json"), record.model_dump_json().encode())
+
+
+def _read(path: Path) -> Record:
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as e:
+        raise UserError(
+            f"{path}: is no job that this version reads; restore it from a copy, or move it away to forget the job"
+        ) from e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 from cluster.machine import usable_cores
 from cluster.session import connected
-from serving.settings import Settings, named
+from serving.keys import Keys
+from serving.settings import Settings, apart, named
 from synth import release
 from synth.errors import ReleaseError, UserError
 
@@ -23,7 +25,7 @@ def settings_of(releases: Sequence[str], config: Path | None, given: Mapping[str
     for what is wrong with them, ReleaseError for a place that holds no release."""
     wanted = dict(given)
     if releases:
-        wanted["generators"] = named(releases, _names({text.rpartition("=")[2] for text in releases}))
+        wanted["generators"] = named(releases, _names({apart(text)[1] for text in releases}))
     if config is not None:
         return Settings.read(config, **wanted)
     if not releases:
@@ -44,9 +46,26 @@ def _names(places: set[str]) -> dict[str, str]:
     return names
 
 
+def _check_files(settings: Settings) -> None:
+    if settings.keys is not None:
+        Keys.load(settings.keys)
+    if settings.certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(settings.certificate, settings.certificate_key, password="")  # and asks for none
+        except OSError as e:
+            raise UserError(
+                f"certificate {settings.certificate} and certificate_key {settings.certificate_key}: cannot be used: {e}; give "
+                "PEM files that belong together, the key without a password"
+            ) from e
+
+
 @contextmanager
 def running(settings: Settings, address: str | None = None) -> Iterator[str]:
-    """The service on an embedded Ray, or the cluster at ``address``; its URL. At the end, what is under way ends first."""
+    """The service on an embedded Ray, or the cluster at ``address``; its URL. At the end, what is under way ends first.
+    UserError for files that cannot be used: those of a cluster are not here, and it says so itself."""
+    if address is None:
+        _check_files(settings)
     with connected(address):
         from ray import serve
 

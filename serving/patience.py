@@ -1,11 +1,53 @@
-"""A connection that is hung up where a request's head does not come: slow callers keep a socket for a while, and no more."""
+"""A connection that is hung up where a request's head does not come, or nobody takes the end of an answer: slow callers keep
+a socket for a while, and no more. Heads whose lines end otherwise than HTTP's do, or go on in the next, are refused, since a
+proxy might read others in them."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from typing import Any, ClassVar
 
+from h11 import RemoteProtocolError
+from h11._receivebuffer import ReceiveBuffer
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r\n[ \t]")
+LINGER_S = 10.0  # in which whoever was given the last bytes of an answer has to take some of them
+
+
+class Lines(ReceiveBuffer):
+    """What has been received, of which h11 takes a head's lines; it alone would have a bare line feed end one, and a line that
+    begins with a blank go on with the one before (RFC 9112, 2.2 and 5.2): a head that hides another one."""
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        end = self._data.find(b"\r\n\r\n")
+        if _AMBIGUOUS.search(self._data, 0, len(self._data) if end < 0 else end + 4):
+            raise RemoteProtocolError("a line of the head ends without a carriage return, or begins with a blank")
+        return super().maybe_extract_lines()
+
+
+class Curt:
+    """A transport that does not wait for ever, once it is closed, for its last bytes to be taken."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport, self.loop = transport, loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def close(self) -> None:
+        self.transport.close()
+        self._look(math.inf)
+
+    def _look(self, before: float) -> None:
+        """Hang up where no byte has been taken since ``before`` were left."""
+        if left := self.transport.get_write_buffer_size():
+            if left >= before:
+                self.transport.abort()
+            else:
+                self.loop.call_later(LINGER_S, self._look, left)
 
 
 class Patient(H11Protocol):
@@ -20,7 +62,8 @@ class Patient(H11Protocol):
         return type("Patient", (cls,), {"head_s": head_s})
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(Curt(transport, self.loop))  # type: ignore[arg-type]
+        self.conn._receive_buffer = Lines()
         self._time()
 
     def data_received(self, data: bytes) -> None:

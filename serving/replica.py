@@ -15,11 +15,11 @@ import pyarrow as pa
 import torch
 from ray import serve
 
-from serving.desk import trusted
+from serving.shelf import trusted
 from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
-from synth.errors import ReleaseError, UserError
+from synth.errors import ReleaseError
 from synth.sampling import SMALL, TOGETHER, Sampler
 
 MODELS = 4  # releases that a replica holds at once; the one that was not asked for longest goes
@@ -43,16 +43,12 @@ class Loaded:
 
 @dataclass
 class Task:
-    """A piece to be drawn from a release, and who waits for it."""
+    """A piece to be drawn from a release, who waits for it, and whether it is to be drawn ``alone`` in any case."""
 
     loaded: Loaded
     piece: Piece
     done: asyncio.Future[Drawn]
-
-    @property
-    def blocks(self) -> list[int]:
-        """The small blocks that hold the rows of a piece of which nothing is asked."""
-        return list(range(self.piece.first // SMALL, -(-(self.piece.first + self.piece.rows) // SMALL)))
+    alone: bool = False
 
     @property
     def joins(self) -> bool:
@@ -89,36 +85,42 @@ class Replica:
 
     async def _draw(self) -> None:
         """Draw for as long as somebody waits."""
-        while self.waiting:
-            batch = self._taken()
-            try:
-                found = await asyncio.get_running_loop().run_in_executor(self.work, drawn, batch)
-            except (UserError, RuntimeError, MemoryError, ArithmeticError) as e:  # torch's own are RuntimeErrors
+        while batch := self._taken():
+            work = asyncio.get_running_loop().run_in_executor(self.work, drawn, batch)
+            await asyncio.wait([work])
+            error = work.exception()
+            if error is not None and len(batch) > 1:  # only who is to blame is to have it
                 for task in batch:
-                    if not task.done.done():
-                        task.done.set_exception(e)
-            else:
-                for task, rows in zip(batch, found, strict=True):
-                    if not task.done.done():  # whoever has gone meanwhile has cancelled it
-                        task.done.set_result(rows)
+                    task.alone = True
+                self.waiting.extendleft(reversed(batch))
+                continue
+            for k, task in enumerate(batch):
+                if task.done.done():  # whoever has gone meanwhile has cancelled it
+                    continue
+                if error is not None:
+                    task.done.set_exception(error)
+                else:
+                    task.done.set_result(work.result()[k])
 
     def _taken(self) -> list[Task]:
-        """The first that waits, and those that can be drawn with it."""
+        """The first that waits, and those that can be drawn with it; nothing where nobody does."""
+        self.waiting = deque(task for task in self.waiting if not task.done.cancelled())
+        if not self.waiting:
+            return []
         batch = [self.waiting.popleft()]
-        if batch[0].joins:
-            room = TOGETHER - len(batch[0].blocks)
+        if batch[0].joins and not batch[0].alone:
+            room = TOGETHER - len(batch[0].piece.blocks)
             for task in list(self.waiting):
-                if task.joins and task.loaded is batch[0].loaded and len(task.blocks) <= room:
+                same = task.joins and not task.alone and task.loaded is batch[0].loaded
+                if same and len(task.piece.blocks) <= room:
                     self.waiting.remove(task)
                     batch.append(task)
-                    room -= len(task.blocks)
-        return [task for task in batch if not task.done.cancelled()]
+                    room -= len(task.piece.blocks)
+        return batch
 
 
 def drawn(tasks: Sequence[Task]) -> list[Drawn]:
     """The rows of tasks of one release, of one alone or of several that join. They share the time by their rows."""
-    if not tasks:
-        return []
     began = time.perf_counter()
     sampler, first = tasks[0].loaded.sampler, tasks[0]
     if not first.joins:
@@ -126,10 +128,10 @@ def drawn(tasks: Sequence[Task]) -> list[Drawn]:
         [batch] = sampler.batches(first.piece.rows, seed=first.piece.seed, first=first.piece.first, request=request)
         key = None if request is None else request.key
         return [Drawn(batch.cast(sampler.arrow(request)), time.perf_counter() - began, key)]
-    blocks = [(task.piece.seed, block) for task in tasks for block in task.blocks]
+    blocks = [(task.piece.seed, block) for task in tasks for block in task.piece.blocks]
     parts, found = iter(sampler.together(blocks)), []
     for task in tasks:
-        whole = pa.Table.from_batches([next(parts) for _ in task.blocks])
+        whole = pa.Table.from_batches([next(parts) for _ in task.piece.blocks])
         rows = whole.slice(task.piece.first % SMALL, task.piece.rows).cast(sampler.arrow())
         found.append(rows.combine_chunks().to_batches()[0])
     seconds = time.perf_counter() - began

@@ -8,11 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.access import Name, Who, desk_of
-from serving.desk import Desk, Shelf
+from serving.access import Caller, Name, Who, desk_of
+from serving.asked import Number
+from serving.desk import Desk
+from serving.shelf import Shelf
 
 router = APIRouter(tags=["generators"])
 Alias = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
 Generator = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
@@ -21,7 +24,7 @@ class Shares(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    shares: dict[int, float] = Field(min_length=1, max_length=100, examples=[{"3": 0.9, "4": 0.1}])
+    shares: dict[Version, Number] = Field(min_length=1, max_length=100, examples=[{"3": 0.9, "4": 0.1}])
 
 
 class Aliased(BaseModel):
@@ -68,10 +71,10 @@ class Everything(BaseModel):
 
 @router.get("/v1/generators")
 async def generators(request: Request, who: Who) -> Everything:
-    """The generators that this caller may draw from."""
+    """The generators that this caller may draw from; of each, the versions and aliases that this holds for."""
     desk = desk_of(request)
-    mine = [name for name in desk.catalogue.generators if who.key is None or who.key.may(name)]
-    return Everything(generators=[_summary(desk, name) for name in mine])
+    found = [_summary(desk, name, who) for name in desk.catalogue.generators]
+    return Everything(generators=[summary for summary in found if summary.versions])
 
 
 @router.get("/v1/generators/{name}")
@@ -79,11 +82,12 @@ async def generator(request: Request, name: Name, who: Who) -> Details:
     """A generator, version or alias: its schema, certificate, lineage and health."""
     desk = desk_of(request)
     who.must(name)
-    shelf = desk.shelves[str(desk.catalogue.find(name, seed=0))]
+    shelf = desk.find(name, seed=0)
     manifest = shelf.manifest.model_dump(mode="json")
     lineage = {key: manifest[key] for key in ("id", "created", "parents", "generation_depth", "real_fraction", "data")}
     return Details(
-        **_summary(desk, shelf.version.name).model_dump(), version=shelf.version.number, schema_=shelf.schema,
+        **_summary(desk, shelf.version.name, who).model_dump(), version=shelf.version.number,
+        schema_=shelf.schema.model_dump(mode="json"),
         certificate=shelf.certificate, lineage=lineage,
     )  # fmt: skip
 
@@ -92,7 +96,8 @@ async def generator(request: Request, name: Name, who: Who) -> Details:
 async def assign(request: Request, name: Generator, alias: Alias, wanted: Shares, who: Who) -> Aliased:
     """Promote a version, or try one out on a share of the requests. Requests that are under way end as they began."""
     who.must_rule()
-    return Aliased(alias=f"{name}:{alias}", shares=desk_of(request).assign(who.key, name, alias, wanted.shares))
+    shares = {int(version): share for version, share in wanted.shares.items()}
+    return Aliased(alias=f"{name}:{alias}", shares=desk_of(request).assign(who.key, name, alias, shares))
 
 
 @router.post("/v1/generators/{name}/aliases/{alias}/rollback")
@@ -112,11 +117,15 @@ async def acknowledge(request: Request, name: Name, who: Who) -> Release:
     return _release(desk.shelves[name])
 
 
-def _summary(desk: Desk, name: str) -> Summary:
-    versions = [shelf for shelf in desk.shelves.values() if shelf.version.name == name]
-    return Summary(
-        name=name, versions=[_release(shelf) for shelf in versions], aliases=desk.catalogue.aliases[name]
-    )  # fmt: skip
+def _summary(desk: Desk, name: str, who: Caller) -> Summary:
+    """What the caller reaches of a generator: aliases, what they stand for, and versions by their numbers."""
+    aliases = {a: shares for a, shares in desk.catalogue.aliases[name].items() if who.may(f"{name}:{a}")}
+    behind = {number for shares in aliases.values() for number in shares}
+    versions = [
+        shelf for full, shelf in desk.shelves.items()
+        if shelf.version.name == name and (shelf.version.number in behind or who.may(full))
+    ]  # fmt: skip
+    return Summary(name=name, versions=[_release(shelf) for shelf in versions], aliases=aliases)
 
 
 def _release(shelf: Shelf) -> Release:

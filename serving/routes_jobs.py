@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -10,9 +11,10 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from serving.access import Who, desk_of
-from serving.asked import SEEDS, Job
+from serving.asked import CHOSEN, Job
 from serving.jobs import Jobs, Record
 from serving.problems import Problem
+from serving.stream import Piece, drawn
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
@@ -47,8 +49,8 @@ Mine = Annotated[Record, Depends(_mine)]
 @router.post("", status_code=202)
 async def start(request: Request, wanted: Wanted, who: Who) -> Record:
     """Draw many rows into a folder of Parquet files, in the background. Where to is the service's own folder, or with an
-    admin's key any that the service may write."""
-    desk = desk_of(request)
+    admin's key any that the service may write. The key's quota is charged once, now: to go on with a job costs nothing."""
+    desk, backend = desk_of(request), request.app.state.backend
     who.must(wanted.generator)
     if wanted.out is not None:
         who.must_rule()
@@ -61,10 +63,19 @@ async def start(request: Request, wanted: Wanted, who: Who) -> Record:
             413, "More rows than one job has", f"n={wanted.n:,}: a job has at most {desk.settings.limits.job_rows:,} rows",
             "/problems/too-many-rows", "/n", "ask for fewer",
         )  # fmt: skip
-    seed = secrets.randbelow(SEEDS) if wanted.seed is None else wanted.seed
+    wanted.check(desk.settings.limits)
+    seed = secrets.randbelow(CHOSEN) if wanted.seed is None else wanted.seed
     key = None if who.key is None else who.key.id
-    shelf = desk.shelves[str(desk.catalogue.find(wanted.generator, seed))]
-    desk.charge(who.key, wanted.n)
+    shelf = desk.sound(wanted.generator, seed)
+    if wanted.text:  # what cannot be asked is said now, and not by a job that has failed
+        desk.admission.enter(0)
+        first = drawn(
+            backend, desk.admission, shelf.version, shelf.manifest.id, [Piece(seed, 0, 1, wanted.text)], whole=True
+        )  # fmt: skip
+        async with aclosing(first):
+            await anext(first)
+    _jobs(request).enter()
+    desk.charge(who.key, shelf, seed, wanted.n, wanted.words)
     return await run_in_threadpool(
         _jobs(request).start, shelf.version, shelf.manifest.id, key=key, seed=seed, rows=wanted.n,
         asked=wanted.words, out=wanted.out,
@@ -93,7 +104,8 @@ async def cancel(request: Request, record: Mine) -> Record:
 @router.post("/{id}/resume", status_code=202)
 async def resume(request: Request, record: Mine) -> Record:
     """Go on with a job that was cut."""
-    shelf = desk_of(request).shelves.get(record.version)
-    if shelf is None:
+    desk = desk_of(request)
+    if record.version not in desk.shelves:
         raise Problem(409, "Its release is gone", f"{record.version}: is no longer served", "/problems/gone")
+    shelf = desk.sound(record.version, record.seed)
     return await run_in_threadpool(_jobs(request).resume, record, shelf.version.place)

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 
+import pyarrow as pa
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from serving import formats
+from serving import documented, formats
 from serving.access import Name, Who, desk_of
-from serving.asked import SEEDS, Samples
+from serving.asked import CHOSEN, Samples
 from serving.desk import Desk, Grant
 from serving.origin import Origin
 from serving.problems import Problem
-from serving.stream import Backend, Drawn, Piece, drawn, pieces
+from serving.stream import Backend, drawn, pieces
+from synth.data.image_sink import encoded
+from synth.errors import ReleaseError, UserError
+
+GONE = 499  # nginx's number for a caller who has gone away
 
 router = APIRouter()
 
 
-@router.post("/v1/generators/{name}/samples", tags=["samples"], response_class=StreamingResponse)
+@router.post(
+    "/v1/generators/{name}/samples", tags=["samples"], response_class=StreamingResponse, responses=documented.SAMPLES
+)
 async def samples(request: Request, wanted: Samples, name: Name, who: Who) -> StreamingResponse:
     """Rows of a release.
 
     `name` is a generator, a version of it (`adult@3`) or an alias (`adult:production`). The same version, seed and row number
     give the same row, so that an answer that was cut goes on with `first`. Its headers say where it comes from, signed.
     """
-    desk, backend = desk_of(request), request.app.state.backend
+    desk = desk_of(request)
     who.must(name)
     limits = desk.settings.limits
     if wanted.n > limits.rows:
@@ -36,81 +46,102 @@ async def samples(request: Request, wanted: Samples, name: Name, who: Who) -> St
             413, "More rows than one answer has", f"n={wanted.n:,}: an answer has at most {limits.rows:,} rows",
             "/problems/too-many-rows", "/n", "have a job draw them: POST /v1/jobs",
         )  # fmt: skip
-    if wanted.clauses > limits.clauses:
-        raise Problem(
-            422, "More clauses than a request has", f"{wanted.clauses} clauses: at most {limits.clauses} are understood",
-            "/problems/too-many-clauses", "/where", "ask for less at once",
-        )  # fmt: skip
+    wanted.check(limits)
     chosen = formats.choose(wanted.format, request.headers.get("accept"))
-    seed = secrets.randbelow(SEEDS) if wanted.seed is None else wanted.seed
+    seed = secrets.randbelow(CHOSEN) if wanted.seed is None else wanted.seed
     grant = desk.grant(who.key, name, seed, wanted.first, wanted.n)
-    answer = Answer(desk, backend, grant, wanted, chosen)
-    try:
+    async with AsyncExitStack() as stack:
+        answer = await stack.enter_async_context(Answer(desk, request.app.state.backend, grant, wanted, chosen))
         await answer.begin()  # so that what cannot be asked is a problem, and no broken stream
-    except BaseException:
-        answer.close(499)
-        raise
-    return StreamingResponse(answer.stream(), media_type=chosen.media_type, headers=answer.headers)
+        return Streamed(answer, stack.pop_all())
 
 
 class Answer:
-    """Rows on their way to a caller; ``begin`` has the first of them."""
+    """Rows on their way to a caller: ``begin`` has the first of them, ``stream`` sends all. As a context, it is over when the
+    block is, however that ends: nothing more is drawn, what was not sent is given back, and what was is written down."""
 
     def __init__(self, desk: Desk, backend: Backend, grant: Grant, wanted: Samples, chosen: formats.Format) -> None:
         self.desk, self.backend, self.grant, self.wanted, self.chosen = desk, backend, grant, wanted, chosen
-        shelf = grant.shelf
-        todo = pieces(grant.seed, grant.first, grant.rows, wanted.text)
-        self.source = drawn(backend, desk.admission, shelf.version, shelf.manifest.id, todo)
-        self.closed = False
+        shelf, text = grant.shelf, wanted.text
+        whole = bool(text) or not shelf.joins
+        todo = pieces(grant.seed, grant.first, grant.rows, text, whole=whole)
+        self.source = drawn(backend, desk.admission, shelf.version, shelf.manifest.id, todo, whole=whole)
+        self.begun = self.sent = False
+
+    async def __aenter__(self) -> Answer:
+        return self
 
     async def begin(self) -> None:
-        self.first = await anext(self.source)
+        self.piece, self.drawn = await anext(self.source)
+        self.batch = await self._files()
         grant, key = self.grant, self.desk.signing_key
         origin = Origin.of(
             grant.shelf.manifest, version=str(grant.shelf.version), seed=grant.seed, first=grant.first, rows=grant.rows,
-            key=self.first[1].key, asked=self.wanted.words, at=self.desk.time(), public_key=key.public_key().public_bytes_raw(),
+            key=self.drawn.key, asked=self.wanted.words, at=self.desk.time(), public_key=key.public_key().public_bytes_raw(),
         )  # fmt: skip
         signature = origin.sign(key)
-        self.encoder = formats.Encoder(self.chosen, self.first[1].batch.schema, origin.metadata(signature))
+        self.encoder = formats.Encoder(self.chosen, self.batch.schema, origin.metadata(signature))
         name = f"{grant.shelf.version.name}-{grant.seed}.{self.chosen.name}"
         self.headers = origin.headers(signature) | {
             "Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store",
         }  # fmt: skip
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        code = 499  # nginx's number for a caller who has gone away
-        try:
-            async with asyncio.timeout(self.desk.settings.limits.answer_s):
-                yield self.encoder.begin()
-                async for chunk in self._chunks():
-                    yield chunk
-                yield self.encoder.end()
-            code = 200
-        except TimeoutError:
-            code = 408
-            raise
-        finally:
-            await self.source.aclose()  # type: ignore[attr-defined]
-            self.close(code)
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        piece, found = self.first
+    async def stream(self) -> AsyncGenerator[bytes]:
+        self.begun, written = True, 0
+        yield self.encoder.begin()
         while True:
-            if chunk := self.encoder.write(found.batch):
+            chunk = self.encoder.write(self.batch)
+            written += self.piece.rows
+            self.desk.sampled(self.grant, self.piece.rows, self.drawn.seconds)
+            self.backend.watch(self.grant.shelf.version, self.piece, self.drawn)
+            # Counted before they leave: who hangs up on the last byte of them has had them.
+            self.desk.sent(self.grant, written - self.encoder.waiting - self.grant.sent)
+            if chunk:
                 yield chunk
-            self._sent(piece, found)
             try:
-                piece, found = await anext(self.source)
+                self.piece, self.drawn = await anext(self.source)
             except StopAsyncIteration:
-                return
+                break
+            self.batch = await self._files()
+        self.desk.sent(self.grant, written - self.grant.sent)
+        yield self.encoder.end()
+        self.sent = True
 
-    def _sent(self, piece: Piece, found: Drawn) -> None:
-        self.desk.sent(self.grant, piece.rows, found.seconds)
-        self.backend.watch(self.grant.shelf.version, piece, found)
+    async def _files(self) -> pa.RecordBatch:
+        """The rows with images as files, which takes long enough to have others served meanwhile."""
+        schema = self.grant.shelf.schema
+        if schema.image is None:
+            return self.drawn.batch
+        return await run_in_threadpool(lambda: next(encoded([self.drawn.batch], schema, self.piece.first)))
 
-    def close(self, code: int) -> None:
-        """Once: the answer is over, and what was asked is written down."""
-        if not self.closed:
-            self.closed = True
-            asked: dict[str, Any] = {"asked": self.wanted.words, "format": self.chosen.name}
-            self.desk.done(self.grant, code, asked)
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await self.source.aclose()
+        told = {"asked": self.wanted.words, "format": self.chosen.name}
+        self.desk.done(self.grant, self._code(error), told)
+
+    def _code(self, error: BaseException | None) -> int:
+        match error:
+            case None:
+                return 200 if self.sent else GONE
+            case asyncio.CancelledError() | ClientDisconnect():
+                return GONE
+            case TimeoutError():
+                return 408
+            case Problem() if not self.begun:
+                return error.status
+            case UserError() if not self.begun and not isinstance(error, ReleaseError):
+                return 422
+        return 500
+
+
+class Streamed(StreamingResponse):
+    """An answer on its way out, until it was sent, the caller is gone or its time is up; ``ends`` ends it. One that ends early
+    is cut, and looks to no caller like a whole one."""
+
+    def __init__(self, answer: Answer, ends: AsyncExitStack) -> None:
+        self.rows, self.ends, self.most_s = answer.stream(), ends, answer.desk.settings.limits.answer_s
+        super().__init__(self.rows, media_type=answer.chosen.media_type, headers=answer.headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.ends, aclosing(self.rows), asyncio.timeout(self.most_s):
+            await super().__call__(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,27 @@ import yaml
 from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cluster.location import scrub
 from synth.errors import UserError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a generator and of an alias: safe in a URL, a header and a label
 DEFAULT_ALIAS = "production"
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Policy = Literal["warn", "stop", "fallback"]
+_PAIR = "give the least and the most, such as [1, 4]"
+_SAID = {  # of pydantic's errors, what is to be done
+    "missing": "is missing; add it",
+    "too_short": "has nothing in it; give one at least",
+    "too_long": _PAIR,
+    "tuple_type": _PAIR,
+    "dict_type": "has keys of its own; write each below it, indented",
+    "model_type": "has keys of its own; write each below it, indented",
+    "string_pattern_mismatch": "write lower-case letters, digits, '.', '_' and '-', a letter or digit first",
+}
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Limits(_Document):
@@ -51,7 +63,7 @@ class Served(_Document):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if low := [version for version in self.versions if version < 1]:
-            raise ValueError(f"version {low[0]}: versions are 1, 2, …")
+            raise ValueError(f"version {low[0]}: count versions from 1")
         for alias, shares in self.aliases.items():
             checked_shares(alias, shares, self.versions)
         return self
@@ -63,13 +75,13 @@ class Served(_Document):
 
 
 def checked_shares(alias: str, shares: Mapping[int, float], versions: Mapping[int, str]) -> dict[int, float]:
-    """The shares, as parts of 1. ValueError for an unknown version, a negative share or none above 0."""
+    """The shares, as parts of 1. UserError for an unknown version, a negative share or none above 0."""
     if unknown := [version for version in shares if version not in versions]:
         known = ", ".join(map(str, sorted(versions)))
-        raise ValueError(f"alias {alias!r}: there is no version {unknown[0]}; there are {known}")
+        raise UserError(f"alias {alias!r}: there is no version {unknown[0]}; there are {known}")
     total = sum(shares.values())
     if not total > 0 or min(shares.values()) < 0 or total == float("inf"):
-        raise ValueError(f"alias {alias!r}: shares {dict(shares)} must be 0 or more, and one of them above 0")
+        raise UserError(f"alias {alias!r}: shares {dict(shares)} must be 0 or more, and one of them above 0")
     return {version: share / total for version, share in shares.items() if share}
 
 
@@ -97,7 +109,7 @@ class Settings(_Document):
     @classmethod
     def _ordered(cls, replicas: tuple[int, int]) -> tuple[int, int]:
         if not 1 <= replicas[0] <= replicas[1]:
-            raise ValueError(f"{replicas[0]},{replicas[1]}: give the least and the most, such as 1,4")
+            raise ValueError(f"{replicas[0]} to {replicas[1]}: {_PAIR}")
         return replicas
 
     @model_validator(mode="after")
@@ -108,7 +120,10 @@ class Settings(_Document):
                 "add keys.yaml --name NAME, and give --keys keys.yaml"
             )
         if (self.certificate is None) != (self.certificate_key is None):
-            raise ValueError("certificate and certificate_key: TLS takes both, or neither")
+            alone = "certificate" if self.certificate_key is None else "certificate_key"
+            raise ValueError(
+                f"{alone} {getattr(self, alone)}: TLS takes a certificate and a certificate_key; give both"
+            )
         return self
 
     @classmethod
@@ -116,10 +131,10 @@ class Settings(_Document):
         """From a YAML file, of which what is given holds instead. UserError names the file and the key."""
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        except (OSError, ValueError, yaml.YAMLError) as e:  # ValueError: not UTF-8, or a date that there is not
             raise UserError(f"{path}: cannot be read: {e}") from e
         if not isinstance(found, dict):
-            raise UserError(f"{path}: is no document of settings; it begins with generators:")
+            raise UserError(f"{path}: is no document of settings, in which generators: has a generator a line")
         return cls.check(found | others, where=str(path))
 
     @classmethod
@@ -128,11 +143,21 @@ class Settings(_Document):
         try:
             return cls.model_validate(document)
         except ValidationError as e:
-            first = e.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise UserError(
-                f"{where}: {place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
-            ) from e
+            raise UserError("\n".join(f"{where}: {_explained(cls, error)}" for error in e.errors())) from e
+
+
+def _explained(part: type[BaseModel], error: Any) -> str:
+    """One of pydantic's errors: the key, what stands there, and what should."""
+    kind, path = error["type"], [str(name) for name in error["loc"] if name != "[key]"]
+    key, value = ".".join(path), error["input"]
+    if kind == "extra_forbidden":
+        inside: dict[str, type[BaseModel]] = {"limits": Limits, "generators": Served}
+        known = list(inside.get(path[0] if len(path) > 1 else "", part).model_fields)
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        return f"unknown key {key!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+    shown = f"={value!r}" if isinstance(value, str | int | float) and kind != "missing" else ""
+    said = _SAID.get(kind, error["msg"].removeprefix("Value error, "))
+    return f"{key}{shown}: {said}".removeprefix(": ")
 
 
 def loopback(host: str) -> bool:
@@ -153,15 +178,22 @@ def named(releases: Sequence[str], names: Mapping[str, str]) -> dict[str, dict[s
     """
     found: dict[str, dict[int, str]] = {}
     for text in releases:
-        told, _, place = text.rpartition("=") if re.match(r"[\w.-]+(@\d+)?=", text) else ("", "", text)
+        told, place = apart(text)
         name, _, version = (told or names[place]).partition("@")
         if not NAME.fullmatch(name):
             raise UserError(
-                f"{text}: {name!r} cannot name a generator: lower-case letters, digits, '.', '_' and '-', such as adult={place}"
+                f"{scrub(text)}: {name!r} cannot name a generator: lower-case letters, digits, '.', '_' and '-', such as "
+                f"adult={scrub(place)}"
             )
         versions = found.setdefault(name, {})
         number = int(version) if version else max(versions, default=0) + 1
         if number in versions:
-            raise UserError(f"{text}: {name}@{number} is {versions[number]}; give another version")
+            raise UserError(f"{scrub(text)}: {name}@{number} is {scrub(versions[number])}; give another version")
         versions[number] = place
     return {name: {"versions": versions} for name, versions in found.items()}
+
+
+def apart(text: str) -> tuple[str, str]:
+    """The ``NAME[@VERSION]`` of an argument, empty where it has none, and the place."""
+    match = re.match(r"([\w.-]+(?:@\d+)?)=", text)
+    return ("", text) if match is None else (match[1], text[match.end() :])

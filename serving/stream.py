@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from serving.admission import Admission
 from serving.catalogue import Version
-from synth.sampling import BLOCK, SMALL
+from synth.sampling import BLOCK, SMALL, TOGETHER
 
 AHEAD = 2  # blocks that are computed or wait to be sent; one more than is being sent keeps a replica at work
 
@@ -32,6 +32,11 @@ class Piece:
     def words(self) -> dict[str, Any]:
         words: dict[str, Any] = json.loads(self.text) if self.text else {}
         return words
+
+    @property
+    def blocks(self) -> range:
+        """The small blocks that hold its rows, by number."""
+        return range(self.first // SMALL, -(-(self.first + self.rows) // SMALL))
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,19 @@ class Backend(Protocol):
         ...
 
 
-def pieces(seed: int, first: int, rows: int, text: str) -> list[Piece]:
-    """The rows block by block, but for the first few, which are there sooner alone."""
-    last, found = first + rows, list[Piece]()
+def pieces(seed: int, first: int, rows: int, text: str, *, whole: bool) -> Iterator[Piece]:
+    """The rows block by block, but for the first few, which are there sooner alone; unless blocks are computed ``whole``,
+    whatever is wanted of them, as they are where something is asked and by generators that do not join."""
+    last, size = first + rows, BLOCK if whole else SMALL
     while first < last:
-        count = min((BLOCK if found else SMALL) - first % (BLOCK if found else SMALL), last - first)
-        found.append(Piece(seed, first, count, text))
-        first += count
-    return found
+        count = min(size - first % size, last - first)
+        yield Piece(seed, first, count, text)
+        first, size = first + count, BLOCK
 
 
 async def drawn(
-    backend: Backend, admission: Admission, version: Version, release: str, wanted: list[Piece]
-) -> AsyncIterator[tuple[Piece, Drawn]]:
+    backend: Backend, admission: Admission, version: Version, release: str, wanted: Iterable[Piece], *, whole: bool
+) -> AsyncGenerator[tuple[Piece, Drawn]]:
     """The pieces in their order, of which AHEAD are asked for at once.
 
     Where the reader stops, what is still being computed is given up.
@@ -87,26 +92,21 @@ async def drawn(
     waiting: deque[tuple[Piece, asyncio.Task[Drawn]]] = deque()
     todo = iter(wanted)
 
-    async def draw(piece: Piece) -> Drawn:
-        seconds = None
-        admission.begin()
-        try:
-            found = await backend.draw(version, release, piece)
-            seconds = found.seconds
-            return found
-        finally:
-            admission.end(seconds)
-
     def ask() -> None:
         if (piece := next(todo, None)) is not None:
-            waiting.append((piece, asyncio.ensure_future(draw(piece))))
+            waiting.append((piece, asyncio.create_task(backend.draw(version, release, piece))))
 
     try:
         for _ in range(AHEAD):
             ask()
+        blocks = min(1.0, sum(_blocks(piece, whole) for piece, _ in waiting))
         while waiting:
             piece, task = waiting[0]
-            found = await task
+            # What is waited for counts, from the moment on that it was asked for, so that callers who come at once are
+            # counted, each of them; what is drawn ahead keeps nobody out.
+            with admission.waiting(blocks):
+                found = await task
+            admission.took(found.seconds, _blocks(piece, whole))
             waiting.popleft()
             ask()
             yield piece, found
@@ -114,3 +114,8 @@ async def drawn(
         for _, task in waiting:
             task.cancel()
         await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+
+
+def _blocks(piece: Piece, whole: bool) -> float:
+    """What is computed for a piece, in blocks."""
+    return 1.0 if whole else len(piece.blocks) / TOGETHER

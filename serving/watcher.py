@@ -17,6 +17,7 @@ from serving.monitor.once import Once
 from serving.monitor.watch import Alarm
 from serving.replica import Loaded
 from serving.stream import Drawn, Piece
+from synth.errors import UserError
 
 SAVE_S = 30.0
 WAITING = 64  # pieces; while more wait, those that come are passed over
@@ -34,7 +35,7 @@ class Watcher:
         torch.set_num_threads(1)
         self.releases, self.folder, self.any_signer = releases, Path(folder), any_signer
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.monitors: dict[str, Monitor] = {}
+        self.monitors: dict[str, Monitor | None] = {}  # None: of what cannot be watched
         self.once = {version: Once() for version in releases}
         self.alarms: list[tuple[str, Alarm]] = []
         self.work = ThreadPoolExecutor(1, "watch")
@@ -54,30 +55,42 @@ class Watcher:
 
     async def anew(self, version: str) -> None:
         """Watch a version anew, as after its alarm was looked into."""
-        await self._later(lambda: self._monitor(version).reset())
+        await self._later(self._anew, version)
 
     async def report(self) -> Known:
         """Of each version that was watched what is known, and the alarms since the last report."""
         known: Known = await self._later(self._report)
         return known
 
-    async def close(self) -> None:
-        await self._later(self._save)
+    def __del__(self) -> None:  # which Serve calls at the end
+        self.work.shutdown()
+        self._save()
 
     async def _later(self, call: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.work, call, *arguments)
 
-    def _monitor(self, version: str) -> Monitor:
+    def _monitor(self, version: str) -> Monitor | None:
         if version not in self.monitors:
             release, place = self.releases[version]
-            loaded = Loaded(place, release, any_signer=self.any_signer)
-            self.monitors[version] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
+            try:
+                loaded = Loaded(place, release, any_signer=self.any_signer)
+                self.monitors[version] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
+            except UserError as e:  # such as of images without a class, in which there is nothing to compare
+                logger.warning("%s: is not watched: %s", version, e)
+                self.monitors[version] = None
         return self.monitors[version]
+
+    def _anew(self, version: str) -> None:
+        if (monitor := self._monitor(version)) is not None:
+            monitor.reset()
+            self._save()
 
     def _see(self, version: str, piece: Piece, drawn: Drawn) -> None:
         if not self.once[version].new(piece.seed, piece.text, piece.first, piece.rows):
             return
-        alarm = self._monitor(version).see(drawn.batch, piece.text, drawn.seconds)
+        if (monitor := self._monitor(version)) is None:
+            return
+        alarm = monitor.see(drawn.batch, piece.text, drawn.seconds)
         if alarm is not None:
             logger.warning("%s: alarm by %s after %d rows", version, alarm.detector, alarm.rows)
             self.alarms.append((version, alarm))
@@ -85,7 +98,7 @@ class Watcher:
             self._save()
 
     def _report(self) -> Known:
-        found = {version: monitor.report() for version, monitor in self.monitors.items()}
+        found = {version: monitor.report() for version, monitor in self.monitors.items() if monitor is not None}
         for version, passed in self.passed.items():
             if version in found:
                 found[version] = replace(found[version], skipped=found[version].skipped + passed)
@@ -95,4 +108,5 @@ class Watcher:
     def _save(self) -> None:
         self.saved = time.monotonic()
         for monitor in self.monitors.values():
-            monitor.save()
+            if monitor is not None:
+                monitor.save()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from synth.sampling import BLOCK, Sampler
 
 REFERENCE = 8 * BLOCK  # rows that say what the release is like, where it was published without any
 LEAST = 1_024  # with fewer there is too little to compare with
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,9 @@ class Monitor:
         self.supply = Supply(sampler, self.view, self.seed, self.budget)
         self.watch, self.trends = Watch(self.view), Trends(self.view)
         self.seen = self.skipped = 0
+        self.told: tuple[int, Mapping[str, Trend]] = 0, {}  # the trends, and how many rows had been seen then
         if state:
-            self.watch.restore({name: state[name] for name in self.watch.state()})
-            self.seen, self.skipped, self.supply.drawn, first = (int(k) for k in state["counters"])
-            self.supply.position[""] = first
-            self.budget.earned, self.budget.spent = (float(s) for s in state["seconds"])
+            self._restore(state)
 
     def see(self, batch: pa.RecordBatch, text: str, sampling_s: float) -> Alarm | None:
         """Rows that were sent, as ``text`` asked for them (see ``serving.stream.Piece``), and how long sampling took."""
@@ -83,14 +84,15 @@ class Monitor:
         self.watch.reset()
 
     def report(self) -> Report:
-        """What is known now."""
-        with self.budget.charged():
-            trends = self.trends.now()
-        return Report(self.seen, self.skipped, self.budget.spent, self.watch.log_value, trends)
+        """What is known now; to be asked for it again and again costs nothing while nothing is sent."""
+        if self.seen != self.told[0]:
+            with self.budget.charged():
+                self.told = self.seen, self.trends.now()
+        return Report(self.seen, self.skipped, self.budget.spent, self.watch.log_value, self.told[1])
 
     def save(self) -> None:
         """What a restart goes on from."""
-        counters = np.array([self.seen, self.skipped, self.supply.drawn, self.supply.position[""]], np.int64)
+        counters = np.array([self.seen, self.skipped, self.supply.drawn, self.supply.position], np.int64)
         seconds = np.array([self.budget.earned, self.budget.spent])
         arrays = {n: np.ascontiguousarray(a) for n, a in self.watch.state().items()}
         content = safetensors.numpy.save(
@@ -99,8 +101,30 @@ class Monitor:
         storage.write_bytes(str(self.path), content)
 
     def _read(self) -> tuple[Mapping[str, NDArray[Any]], int | None]:
-        """What was saved, and the seed; nothing where there is nothing."""
+        """What was saved, and the seed; nothing where there is nothing, or nothing that can be read: what was known is lost
+        then, but to watch goes on."""
         if not self.path.exists():
             return {}, None
-        with safetensors.safe_open(self.path, "np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, int(file.metadata()["seed"])  # noqa: SIM118
+        try:
+            with safetensors.safe_open(self.path, "np") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, int(file.metadata()["seed"])  # noqa: SIM118
+        except (
+            safetensors.SafetensorError,
+            OSError,
+            TypeError,
+            LookupError,
+            ValueError,
+        ) as e:  # TypeError: no metadata
+            logger.warning("%s: is damaged, and the release is watched anew: %s", self.path, e)
+            return {}, None
+
+    def _restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        try:
+            seen, skipped, drawn, position = (int(k) for k in state["counters"])
+            earned, spent = (float(s) for s in state["seconds"])
+            self.watch.restore({name: state[name] for name in self.watch.state()})
+        except (LookupError, ValueError) as e:
+            logger.warning("%s: is of another version, and the release is watched anew: %s", self.path, e)
+            return
+        self.seen, self.skipped, self.supply.drawn, self.supply.position = seen, skipped, drawn, position
+        self.budget.earned, self.budget.spent = earned, spent

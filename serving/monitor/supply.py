@@ -52,7 +52,8 @@ class Supply:
     def __init__(self, sampler: Sampler, view: View, seed: int, budget: Budget) -> None:
         self.sampler, self.view, self.seed, self.budget = sampler, view, seed, budget
         self.kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self.position: dict[str, int] = {"": 1 << 40}  # far from the reference, which may be of the same seed
+        # The next block's first row, whatever is asked of it: far from the reference, which may be of the same seed.
+        self.position = 1 << 40
         self.block_s = 0.0  # what the latest block took
         self.drawn = 0
 
@@ -63,16 +64,15 @@ class Supply:
             kept = np.concatenate([kept, self._block(text)])
         self.kept[text] = kept[rows:]
         if len(self.kept) > REQUESTS:
-            self.position.pop(self.kept.popitem(last=False)[0])
+            self.kept.popitem(last=False)
         return kept[:rows]
 
     def _block(self, text: str) -> NDArray[np.float32]:
         began = time.thread_time()
-        first = self.position.get(text, 0)
         request = self.sampler.ask(**json.loads(text)) if text else None
-        table = pa.Table.from_batches(self.sampler.batches(BLOCK, seed=self.seed, first=first, request=request))
-        features = self.view(table.select(self.view.columns)).features
-        self.position[text] = first + BLOCK
+        batches = self.sampler.batches(BLOCK, seed=self.seed, first=self.position, request=request)
+        features = self.view(pa.Table.from_batches(batches).select(self.view.columns)).features
+        self.position += BLOCK
         self.block_s = time.thread_time() - began
         if self.drawn >= FREE:
             self.budget.spent += self.block_s

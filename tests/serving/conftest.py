@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,10 @@ import pytest
 
 from serving.monitor.view import View
 from synth.data.schema import Column, Schema
+
+if TYPE_CHECKING:
+    from synth.sampling import Sampler
+    from tests.serving.service import Service
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +53,41 @@ def schema() -> Schema:
 @pytest.fixture(scope="session")
 def view(schema: Schema, draw: Callable[..., pa.Table]) -> View:
     return View(schema, draw(8_192, 0))
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> Path:
+    """A release of people."""
+    from tests.serving.releases import publish
+
+    return publish(tmp_path_factory.mktemp("releases") / "people")
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> Path:
+    """Another one of the same table, whose rows are others."""
+    from tests.serving.releases import publish
+
+    return publish(tmp_path_factory.mktemp("releases") / "others", seed=1)
+
+
+@pytest.fixture(scope="session")
+def sampler(people: Path) -> Sampler:
+    """Of the release ``people``."""
+    from synth import release as releases
+    from synth.sampling import Sampler
+
+    return Sampler.from_release(releases.load(str(people)))
+
+
+@pytest.fixture
+def serve(people: Path, others: Path, tmp_path: Path) -> Callable[..., Service]:
+    """``serve(**settings)``: a service of ``people`` in two versions, of which the first is the default, and of ``others``."""
+    from tests.serving.service import Service
+
+    def serve(state: str = "state", **settings: Any) -> Service:
+        versions = {"versions": {1: str(people), 2: str(others)}, "aliases": {"production": {1: 1}}}
+        generators = {"people": versions, "others": {"versions": {1: str(others)}}}
+        return Service.of(**{"generators": generators, "state": tmp_path / state} | settings)
+
+    return serve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from serving.replica import Loaded, Task, drawn
 from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.data.codec import Fit
+from synth.data.conform import conform
 from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.generators.families import build
@@ -40,27 +42,39 @@ def people(rows: int = 600) -> pa.Table:
 def publish(out: Path, *, seed: int = 0, name: str = "people", collapsed: bool = False) -> Path:
     """An untrained generator of ``people``, whose rows depend on each other all the same, published as it would be; with
     rows as they were certified, which one that is ``collapsed`` no longer draws."""
-    recipe = Recipe.read(
-        None, {"target": "member", "seed": seed, "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4}
-    ).suited(images=False)
-    schema = infer(open_source(people()), target="member")
-    fit = Fit(schema)
-    for batch in people().to_batches():
-        fit.update(batch)
+    settings = {"target": "member", "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4}
+    return _publish(out, people(), Recipe.read(None, settings | {"seed": seed}), name, collapsed=collapsed)
+
+
+def publish_images(out: Path, *, label: bool = True) -> Path:
+    """An untrained generator of tiny images, of two classes or of none."""
+    draw = np.random.default_rng(0)
+    columns: dict[str, Any] = {"image": draw.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)}
+    columns |= {"label": ["cat", "dog"] * 20} if label else {}
+    recipe = Recipe.read(None, {"family": "vae", "image.vae.width": 16} | ({"target": "label"} if label else {}))
+    return _publish(out, columns, recipe, "pets")
+
+
+def _publish(out: Path, data: Any, recipe: Recipe, name: str, *, collapsed: bool = False) -> Path:
+    source = open_source(data)
+    schema = infer(source, target=recipe.target)
+    recipe, fit = recipe.suited(images=schema.image is not None), Fit(schema)
+    for batch in source.batches():
+        fit.update(conform(batch, schema))
     codec = fit.finish(**recipe.codec.model_dump())
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     generator = build(recipe, codec.layout)
     for parameter in generator.parameters():  # an untrained head is zero
         parameter.data += 0.1 * torch.randn_like(parameter)
     training = Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"])
-    reference = Sampler(generator, codec).table(4_096, seed=1)
+    reference = Sampler(generator, codec).table(4_096, seed=1) if schema.image is None else None
     if collapsed:
         recipe = Recipe.check(recipe.model_dump() | {"diffusion": recipe.diffusion.model_dump() | COLLAPSED})
     with storage.staged_directory(str(out)) as folder:
         releases.save(
             folder, tensors=generator.state_dict(), codec=codec.model_dump(exclude={"table"}), schema=schema,
             recipe=recipe.model_dump(), certificate=None, report=None, name=name, data=[], parents=[], real_fraction=1.0,
-            seed=seed, training=training, reference=reference,
+            seed=recipe.seed, training=training, reference=reference,
         )  # fmt: skip
     return out
 
@@ -75,7 +89,7 @@ class LocalBackend:
 
     async def draw(self, version: Version, release: str, piece: Piece) -> Drawn:
         if release not in self.models:
-            self.models[release] = Loaded(version.place, release, any_signer=False)
+            self.models[release] = Loaded(version.place, release, any_signer=True)
         await asyncio.sleep(self.slow)
         self.drawn += piece.rows
         return drawn([Task(self.models[release], piece, asyncio.get_running_loop().create_future())])[0]
