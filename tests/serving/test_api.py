@@ -52,7 +52,6 @@ def test_metrics_come_as_prometheus_reads_them(serve: Serve, accept: str) -> Non
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
         ("GET", "/v1", 404),
         ("GET", "/docs", 404),
         ("DELETE", "/healthz", 405),
