@@ -24,7 +24,6 @@ KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Space": " ", "S
 LACKING = [name for name in PROGRAMS if shutil.which(name) is None]
 MARKS = [
     pytest.mark.integration,
-    pytest.mark.beside,
     pytest.mark.skipif(bool(LACKING), reason=f"not installed here: {', '.join(LACKING)}"),
 ]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
