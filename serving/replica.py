@@ -19,7 +19,7 @@ from serving.shelf import trusted
 from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
-from synth.errors import ReleaseError
+from synth.errors import ReleaseError, UserError
 from synth.sampling import SMALL, TOGETHER, Sampler
 
 MODELS = 4  # releases that a replica holds at once; the one that was not asked for longest goes
@@ -30,7 +30,10 @@ class Loaded:
     """A release in memory, and the requests that are understood already."""
 
     def __init__(self, place: str, release: str, *, any_signer: bool) -> None:
-        found = releases.load(place)
+        try:
+            found = releases.load(place)
+        except UserError as e:  # of a place that is gone: no fault of who asks for rows
+            raise ReleaseError(str(e)) from e
         trusted(found, any_signer=any_signer)
         if found.manifest.id != release:
             raise ReleaseError(f"{place}: is another release than when the service began; start it anew")

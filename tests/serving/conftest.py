@@ -72,6 +72,23 @@ def others(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) ->
 
 
 @pytest.fixture(scope="session")
+def steady(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> Path:
+    """A release of people whose rows are independent of each other, as a monitor takes them to be."""
+    from tests.serving.releases import publish
+
+    return publish(tmp_path_factory.mktemp("releases") / "steady", family="gan")
+
+
+@pytest.fixture(scope="session")
+def steady_sampler(steady: Path) -> Sampler:
+    """Of the release ``steady``."""
+    from synth import release as releases
+    from synth.sampling import Sampler
+
+    return Sampler.from_release(releases.load(str(steady)))
+
+
+@pytest.fixture(scope="session")
 def sampler(people: Path) -> Sampler:
     """Of the release ``people``."""
     from synth import release as releases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -157,6 +158,21 @@ def test_an_answer_that_fails_at_once_is_a_problem_without_what_is_inside(
     answer = service.draw()
     assert (answer.status_code, answer.headers["content-type"]) == (500, MEDIA_TYPE) and "secret" not in answer.text
     assert service.audit[-1]["code"] == 500 and service.idle
+
+
+@pytest.mark.parametrize("damage", ["gone", "altered"])
+def test_a_release_that_is_gone_is_no_fault_of_the_caller_s(
+    serve: Serve, people: Path, tmp_path: Path, damage: str
+) -> None:
+    place = shutil.copytree(people, tmp_path / "people")
+    service = serve(generators={"people": {"versions": {1: str(place)}}})
+    if damage == "gone":
+        shutil.rmtree(place)
+    else:
+        (place / "codec.json").write_text("{}")
+    answer = service.draw()
+    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal")
+    assert str(tmp_path) not in answer.text and service.idle and service.audit[-1]["code"] == 500
 
 
 def test_an_answer_takes_no_longer_than_it_may(serve: Serve, file: Path) -> None:

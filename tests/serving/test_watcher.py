@@ -19,13 +19,18 @@ from synth.sampling import BLOCK, SMALL, Sampler
 Make = Callable[..., Watcher]
 
 
+@pytest.fixture(scope="module")
+def sampler(steady_sampler: Sampler) -> Sampler:
+    return steady_sampler
+
+
 @pytest.fixture
-def make(people: Path, others: Path, tmp_path: Path) -> Make:
+def make(steady: Path, others: Path, tmp_path: Path) -> Make:
     """A watcher of ``people@1`` and ``others@1``, and of what else there is to be."""
-    ids = {place: releases.load(str(place)).manifest.id for place in (people, others)}
+    ids = {place: releases.load(str(place)).manifest.id for place in (steady, others)}
 
     def make(folder: Path = tmp_path / "state", **more: tuple[str, str]) -> Watcher:
-        known = {"people@1": (ids[people], str(people)), "others@1": (ids[others], str(others))}
+        known = {"people@1": (ids[steady], str(steady)), "others@1": (ids[others], str(others))}
         return Watcher(
             known | {name.replace("_", "@"): told for name, told in more.items()}, str(folder), any_signer=True
         )
@@ -130,9 +135,9 @@ def test_it_saves_now_and_then(make: Make, sampler: Sampler, monkeypatch: pytest
 
 
 def test_what_cannot_be_watched_is_said_and_stops_nothing(
-    make: Make, sampler: Sampler, people: Path, caplog: pytest.LogCaptureFixture
+    make: Make, sampler: Sampler, steady: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watcher = make(gone_1=("0" * 64, str(people.parent / "nowhere")), changed_1=("0" * 64, str(people)))
+    watcher = make(gone_1=("0" * 64, str(steady.parent / "nowhere")), changed_1=("0" * 64, str(steady)))
 
     async def test() -> None:
         for name in ("gone@1", "changed@1", "people@1", "gone@1"):
