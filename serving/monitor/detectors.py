@@ -65,6 +65,9 @@ class Shadow:
     While all is well the two of a pair are exchangeable, so that the payoff 2 (g(x) − g(z)) of any classifier g that has
     seen neither has expectation 0 (Podkopaev and Ramdas 2023, "Sequential predictive two-sample and independence testing",
     arXiv 2305.00143). It grows as fast as g learns to tell them apart, whatever it is that has changed.
+
+    Rows of a block that share something, as those of diffusion share the order of their cells, are not quite exchangeable
+    with rows of another one once a part of the block was seen: a false alarm may come sooner then than it should.
     """
 
     def __init__(self, width: int) -> None:
