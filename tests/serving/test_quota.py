@@ -164,6 +164,7 @@ def test_a_key_without_limits_has_none() -> None:
 def test_keys_do_not_share() -> None:
     quotas, one, other = Quotas(), key(rows=10), key(rows=10)
     quotas.take(one, 10, NOON)
+    assert quotas.left(one, NOON) == {"rows": 0} and quotas.left(other, NOON) == {"rows": 10}
     quotas.take(other, 10, NOON)
 
 
