@@ -61,6 +61,18 @@ def test_blocks_that_are_computed_together_are_as_if_alone(sampler: Sampler) -> 
         assert alone is None or batch.equals(alone.combine_chunks().to_batches()[0])
 
 
+@pytest.mark.parametrize("asked", [None, "age>=30"])
+def test_rows_of_a_block_have_nothing_in_common(sampler: Sampler, asked: str | None) -> None:
+    """Shares of a category differ from block to block no more than those of independent rows do, though this model's
+    conditionals contradict each other, so that the order in which cells are drawn decides on them."""
+    request, rows = None if asked is None else sampler.ask(where=asked), SMALL if asked is None else BLOCK
+    blocks = 64 if asked is None else 12
+    city = np.array(sampler.table(blocks * rows, seed=5, request=request)["city"].to_pylist()).reshape(blocks, rows)
+    shares = np.stack([(city == name).mean(axis=1) for name in ("Rome", "Oslo", "Bonn")])
+    mean = shares.mean(axis=1)
+    assert (shares.var(axis=1) < 1.6 * mean * (1 - mean) / rows).all(), shares.var(axis=1) / (mean * (1 - mean) / rows)
+
+
 @pytest.mark.parametrize("family", ["vae", "gan"])
 def test_so_are_those_of_other_families(sampler: Sampler, family: str) -> None:
     torch.manual_seed(0)

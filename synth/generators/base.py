@@ -13,6 +13,7 @@ from synth.generators.given import Given
 from synth.generators.layout import Encoded
 
 Call = Mapping[str, Callable[..., Any]]
+ORDERS = 16
 
 
 class Draw:
@@ -96,8 +97,13 @@ class Draw:
         return torch.randperm(n, generator=self._source)
 
     def orders(self, rows: int, n: int) -> Tensor:
-        """(rows, n), for each row a permutation of 0 … n−1: the same for all rows of a draw."""
-        return self.permutation(n)[None].expand(rows, n)
+        """(rows, n), for each row a permutation of 0 … n−1, drawn by itself from ORDERS that are the same for all draws.
+
+        Rows that had one in common would depend on each other, as far as a model's conditionals contradict each other; and
+        each distinct one costs a step of its own.
+        """
+        every = torch.stack([Draw("order", k, n, device=self._device).permutation(n) for k in range(ORDERS)])
+        return every.to(self._device)[(self.uniform(rows, 1)[:, 0] * ORDERS).long()]
 
 
 class Joint(Draw):

@@ -15,6 +15,7 @@ from synth.generators.layout import Layout
 from synth.generators.partial import Partial
 from synth.generators.states import Segments
 
+FEWEST = 8  # rows of a product
 RARE = 0.1  # share of the rows below which a class is too rare for what follows from it to be learnt well
 
 
@@ -41,8 +42,8 @@ class Unmasking:
         return (allowed < 1).any(1) & (allowed @ shares < RARE)
 
     def finish(self, partial: Partial, draw: Draw, *, weighed: bool = False) -> Tensor:
-        """Draw the hidden cells, one at a time in a random order that the rows of one draw share, the target last. Draws that
-        are joined differ in their orders, and share the network's trunk.
+        """Draw the hidden cells, one at a time, those of each row in a random order of its own, the target last. Rows share the
+        network's trunk, whichever cell they are at.
 
         (rows) zeros or, if ``weighed``, the log ratio of what the cells without the target and then the target given them
         have for a probability to that of the cells given the target, which no row hides then.
@@ -63,7 +64,7 @@ class Unmasking:
             x = self._trunk(part, smooth=last)
             for cell in next_cell[rows].unique().tolist():
                 mine = (next_cell[rows] == cell).nonzero()[:, 0]
-                at, logits = rows[mine], self._head(x if len(mine) == len(x) else x[mine], cell, table)
+                at, logits = rows[mine], self._head(x, mine, cell, table)
                 cumulated = logits.softmax(1).cumsum(1)
                 point = uniform[at, cell, None] * cumulated[:, -1:]  # inverse transform sampling
                 state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
@@ -142,7 +143,7 @@ class Unmasking:
 
     def _orders(self, draw: Draw, rows: int, cells: int) -> Tensor:
         """(rows, cells) in which order cells are drawn, the target last."""
-        orders = draw.orders(rows, cells).to(self.segments.first.device)
+        orders = draw.orders(rows, cells)
         if self.target is None:
             return orders
         others = orders[orders != self.target].view(rows, cells - 1)
@@ -150,7 +151,8 @@ class Unmasking:
 
     def _logits(self, partial: Partial, cell: int, table: Tensor, *, smooth: bool = False) -> Tensor:
         """(rows, states of the cell) float32; ``table`` are the vectors of all states."""
-        return self._head(self._trunk(partial, smooth=smooth), cell, table)
+        x = self._trunk(partial, smooth=smooth)
+        return self._head(x, torch.arange(len(x), device=x.device), cell, table)
 
     def _trunk(self, partial: Partial, *, smooth: bool) -> Tensor:
         """(rows, width) what the network makes of the rows."""
@@ -161,12 +163,20 @@ class Unmasking:
             evidence=partial.evidence(),
         )  # fmt: skip
 
-    def _head(self, x: Tensor, cell: int, table: Tensor) -> Tensor:
-        """(rows, states of the cell) float32, of what the trunk made."""
+    def _head(self, x: Tensor, rows: Tensor, cell: int, table: Tensor) -> Tensor:
+        """(rows, states of the cell) float32, of what the trunk made of these ``rows``.
+
+        A product of the very fewest rows rounds otherwise than one of more, and how many are at this cell depends on who else
+        is drawn: so there are FEWEST at least, some of them twice.
+        """
         assert self.denoiser.logits is not None
-        span = self._span(cell)
+        span, count = self._span(cell), len(rows)
+        if count < FEWEST:
+            x = x[rows.repeat(-(-FEWEST // count))]
+        elif count < len(x):
+            x = x[rows]
         temperature = self.target_temperature if cell == self.target else self.temperature
-        return F.linear(x, table[span], self.denoiser.logits.bias[span]).float() / temperature
+        return F.linear(x, table[span], self.denoiser.logits.bias[span])[:count].float() / temperature
 
     def _span(self, cell: int) -> slice:
         """Of the states side by side, the cell's."""
