@@ -61,14 +61,14 @@ def test_blocks_that_are_computed_together_are_as_if_alone(sampler: Sampler) -> 
         assert alone is None or batch.equals(alone.combine_chunks().to_batches()[0])
 
 
-@pytest.mark.parametrize("asked", [None, "age>=30"])
-def test_rows_of_a_block_have_nothing_in_common(sampler: Sampler, asked: str | None) -> None:
+@pytest.mark.parametrize("asked", [None, "age>=30", ["age>=30", "city!=Rome", "pay is not missing"]], ids=str)
+def test_rows_of_a_block_have_nothing_in_common(sampler: Sampler, asked: str | list[str] | None) -> None:
     """Shares of a category differ from block to block no more than those of independent rows do, though this model's
     conditionals contradict each other, so that the order in which cells are drawn decides on them."""
     request, rows = None if asked is None else sampler.ask(where=asked), SMALL if asked is None else BLOCK
     blocks = 64 if asked is None else 12
     city = np.array(sampler.table(blocks * rows, seed=5, request=request)["city"].to_pylist()).reshape(blocks, rows)
-    shares = np.stack([(city == name).mean(axis=1) for name in ("Rome", "Oslo", "Bonn")])
+    shares = np.stack([(city == name).mean(axis=1) for name in ("Rome", "Oslo", "Bonn") if name in city])
     mean = shares.mean(axis=1)
     assert (shares.var(axis=1) < 1.6 * mean * (1 - mean) / rows).all(), shares.var(axis=1) / (mean * (1 - mean) / rows)
 

@@ -82,9 +82,10 @@ class Unmasking:
     def grant(self, partial: Partial, draw: Draw, given: Given, *, candidates: int, everything: bool) -> Tensor:
         """Draw what is restricted and take what is known; (rows) logs of the masses that were allowed.
 
-        Values first, then cells one after the other, each from its restricted probabilities given those before. What is
-        known counts as restricted to one state where it depends on values that were drawn before it, or if
-        ``everything`` does; otherwise it is taken as it is. Of ``candidates`` for each row one is kept, by these masses.
+        Values first, then cells one after the other, in an order of each row's own, each from its restricted probabilities
+        given those before. What is known counts as restricted to one state where it depends on values that were drawn
+        before it, or if ``everything`` does; otherwise it is taken as it is. Of ``candidates`` for each row one is kept, by
+        these masses.
         """
         rows, layout = len(given.low), self.layout
         known, bounded = given.known_cells(self.segments.cell, len(layout.cells)), given.bounded_values
@@ -103,16 +104,20 @@ class Unmasking:
         if not len(index):
             return weights
         times = candidates if int(steps.max()) > 1 else 1
-        part, given, restricted = partial.take(index), given.take(index), restricted[index]
+        part, given, steps = partial.take(index), given.take(index), restricted[index].sum(1)
         weight, copies = weights[index], 1  # so many successive rows of a part are candidates for one
+        # Of each row its restricted cells, in an order of its own, and then the others.
+        when = draw.orders(rows, len(layout.cells))[index].argsort(1)
+        sequence = torch.where(restricted[index], when, len(layout.cells)).argsort(1)
 
         def uniform(columns: int) -> Tensor:
             return draw.uniform(rows, columns * copies)[index].view(len(index) * copies, columns)
 
         def spread() -> None:
-            nonlocal part, given, restricted, weight, copies
+            nonlocal part, given, sequence, steps, weight, copies
             of = each(len(index), times, index.device)
-            part, given, restricted, weight, copies = part.take(of), given.take(of), restricted[of], weight[of], times
+            part, given, sequence, steps = part.take(of), given.take(of), sequence[of], steps[of]
+            weight, copies = weight[of], times
 
         if bool(bounded.any()):
             spread()
@@ -123,18 +128,20 @@ class Unmasking:
             part.shown |= bounded
             weight = weight + (log_mass_between(given.low, given.high) * bounded).sum(1)
         table = self.denoiser.logits.states() if self.denoiser.logits is not None else given.states
-        for cell in draw.permutation(len(layout.cells)).tolist():
-            at = restricted[:, cell].nonzero()[:, 0]
-            if not len(at):
-                continue
-            logits = self._logits(part.take(at), cell, table)
+        for step in range(int(steps.max())):
+            rows_at = (steps > step).nonzero()[:, 0]
+            x = self._trunk(part.take(rows_at), smooth=False)
             if copies < times:  # the first is drawn from the same probabilities for all candidates of a row
-                logits = logits.repeat_interleave(times, 0)
+                x = x.repeat_interleave(times, 0)
                 spread()
-                at = restricted[:, cell].nonzero()[:, 0]
-            state, mass = draw_state(logits, given.states[at, self._span(cell)], uniform(1)[at, 0])
-            part.cells[at, cell], part.hidden[at, cell] = state, False
-            weight = weight.index_add(0, at, mass)
+                rows_at = (steps > step).nonzero()[:, 0]
+            next_cell, number = sequence[rows_at, step], uniform(1)[rows_at, 0]
+            for cell in next_cell.unique().tolist():
+                mine = (next_cell == cell).nonzero()[:, 0]
+                at, logits = rows_at[mine], self._head(x, mine, cell, table)
+                state, mass = draw_state(logits, given.states[at, self._span(cell)], number[mine])
+                part.cells[at, cell], part.hidden[at, cell] = state, False
+                weight = weight.index_add(0, at, mass)
         kept = torch.arange(len(index), device=index.device) * copies
         if copies > 1:
             kept = kept + choose(weight.view(-1, copies), draw.uniform(rows, 1)[index, 0])
