@@ -66,8 +66,8 @@ class Shadow:
     seen neither has expectation 0 (Podkopaev and Ramdas 2023, "Sequential predictive two-sample and independence testing",
     arXiv 2305.00143). It grows as fast as g learns to tell them apart, whatever it is that has changed.
 
-    Rows of a block that share something, as those of diffusion share the order of their cells, are not quite exchangeable
-    with rows of another one once a part of the block was seen: a false alarm may come sooner then than it should.
+    It takes rows that do not depend on each other. Those of a block are drawn a little more evenly than that: what comes
+    after the rows that g has learnt from is a little less like them, and the bet loses by it.
     """
 
     def __init__(self, width: int) -> None:

@@ -5,6 +5,7 @@ Trends explain and never alarm: on their own, scalars of diversity see a collaps
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,10 +48,13 @@ class Trend:
 
 
 class Trends:
-    """The last WINDOW rows that nothing was asked of, and their figures."""
+    """The last rows that nothing was asked of, WINDOW at most, and their figures."""
 
     def __init__(self, view: View) -> None:
-        self.view, self.places, self.rows = view, view.places, view.reference.take(slice(0))
+        self.view, self.places = view, view.places
+        self.parts: deque[Rows] = deque()  # joined when somebody looks, and not with each that comes
+        # A half of the reference at most, of which samples are to differ from each other.
+        self.most = min(WINDOW, len(view.reference) // 2)
         self.share = view.reference.kinds.mean(axis=0)
         self.rare = [
             k for k in self.places.categories if self.share[k] * len(view.reference) >= FEWEST and self.share[k] < RARE
@@ -58,16 +62,20 @@ class Trends:
         self._baselines: dict[int, dict[str, tuple[float, float]]] = {}
 
     def add(self, rows: Rows) -> None:
-        self.rows = Rows.joined([self.rows, rows]).take(slice(-WINDOW, None))
+        self.parts.append(rows)
+        held = sum(map(len, self.parts))
+        while held - len(self.parts[0]) >= self.most:
+            held -= len(self.parts.popleft())
 
     def now(self) -> dict[str, Trend]:
         """Every figure, by name; none before there are LEAST rows."""
-        size = 1 << (len(self.rows).bit_length() - 1) if len(self.rows) else 0  # so that few baselines are needed
-        if size < LEAST:
+        held = min(sum(map(len, self.parts)), self.most)
+        if held < LEAST:
             return {}
+        size = 1 << (held.bit_length() - 1)  # so that few baselines are needed
         if size not in self._baselines:
             self._baselines[size] = self._baseline(size)
-        found = self.figures(self.rows.take(slice(-size, None)))
+        found = self.figures(Rows.joined(list(self.parts)).take(slice(-size, None)))
         return {name: Trend(value, *self._baselines[size][name]) for name, value in found.items()}
 
     def figures(self, rows: Rows) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 from serving.monitor.trends import Trends
 from serving.monitor.view import View
 from serving.monitor.watch import Alarm, Watch
+from synth.data.schema import Schema
 
 Draw = Callable[..., pa.Table]
 
@@ -87,6 +88,17 @@ def test_trends_are_near_their_baselines_while_all_is_well(view: View, draw: Dra
     trends.add(view(draw(5_000, 1)))
     for name, trend in trends.now().items():
         assert trend.ratio == pytest.approx(1, abs=0.15), name
+
+
+def test_a_baseline_says_how_much_chance_there_is(schema: Schema, draw: Draw) -> None:
+    """Also of a release with no more certified rows than the window has."""
+    trends = Trends(View(schema, draw(4_096, 0)))
+    for part in range(20):
+        trends.add(trends.view(draw(500, part)))
+    found = trends.now()
+    assert all(found[name].deviation > 0 for name in ("modes", "vendi", "entropy", "extremes"))
+    assert all(abs(t.value - t.baseline) < 6 * t.deviation for n, t in found.items() if t.deviation > 0), found
+    assert sum(map(len, trends.parts)) < 2_048 + 500, "and no more rows are held than are looked at"
 
 
 @pytest.mark.parametrize(
