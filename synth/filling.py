@@ -26,8 +26,7 @@ from synth.data.reduction import Arrays
 from synth.data.schema import arrow_type
 from synth.data.source import Source
 from synth.errors import UserError
-from synth.generators.base import Draw
-from synth.sampling import AGAIN, BLOCK, Sampler
+from synth.sampling import AGAIN, BLOCK, Sampler, attempt
 
 
 class Filling:
@@ -92,10 +91,9 @@ class Filling:
         known = know(codec, given, batch.num_rows, place)
         self.unused.update(known.unused)
         asked = _asked(codec, known, batch.num_rows, self.unseen)
-        address = ("fill", self.seed, block)
         drawn, broken = self.sampler.settled(
             batch.num_rows,
-            lambda again: Draw(*address, *(("again", again) if again else ()), device=self.sampler.device), asked,
+            lambda again: attempt(again, "fill", self.seed, block, device=self.sampler.device), asked,
             lambda rows: codec.decode(rows, first, _present(codec), known.whole),
         )  # fmt: skip
         for text, marks in broken.items():

@@ -40,6 +40,11 @@ SMALL, TOGETHER = 128, 8  # rows of a block of which nothing is asked, and how m
 AGAIN = 64  # times that rows which break a constraint are drawn anew
 
 
+def attempt(again: int, *address: int | str, device: torch.device | str) -> Draw:
+    """The draw at an address, or the one at which rows of it are drawn ``again`` for that time."""
+    return Draw(*address, *(("again", again) if again else ()), device=device)
+
+
 class Sampler:
     """Draws tables from a generator; memory does not depend on the number of rows."""
 
@@ -117,8 +122,7 @@ class Sampler:
         runs = list(itertools.pairwise([*starts, len(drawn)]))
 
         def draw(again: int) -> Draw:
-            suffix = ("again", again) if again else ()
-            return Joint([Draw("sample", seed, number, *suffix, device=self.device) for seed, number in drawn])
+            return Joint([attempt(again, "sample", *block, device=self.device) for block in drawn])
 
         def decode(rows: Encoded) -> pa.RecordBatch:
             parts = [
@@ -143,11 +147,11 @@ class Sampler:
         """The rows of a block; UserError where drawing those anew that break a constraint does not end."""
         asked, decode = (None, self.codec.decode) if request is None else self._asked(seed, block, request)
         address = ("sample", seed, block, *(() if request is None else (request.key,)))
-
-        def draw(again: int) -> Draw:
-            return Draw(*address, *(("again", again) if again else ()), device=self.device)
-
-        batch = self._whole(*self.settled(BLOCK, draw, asked, lambda rows: decode(rows, block * BLOCK)))
+        settled = self.settled(
+            BLOCK, lambda again: attempt(again, *address, device=self.device), asked,
+            lambda rows: decode(rows, block * BLOCK),
+        )  # fmt: skip
+        batch = self._whole(*settled)
         return batch if request is None else request.weigh(batch, self.codec)
 
     @staticmethod
