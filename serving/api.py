@@ -67,7 +67,6 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
     @app.get("/metrics", tags=["service"], response_class=Response, responses=documented.METRICS)
     async def metrics(request: Request, who: Who) -> Response:
         """Prometheus metrics, one value a release whatever the number of replicas."""
-        await backend.measure()
         content, kind = desk.metrics.render(request.headers.get("accept", ""))
         return Response(content, media_type=kind)
 

@@ -63,10 +63,6 @@ class Backend(Protocol):
         """Have the monitor begin anew."""
         ...
 
-    async def measure(self) -> None:
-        """Bring the desk's metrics up to date with what is known elsewhere."""
-        ...
-
     async def ready(self) -> bool:
         """Whether there is a replica."""
         ...

@@ -105,8 +105,5 @@ class LocalBackend:
     def watch_anew(self, version: Version) -> None:
         self.watched.clear()
 
-    async def measure(self) -> None:
-        pass
-
     async def ready(self) -> bool:
         return True

@@ -63,7 +63,7 @@ class Slow:
             raise UserError("no such rows")
         return Drawn(pa.record_batch({"row": range(piece.first, piece.first + piece.rows)}), 0.5, None)
 
-    watch = watch_anew = measure = ready = None
+    watch = watch_anew = ready = None
 
 
 def reader(backend: Slow, admission: Admission, blocks: int = 5) -> AsyncIterator[tuple[Piece, Drawn]]:
