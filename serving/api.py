@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from serving import documented, problems, routes_console, routes_generators, routes_jobs, routes_samples
+from serving import documented, problems, routes_generators, routes_jobs, routes_pages, routes_samples
 from serving.access import Who, desk_of
 from serving.admission import OverloadError
 from serving.bounds import Bounds
@@ -45,7 +45,7 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
     problems.install(app)
     for error in (UnknownError, Exceeded, OverloadError, UnhealthyError):
         app.add_exception_handler(error, _told)
-    for router in (routes_samples.router, routes_generators.router, routes_jobs.router, routes_console.router):
+    for router in (routes_samples.router, routes_generators.router, routes_jobs.router, routes_pages.router):
         app.include_router(router)
 
     @app.get("/healthz", tags=["service"])

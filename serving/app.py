@@ -5,7 +5,8 @@
         import_path: serving.app:build
         args: {generators: {adult: {versions: {1: s3://releases/adult}}}, host: 0.0.0.0, keys: /etc/artesian/keys.yaml}
 
-The front listens at the settings' own host and port; Serve's proxies are not needed (``proxy_location: Disabled``).
+The front listens at the settings' own host and port; Serve's proxies are not needed (``proxy_location: Disabled``). Front
+and watcher are on the cluster's head, where they are to be found and the state's folder is theirs, wherever replicas go.
 """
 
 from __future__ import annotations
@@ -26,27 +27,29 @@ from serving.watcher import Watcher
 IN_LINE = 64  # calls that a replica takes in: the desk lets in fewer, and Serve's own limit must not be felt
 BUSY = 1.0  # blocks at a replica, on average, above which there are to be more of them
 LOOK_BACK_S, UP_S, DOWN_S = 15.0, 5.0, 120.0
+ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}  # which Ray gives its head, and no other node
 
 
 def build(args: dict[str, Any]) -> Application:
     """The application of these settings. UserError for what is wrong with them, ReleaseError for a release."""
     settings = Settings.check(args, where="the service's settings")
-    shelves = [opened(v, any_signer=settings.any_signer) for v in Catalogue(dict(settings.generators)).versions()]
+    # Whom it trusts the front decides: this may run on a node that knows no keys.
+    shelves = [opened(version, any_signer=True) for version in Catalogue(dict(settings.generators)).versions()]
     least, most = settings.replicas
     replicas = serve.deployment(
-        Replica, name=REPLICA, max_ongoing_requests=IN_LINE, ray_actor_options={"num_cpus": settings.replica_cpus},
-        max_surge_percent=100,
+        Replica, name=REPLICA, max_ongoing_requests=IN_LINE, max_surge_percent=100,
+        ray_actor_options={"num_cpus": settings.replica_cpus, "num_gpus": settings.replica_gpus},
         health_check_period_s=5, graceful_shutdown_timeout_s=60,
         autoscaling_config=AutoscalingConfig(
             min_replicas=least, max_replicas=most, initial_replicas=least, target_ongoing_requests=BUSY,
             look_back_period_s=LOOK_BACK_S, upscale_delay_s=UP_S, downscale_delay_s=DOWN_S,
         ),
-    ).bind(any_signer=settings.any_signer)  # fmt: skip
+    ).bind()  # fmt: skip
     places = {str(shelf.version): (shelf.manifest.id, shelf.version.place) for shelf in shelves}
-    watcher = serve.deployment(
-        Watcher, max_ongoing_requests=1_000, ray_actor_options={"num_cpus": 0}, num_replicas=1
-    ).bind(places, settings.state, any_signer=settings.any_signer)
+    watcher = serve.deployment(Watcher, max_ongoing_requests=1_000, ray_actor_options=ON_HEAD, num_replicas=1).bind(
+        places, settings.state
+    )
     return serve.deployment(
-        Front, max_ongoing_requests=1_000, ray_actor_options={"num_cpus": 0}, num_replicas=1, health_check_period_s=5,
+        Front, max_ongoing_requests=1_000, ray_actor_options=ON_HEAD, num_replicas=1, health_check_period_s=5,
         graceful_shutdown_timeout_s=60,
     ).bind(settings.model_dump(mode="json"), replicas, watcher)  # fmt: skip

@@ -39,7 +39,7 @@ class RayBackend:
 
     def __init__(self, desk: Desk, replicas: DeploymentHandle, watcher: DeploymentHandle) -> None:
         self.desk, self.replicas, self.watcher = desk, replicas, watcher
-        self.up = False
+        self.up, self.heard = False, set[str]()
 
     async def draw(self, version: Version, release: str, piece: Piece) -> Drawn:
         model = model_of(release, version.place)
@@ -68,11 +68,12 @@ class RayBackend:
 
     async def measure(self) -> None:
         """What the watcher knows, into the desk's metrics and health."""
-        reports, alarms = await self.watcher.report.remote()
+        reports, alarms = await self.watcher.report.remote(self.heard)
         for version, report in reports.items():
             self.desk.watched(version, report)
-        for version, alarm in alarms:
-            self.desk.raise_alarm(version, alarm)
+        for name in alarms.keys() - self.heard:
+            self.desk.raise_alarm(*alarms[name])
+        self.heard = set(alarms)
 
     async def follow(self) -> None:
         """Look after replicas and watcher for as long as the service lives."""

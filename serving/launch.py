@@ -11,8 +11,10 @@ from typing import Any
 
 from cluster.machine import usable_cores
 from cluster.session import connected
+from serving.catalogue import Catalogue
 from serving.keys import Keys
 from serving.settings import Settings, apart, named
+from serving.shelf import opened
 from synth import release
 from synth.errors import ReleaseError, UserError
 
@@ -58,12 +60,15 @@ def _check_files(settings: Settings) -> None:
                 f"certificate {settings.certificate} and certificate_key {settings.certificate_key}: cannot be used: {e}; give "
                 "PEM files that belong together, the key without a password"
             ) from e
+    for version in Catalogue(dict(settings.generators)).versions():
+        opened(version, any_signer=settings.any_signer)
 
 
 @contextmanager
 def running(settings: Settings, address: str | None = None) -> Iterator[str]:
     """The service on an embedded Ray, or the cluster at ``address``; its URL. At the end, what is under way ends first.
-    UserError for files that cannot be used: those of a cluster are not here, and it says so itself."""
+    UserError for files that cannot be used and ReleaseError for releases: those of a cluster are not here, and it says so
+    itself."""
     if address is None:
         _check_files(settings)
     with connected(address):

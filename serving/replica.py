@@ -15,7 +15,6 @@ import pyarrow as pa
 import torch
 from ray import serve
 
-from serving.shelf import trusted
 from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
@@ -27,14 +26,16 @@ REQUESTS = 256  # of a release, that are understood already
 
 
 class Loaded:
-    """A release in memory, and the requests that are understood already."""
+    """A release in memory, and the requests that are understood already.
 
-    def __init__(self, place: str, release: str, *, any_signer: bool) -> None:
+    Whom it trusts the desk has decided: ``release``, its id, is a hash of all files. ReleaseError where another one is there.
+    """
+
+    def __init__(self, place: str, release: str) -> None:
         try:
             found = releases.load(place)
         except UserError as e:  # of a place that is gone: no fault of who asks for rows
             raise ReleaseError(str(e)) from e
-        trusted(found, any_signer=any_signer)
         if found.manifest.id != release:
             raise ReleaseError(f"{place}: is another release than when the service began; start it anew")
         self.sampler, self.reference = Sampler.from_release(found), found.reference
@@ -65,9 +66,9 @@ class Replica:
     With another number of threads a product may round otherwise, and rows would depend on who drew them.
     """
 
-    def __init__(self, *, any_signer: bool) -> None:
+    def __init__(self) -> None:
         torch.set_num_threads(1)
-        self.any_signer, self.work = any_signer, ThreadPoolExecutor(1, "draw")
+        self.work = ThreadPoolExecutor(1, "draw")
         self.waiting: deque[Task] = deque()
         self.drawing: asyncio.Task[None] | None = None
 
@@ -75,8 +76,7 @@ class Replica:
     async def loaded(self, model: str) -> Loaded:
         """The release that ``model_of`` names."""
         release, _, place = model.partition(" ")
-        load = asyncio.get_running_loop().run_in_executor
-        return await load(self.work, lambda: Loaded(place, release, any_signer=self.any_signer))
+        return await asyncio.get_running_loop().run_in_executor(self.work, Loaded, place, release)
 
     async def draw(self, model: str, piece: Piece) -> Drawn:
         """The rows of a piece. UserError for what cannot be asked of the release."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +24,8 @@ from synth.errors import UserError
 SAVE_S = 30.0
 WAITING = 64  # pieces; while more wait, those that come are passed over
 
-Known = tuple[dict[str, Report], list[tuple[str, Alarm]]]
-"""Of each version its report, and the alarms since the last look."""
+Known = tuple[dict[str, Report], dict[str, tuple[str, Alarm]]]
+"""Of each version its report, and the alarms that nobody has heard yet: by a name of each, the version and what it says."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +33,13 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """``releases``: of each version its release's id and place."""
 
-    def __init__(self, releases: dict[str, tuple[str, str]], folder: str, *, any_signer: bool) -> None:
+    def __init__(self, releases: dict[str, tuple[str, str]], folder: str) -> None:
         torch.set_num_threads(1)
-        self.releases, self.folder, self.any_signer = releases, Path(folder), any_signer
+        self.releases, self.folder = releases, Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.monitors: dict[str, Monitor | None] = {}  # None: of what cannot be watched
         self.once = {version: Once() for version in releases}
-        self.alarms: list[tuple[str, Alarm]] = []
+        self.alarms: dict[str, tuple[str, Alarm]] = {}
         self.work = ThreadPoolExecutor(1, "watch")
         self.waiting, self.saved = 0, time.monotonic()
         self.passed: dict[str, int] = {}
@@ -57,9 +59,10 @@ class Watcher:
         """Watch a version anew, as after its alarm was looked into."""
         await self._later(self._anew, version)
 
-    async def report(self) -> Known:
-        """Of each version that was watched what is known, and the alarms since the last report."""
-        known: Known = await self._later(self._report)
+    async def report(self, heard: Collection[str] = ()) -> Known:
+        """Of each version that was watched what is known, and the alarms but for those that were ``heard``: whoever asks may
+        die before it has acted on one, and who comes after it is to have it, too."""
+        known: Known = await self._later(self._report, heard)
         return known
 
     def __del__(self) -> None:  # which Serve calls at the end
@@ -73,7 +76,7 @@ class Watcher:
         if version not in self.monitors:
             release, place = self.releases[version]
             try:
-                loaded = Loaded(place, release, any_signer=self.any_signer)
+                loaded = Loaded(place, release)
                 self.monitors[version] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
             except UserError as e:  # such as of images without a class, in which there is nothing to compare
                 logger.warning("%s: is not watched: %s", version, e)
@@ -93,17 +96,17 @@ class Watcher:
         alarm = monitor.see(drawn.batch, piece.text, drawn.seconds)
         if alarm is not None:
             logger.warning("%s: alarm by %s after %d rows", version, alarm.detector, alarm.rows)
-            self.alarms.append((version, alarm))
+            self.alarms[secrets.token_hex(8)] = version, alarm
         if time.monotonic() - self.saved > SAVE_S:
             self._save()
 
-    def _report(self) -> Known:
+    def _report(self, heard: Collection[str] = ()) -> Known:
         found = {version: monitor.report() for version, monitor in self.monitors.items() if monitor is not None}
         for version, passed in self.passed.items():
             if version in found:
                 found[version] = replace(found[version], skipped=found[version].skipped + passed)
-        alarms, self.alarms = self.alarms, []
-        return found, alarms
+        self.alarms = {name: alarm for name, alarm in self.alarms.items() if name not in heard}
+        return found, dict(self.alarms)
 
     def _save(self) -> None:
         self.saved = time.monotonic()

@@ -18,8 +18,11 @@ DOCUMENTS: dict[str, list[dict[str, Any]]] = {
     path.name: list(yaml.safe_load_all(path.read_text())) for path in sorted(DEPLOY.glob("*.yaml"))
 }
 [CLUSTER], [TRAIN], [SAMPLE] = (DOCUMENTS[f"{name}.yaml"] for name in ("raycluster", "train-job", "sample-job"))
+SERVICE, DOOR, CALLERS = DOCUMENTS["service.yaml"]
+SERVE = yaml.safe_load(SERVICE["spec"]["serveConfigV2"])
 SPECS = {
     "raycluster": CLUSTER["spec"],
+    "service": SERVICE["spec"]["rayClusterConfig"],
     **{
         job["metadata"]["name"].removeprefix("artesian-") + "-job": job["spec"]["rayClusterSpec"]
         for job in (TRAIN, SAMPLE)
@@ -48,6 +51,13 @@ KNOWN = {
     "RayJobSpec": "entrypoint backoffLimit activeDeadlineSeconds submissionMode shutdownAfterJobFinishes metadata"
     " ttlSecondsAfterFinished rayClusterSpec:RayClusterSpec clusterSelector submitterPodTemplate:PodTemplate suspend"
     " submitterConfig runtimeEnvYAML jobId entrypointNumCpus entrypointNumGpus entrypointResources",
+    "RayService": "apiVersion kind metadata:Metadata spec:RayServiceSpec",
+    "RayServiceSpec": "serveConfigV2 rayClusterConfig:RayClusterSpec upgradeStrategy:Upgrade serveService"
+    " excludeHeadPodFromServeSvc rayClusterDeletionDelaySeconds suspend",
+    "Upgrade": "type",
+    "Service": "apiVersion kind metadata:Metadata spec:ServiceSpec",
+    "ServiceSpec": "type selector ports:ServicePort",
+    "ServicePort": "name port targetPort protocol",
     "NetworkPolicy": "apiVersion kind metadata:Metadata spec:PolicySpec",
     "PolicySpec": "podSelector:Selector policyTypes ingress:Ingress egress:Egress",
     "Ingress": "from:Peer ports:Port",
@@ -68,9 +78,13 @@ KNOWN = {
     "SecurityContext": "allowPrivilegeEscalation capabilities privileged readOnlyRootFilesystem",
     "Resources": "requests limits",
     "Mount": "name mountPath readOnly",
-    "Volume": "name secret emptyDir",
+    "Volume": "name secret emptyDir persistentVolumeClaim:Claim",
+    "Claim": "claimName readOnly",
 }
-API = {"RayCluster": "ray.io/v1", "RayJob": "ray.io/v1", "NetworkPolicy": "networking.k8s.io/v1"}
+API = {
+    "RayCluster": "ray.io/v1", "RayJob": "ray.io/v1", "RayService": "ray.io/v1", "Service": "v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+}  # fmt: skip
 
 
 def unknown(found: Any, kind: str, where: str = "") -> Iterator[str]:
@@ -167,7 +181,8 @@ def test_ports_are_kept_from_others(name: str) -> None:
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["headGroupSpec"]["serviceType"] == "ClusterIP" and "enableIngress" not in spec["headGroupSpec"]
     ports = spec["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
-    assert {port["name"]: port["containerPort"] for port in ports} == {"gcs-server": 6379, "dashboard": 8265}
+    listening = {"gcs-server": 6379, "dashboard": 8265} | ({"front": 8000} if name == "service" else {})
+    assert {port["name"]: port["containerPort"] for port in ports} == listening
 
 
 def test_what_the_clusters_share_is_the_same() -> None:
@@ -220,6 +235,38 @@ def test_the_sampling_command_draws_parts_on_the_cluster_and_may_be_repeated() -
     assert spec["backoffLimit"] > 0
 
 
+def test_the_service_is_what_serve_and_artesian_understand(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from serving import app
+    from serving.settings import Settings
+    from synth.provenance import keys
+
+    [application] = ServeDeploySchema.model_validate(SERVE).applications
+    module, _, name = application.import_path.partition(":")
+    assert module == app.__name__ and hasattr(app, name)
+    settings = Settings.check(application.args, where="service.yaml")
+    head, gpu = groups(SPECS["service"])
+    pod = head["template"]["spec"]
+    [copier], [ray] = pod["initContainers"], pod["containers"]
+    inside = {m["mountPath"] for m in ray["volumeMounts"]}
+    files = settings.keys, settings.certificate, settings.certificate_key, f"{settings.state}/desk.json"
+    assert {str(Path(str(file)).parent) for file in files} == inside
+    monkeypatch.setenv(ray["env"][0]["name"], ray["env"][0]["value"])
+    copied = {f"{copier['command'][-1]}/{Path(source).name}" for source in copier["command"][3:-1]}
+    assert copied == {settings.keys, str(keys.key_file())} and copier["command"][:3] == ["install", "-m", "600"]
+    assert (gpu["minReplicas"], gpu["maxReplicas"]) == settings.replicas and settings.replica_gpus == 1
+
+
+def test_callers_reach_the_front_and_nothing_else() -> None:
+    pod = SPECS["service"]["headGroupSpec"]["template"]["metadata"]["labels"]
+    assert DOOR["spec"]["selector"].items() <= (pod | {"ray.io/node-type": "head"}).items()  # which KubeRay sets
+    assert CALLERS["spec"]["podSelector"]["matchLabels"].items() <= pod.items()
+    [port], [rule] = DOOR["spec"]["ports"], CALLERS["spec"]["ingress"]
+    assert port["targetPort"] == rule["ports"][0]["port"] == SERVE["applications"][0]["args"]["port"]
+    assert all(set(peer) == {"namespaceSelector", "podSelector"} for peer in rule["from"])
+
+
 def test_a_flag_that_does_not_exist_is_refused() -> None:
     for flag, message in {"--wrokers=4": "--wrokers", "--seed=four": "valid integer"}.items():
         with pytest.raises(Exception, match=message):
@@ -241,7 +288,7 @@ def test_pods_are_nobody_special(pod: str) -> None:
     assert spec["securityContext"]["runAsNonRoot"] is True and spec["securityContext"]["runAsUser"] == 1000
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     # The standing head asks Kubernetes for workers; nobody else has anything to say to it.
-    assert spec.get("automountServiceAccountToken", True) is (pod == "raycluster head")
+    assert spec.get("automountServiceAccountToken", True) is (pod in ("raycluster head", "service head"))
     volumes = {volume["name"] for volume in spec.get("volumes", [])}
     mounted = [
         m["name"] for c in [*spec.get("initContainers", []), *spec["containers"]] for m in c.get("volumeMounts", [])

@@ -94,7 +94,7 @@ class LocalBackend:
 
     async def draw(self, version: Version, release: str, piece: Piece) -> Drawn:
         if release not in self.models:
-            self.models[release] = Loaded(version.place, release, any_signer=True)
+            self.models[release] = Loaded(version.place, release)
         await asyncio.sleep(self.slow)
         self.drawn += piece.rows
         return drawn([Task(self.models[release], piece, asyncio.get_running_loop().create_future())])[0]

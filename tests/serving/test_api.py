@@ -53,7 +53,7 @@ def test_metrics_come_as_prometheus_reads_them(serve: Serve, accept: str) -> Non
     ("method", "path", "status"),
     [
         ("GET", "/v1", 404),
-        ("GET", "/docs", 404),
+        ("GET", "/redoc", 404),
         ("DELETE", "/healthz", 405),
         ("GET", "//healthz", 404),
     ],

@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from serving import problems, routes_console
+from serving import problems, routes_pages
 from serving.monitor.trends import MEANING
-from serving.routes_console import FILES, PAGE
+from serving.routes_pages import FILES, PAGE
 
 SCRIPTS = sorted(name for name in FILES if name.endswith(".js"))
 CSS = FILES["console.css"][0].decode()
@@ -23,9 +23,9 @@ def text(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
     problems.install(app)
-    app.include_router(routes_console.router)
+    app.include_router(routes_pages.router)
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -96,7 +96,17 @@ def test_nothing_else_is_served(client: TestClient, path: str) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_console_is_no_part_of_the_interface(client: TestClient) -> None:
+def test_the_document_is_a_page_that_takes_all_from_this_service(client: TestClient) -> None:
+    found = client.get("/docs")
+    assert found.status_code == 200 and "'none'" in found.headers["content-security-policy"]
+    linked = re.findall(r'(?:src|href)="([^"]+)"', found.text)
+    assert len(linked) == 5 and "docs/swagger-ui-bundle.js" in linked
+    for target in linked:
+        assert client.get(f"/{target}").status_code == 200, target
+    assert client.get("/docs/docs.html").status_code == 404
+
+
+def test_pages_are_no_part_of_the_interface(client: TestClient) -> None:
     assert client.get("/openapi.json").json()["paths"] == {}
     assert client.post("/").status_code == 405
 
@@ -109,7 +119,9 @@ def test_nothing_refers_to_another_host() -> None:
     for tag, attributes in TAGS.tags:
         for place in ("src", "href"):
             target = attributes.get(place)
-            assert target is None or re.fullmatch(r"#[a-z]+|openapi\.json|console/[a-z]+\.(js|css|svg)", target), tag
+            assert target is None or re.fullmatch(r"#[a-z]+|docs|openapi\.json|console/[a-z]+\.(js|css|svg)", target), (
+                tag
+            )
             if target is not None and target.startswith("console/"):
                 assert target.removeprefix("console/") in FILES
     for name in SCRIPTS:

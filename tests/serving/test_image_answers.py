@@ -75,7 +75,7 @@ def test_blocks_are_drawn_whole_and_the_monitor_sees_pixels(service: Service, pl
     service.backend.watched.clear()
     draw(service)
     assert not shelf.joins and [rows for _, _, rows in service.backend.watched] == [1_024 - FIRST, ROWS - 1_024 + FIRST]
-    watcher = Watcher({"pets@1": (shelf.manifest.id, str(place))}, str(tmp_path), any_signer=True)
+    watcher = Watcher({"pets@1": (shelf.manifest.id, str(place))}, str(tmp_path))
     sampler = Sampler.from_release(releases.load(str(place)))
     [batch] = sampler.batches(50, seed=5)
     from serving.stream import Drawn
@@ -83,6 +83,6 @@ def test_blocks_are_drawn_whole_and_the_monitor_sees_pixels(service: Service, pl
     watcher._see("pets@1", Piece(5, 0, 50, ""), Drawn(batch, 0.1, None))
     reports, alarms = watcher._report()
     classes = "label" in shelf.schema.names
-    assert alarms == [] and {name: report.rows for name, report in reports.items()} == (
+    assert alarms == {} and {name: report.rows for name, report in reports.items()} == (
         {"pets@1": 50} if classes else {}
     )

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from serving import launch
 from serving.launch import running, settings_of
 from serving.settings import Settings
-from synth.errors import UserError
+from synth.errors import ReleaseError, UserError
 from tests.serving.releases import publish
 from tests.serving.service import key
 
@@ -72,6 +72,12 @@ def test_a_place_that_holds_no_release_is_named(place: str) -> None:
         settings_of([place], None, {})
 
 
+def test_a_release_of_an_unknown_signer_is_named_before_ray_is_started(people: Path, tmp_path: Path) -> None:
+    settings = settings_of([str(people)], None, {"state": str(tmp_path)})  # each test has another key of its own
+    with pytest.raises(ReleaseError, match="is signed by an unknown key"), running(settings):
+        pass
+
+
 def test_files_that_cannot_be_used_are_named_before_ray_is_started(people: Path, tmp_path: Path) -> None:
     served = {"generators": {"people": {"versions": {1: str(people)}}}}
 
@@ -88,6 +94,11 @@ def test_files_that_cannot_be_used_are_named_before_ray_is_started(people: Path,
         told = refused(certificate=pair[0], certificate_key=pair[1])
         assert f"certificate {pair[0]} and certificate_key {pair[1]}: cannot be used" in told and "PEM files" in told
     key(tmp_path / "keys.yaml")
-    good = served | {"keys": str(tmp_path / "keys.yaml"), "certificate": certificate, "certificate_key": private}
+    good = served | {
+        "keys": str(tmp_path / "keys.yaml"),
+        "certificate": certificate,
+        "certificate_key": private,
+        "any_signer": True,
+    }
     with pytest.raises(AssertionError, match="Ray is started"), running(Settings.check(good, where="x")):
         pass

@@ -24,7 +24,7 @@ class Alone(Replica):
     """Without Serve, which holds the releases that were asked for last; all else is as it is there."""
 
     def __init__(self) -> None:
-        super().__init__(any_signer=True)
+        super().__init__()
         self.models: dict[str, asyncio.Task[Loaded]] = {}
 
     async def loaded(self, model: str) -> Loaded:  # type: ignore[override]
@@ -187,12 +187,6 @@ def test_another_release_at_its_place_is_not_drawn_from(people: Path, others: Pa
             await replica.draw(model_of(id, str(people)), Piece(0, 0, 10, ""))
 
     run(test)
-
-
-def test_a_release_of_an_unknown_signer_is_not_drawn_from(people: Path) -> None:
-    id = releases.load(str(people)).manifest.id
-    with pytest.raises(ReleaseError, match="is signed by an unknown key"):  # each test has another key of its own
-        Loaded(str(people), id, any_signer=False)
 
 
 def test_pieces_put_together_are_the_table(model: str, sampler: Sampler) -> None:

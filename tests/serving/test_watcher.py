@@ -31,9 +31,7 @@ def make(steady: Path, others: Path, tmp_path: Path) -> Make:
 
     def make(folder: Path = tmp_path / "state", **more: tuple[str, str]) -> Watcher:
         known = {"people@1": (ids[steady], str(steady)), "others@1": (ids[others], str(others))}
-        return Watcher(
-            known | {name.replace("_", "@"): told for name, told in more.items()}, str(folder), any_signer=True
-        )
+        return Watcher(known | {name.replace("_", "@"): told for name, told in more.items()}, str(folder))
 
     return make
 
@@ -54,7 +52,7 @@ def run(watcher: Watcher, test: Callable[[], Any]) -> Any:
     return asyncio.run(main())
 
 
-def test_what_was_sent_is_looked_at_and_an_alarm_is_told_once(make: Make, sampler: Sampler) -> None:
+def test_what_was_sent_is_looked_at_and_an_alarm_is_told_until_it_is_heard(make: Make, sampler: Sampler) -> None:
     watcher = make()
 
     async def test() -> None:
@@ -63,8 +61,12 @@ def test_what_was_sent_is_looked_at_and_an_alarm_is_told_once(make: Make, sample
             await watcher.see("others@1", piece, drawn)  # whose rows these are not
         reports, alarms = await watcher.report()
         assert {name: report.rows for name, report in reports.items()} == {"people@1": 6 * BLOCK, "others@1": 6 * BLOCK}
-        assert alarms and {name for name, _ in alarms} == {"others@1"} and alarms[0][1].changes
-        assert (await watcher.report())[1] == []
+        assert alarms and {version for version, _ in alarms.values()} == {"others@1"}
+        assert all(alarm.changes for _, alarm in alarms.values())
+        assert (await watcher.report())[1] == alarms
+        first = next(iter(alarms))
+        assert (await watcher.report({first}))[1].keys() == alarms.keys() - {first}
+        assert (await watcher.report(alarms.keys()))[1] == {}
 
     run(watcher, test)
 
@@ -78,7 +80,7 @@ def test_rows_that_are_asked_for_again_say_nothing_new(make: Make, sampler: Samp
                 await watcher.see("people@1", piece, drawn)
             await watcher.see("people@1", *sent(sampler, SMALL, 2 * SMALL))
         reports, alarms = await watcher.report()
-        assert reports["people@1"].rows == 2 * BLOCK and alarms == []
+        assert reports["people@1"].rows == 2 * BLOCK and alarms == {}
 
     run(watcher, test)
 

@@ -127,3 +127,17 @@ def test_service_that_goes_away_is_told_of(browser: Browser, serve: Callable[...
     assert "does not answer" in browser.until("document.querySelector('#lost').textContent")
     browser.click("#show")
     assert "does not answer" in browser.until("document.querySelector('#draw-wrong').textContent")
+
+
+def test_the_interface_is_a_page_where_it_can_be_tried(browser: Browser, serve: Callable[..., Service]) -> None:
+    browser.go(f"{serve().address}/docs")
+    browser.until("document.querySelectorAll('.opblock').length > 10")
+    assert "Artesian" in browser.run("return document.querySelector('.title').textContent")
+    ready = "document.querySelector('[id$=readyz_readyz_get] {}')".format
+    browser.run(f"{ready('.opblock-summary-control')}.click()")
+    browser.until(ready(".execute"))
+    browser.run(f"{ready('.execute')}.click()")
+    browser.until(ready(".live-responses-table tbody .response-col_status"))
+    assert browser.run(f"return {ready('.live-responses-table tbody .response-col_status')}.textContent").startswith(
+        "200"
+    )
