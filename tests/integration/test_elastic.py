@@ -23,6 +23,7 @@ def test_one_worker_then_two_then_one(said: Callable[..., Any], table: Path, tmp
     assert told["stopped"] and told["loss"] < 5 and told["notes"] == []
 
 
+@pytest.mark.beside
 def test_a_node_that_goes_with_notice_costs_no_step_from_before_it_and_no_failure(
     said: Callable[..., Any], table: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 KNOWN = "and can start up to 2 × small (1 CPUs, 0 GPUs), room for 2 workers of a CPU each; give --workers 2 or fewer"
 TRIED = "and its autoscaler can start no room for 3 workers of a CPU each beside what is at work; give fewer, or"
 

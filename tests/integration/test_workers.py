@@ -159,22 +159,23 @@ def test_a_worker_killed_at_a_random_step_is_replaced_and_the_weights_are_the_sa
     same(found["weights"], long, atol=0, rtol=0)
 
 
-def test_a_worker_that_hangs_is_given_up(fit: Callable[..., Facts], tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_given_up(
+    fit: Callable[..., Facts], expected: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     hung: list[int] = []
 
     def hang(phase: str, facts: Facts) -> None:
-        if not hung and facts.get("step", 0) >= 20:
+        if not hung and facts.get("step", 0) >= 10:
             [*_, one] = [
                 p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in "".join(p.cmdline())
             ]
             one.suspend()
             hung.append(one.pid)
 
-    pair = {"training__workers": 2, "training__steps": 150, "training__checkpoint_s": 1}
-    found = fit(str(tmp_path / "x.run"), hang, training__patience_s=8, **pair)
+    found = fit(str(tmp_path / "x.run"), hang, training__workers=2, training__patience_s=8)
     assert hung and not psutil.pid_exists(hung[0])
-    assert found["step"] == 150
-    same(found["weights"], fit(str(tmp_path / "whole.run"), **pair)["weights"], atol=1e-6, rtol=1e-5)
+    assert found["step"] == 40
+    same(found["weights"], expected, atol=2e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("times", [1, 3])
