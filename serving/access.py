@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -60,10 +61,13 @@ def named(name: Annotated[str, Path(pattern=NAMED, examples=["adult", "adult@3",
 
 async def caller(request: Request, _: Annotated[object, Depends(BEARER)]) -> Caller:
     """The caller by the key in the Authorization header. Problem 401 where there is none, or not a good one."""
-    desk = desk_of(request)
+    return identified(desk_of(request), request.headers.getlist("authorization"))
+
+
+def identified(desk: Desk, given: Sequence[str]) -> Caller:
+    """The caller by what was given as authorization. Problem 401 where the service has keys and this is none of them."""
     if desk.keys is None:
         return Caller(None)
-    given = request.headers.getlist("authorization")
     if len(given) > 1:  # of which a proxy may have looked at the other
         raise _unauthorised("more than one Authorization header came with the request", "send one")
     scheme, _, token = "".join(given).partition(" ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -11,18 +10,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from serving import documented, problems, routes_generators, routes_jobs, routes_pages, routes_samples
+from serving import documented, problems, refusals, routes_generators, routes_jobs, routes_pages, routes_samples
 from serving.access import Who, desk_of
-from serving.admission import OverloadError
 from serving.bounds import Bounds
-from serving.catalogue import UnknownError
-from serving.desk import Desk, UnhealthyError
+from serving.desk import Desk
 from serving.jobs import Jobs
-from serving.problems import Problem
-from serving.quota import Exceeded
 from serving.stream import Backend
 
-STOPPED_S = 300.0  # somebody has to look at it first
 ABOUT = "Synthetic rows of certified generators, watched for falling diversity. Every answer says, signed, where it comes from."
 
 
@@ -43,7 +37,7 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
     app.state.desk, app.state.backend, app.state.jobs = desk, backend, Jobs(desk.folder / "jobs")
     app.add_middleware(Bounds, limits=desk.settings.limits)
     problems.install(app)
-    for error in (UnknownError, Exceeded, OverloadError, UnhealthyError):
+    for error in refusals.ALL:
         app.add_exception_handler(error, _told)
     for router in (routes_samples.router, routes_generators.router, routes_jobs.router, routes_pages.router):
         app.include_router(router)
@@ -82,32 +76,5 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
     return app
 
 
-def problem_of(error: Exception) -> Problem:
-    """What the desk says no to, as a problem."""
-    match error:
-        case UnknownError():
-            return Problem(404, "There is no such generator", str(error.args[0]), "/problems/unknown-generator")
-        case Exceeded():
-            return Problem(
-                429, "The key's quota is used up", str(error), "/problems/quota", remedy="come again then, or have it raised",
-                headers=_again(error.retry_after_s),
-            )  # fmt: skip
-        case OverloadError():
-            return Problem(
-                503, "No room just now", str(error), "/problems/busy", remedy="come again then",
-                headers=_again(error.retry_after_s),
-            )  # fmt: skip
-        case UnhealthyError():
-            return Problem(
-                503, "Stopped by its monitor", str(error), "/problems/unhealthy", remedy="ask for another version",
-                headers=_again(STOPPED_S),
-            )  # fmt: skip
-    raise AssertionError(f"{type(error).__name__} is no refusal of the desk")
-
-
-def _again(seconds: float) -> dict[str, str]:
-    return {"Retry-After": str(max(1, math.ceil(seconds)))}
-
-
 async def _told(request: Request, error: Exception) -> Response:
-    return problem_of(error).response()
+    return refusals.problem_of(error).response()

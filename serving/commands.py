@@ -25,6 +25,7 @@ def serve_command(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="settings in YAML: versions, aliases, limits")] = None,
     host: Annotated[str | None, typer.Option(help="the address to listen at [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any that is free [default: 8000]")] = None,
+    grpc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="serve gRPC, too, at this port")] = None,
     keys: Annotated[Path | None, typer.Option(metavar="FILE", help="who may draw; see artesian keys")] = None,
     replicas: Annotated[
         str | None, typer.Option(metavar="LEAST,MOST", help="samplers, a core each [default: as many as there are cores]")
@@ -44,7 +45,8 @@ def serve_command(
     rows; /metrics is for Prometheus, with the rules of serving/alerts.yml.
     """
     given: dict[str, Any] = {
-        "host": host, "port": port, "keys": keys and str(keys), "state": state and str(state), "policy": policy,
+        "host": host, "port": port, "grpc_port": grpc_port, "keys": keys and str(keys),
+        "state": state and str(state), "policy": policy,
         "certificate": certificate and str(certificate), "certificate_key": certificate_key and str(certificate_key),
         "replicas": _pair(replicas), "any_signer": any_signer or None,
     }  # fmt: skip

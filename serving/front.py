@@ -21,6 +21,7 @@ from serving.catalogue import Version
 from serving.desk import Desk
 from serving.patience import Patient
 from serving.replica import model_of
+from serving.rpc import Rpc
 from serving.settings import Settings
 from serving.stream import Drawn, Piece
 
@@ -115,6 +116,9 @@ class Front:
                 ssl_certfile=self.settings.certificate, ssl_keyfile=self.settings.certificate_key,
             )
         )  # fmt: skip
+        self.rpc = None if self.settings.grpc_port is None else Rpc(self.desk, self.backend)
+        if self.rpc is not None:
+            await self.rpc.start()
         loop = asyncio.get_running_loop()
         self.tasks = [loop.create_task(self.server.serve()), loop.create_task(self.backend.follow())]
 
@@ -134,5 +138,7 @@ class Front:
 
     async def __del__(self) -> None:
         self.server.should_exit = True
-        await asyncio.wait([self.tasks[0]], timeout=DRAIN_S)
+        over = [self.tasks[0]]
+        over += [] if self.rpc is None else [asyncio.get_running_loop().create_task(self.rpc.stop(DRAIN_S))]
+        await asyncio.wait(over, timeout=DRAIN_S)
         self.tasks[1].cancel()

@@ -79,24 +79,24 @@ def install(app: Starlette, *, incident: Callable[[], str] = lambda: str(uuid.uu
     """Have ``app`` answer every exception with a problem; ``incident`` draws the UUID of one that was not foreseen."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return problem(error, request, incident).response()
+        if isinstance(error, HTTPException):
+            return _of_status(error, request).response()
+        return problem(error, f"{request.method} {cut(request.url.path, MOST_ECHO)!r}", incident).response()
 
     for kind in (Problem, RequestValidationError, HTTPException, UserError, Exception):
         app.add_exception_handler(kind, answer)
 
 
-def problem(error: Exception, request: Request, incident: Callable[[], str]) -> Problem:
-    """The problem that an exception is for the caller; logs one that is no fault of the caller's."""
+def problem(error: Exception, called: str, incident: Callable[[], str] = lambda: str(uuid.uuid4())) -> Problem:
+    """The problem that an exception is for the caller; logs one that is no fault of the caller's, and what was ``called``."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
         return _invalid(error)
-    if isinstance(error, HTTPException):
-        return _of_status(error, request)
     if isinstance(error, UserError) and not isinstance(error, ReleaseError):  # releases are the service's own
         return _impossible(error)
     name = incident()
-    logger.error("incident %s: %s %r", name, request.method, cut(request.url.path, MOST_ECHO), exc_info=error)
+    logger.error("incident %s: %s", name, called, exc_info=error)
     return Problem(
         500, "The service failed", f"this is no fault of the request; the service's log has it as incident {name}",
         "/problems/internal", remedy="try again; if it stays, tell the service's operator the incident",

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 
-import pyarrow as pa
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from serving import documented, formats
 from serving.access import Name, Who, desk_of
-from serving.asked import CHOSEN, Samples
-from serving.desk import Desk, Grant
-from serving.origin import Origin
-from serving.problems import Problem
-from serving.stream import Backend, drawn, pieces
-from synth.data.image_sink import encoded
-from synth.errors import ReleaseError, UserError
+from serving.answer import Answer, answered
+from serving.asked import Samples
 
 GONE = 499  # nginx's number for a caller who has gone away
 
@@ -38,100 +28,10 @@ async def samples(request: Request, wanted: Samples, name: Name, who: Who) -> St
     `name` is a generator, a version of it (`adult@3`) or an alias (`adult:production`). The same version, seed and row number
     give the same row, so that an answer that was cut goes on with `first`. Its headers say where it comes from, signed.
     """
-    desk = desk_of(request)
-    who.must(name)
-    limits = desk.settings.limits
-    if wanted.n > limits.rows:
-        raise Problem(
-            413, "More rows than one answer has", f"n={wanted.n:,}: an answer has at most {limits.rows:,} rows",
-            "/problems/too-many-rows", "/n", "have a job draw them: POST /v1/jobs",
-        )  # fmt: skip
-    wanted.check(limits)
     chosen = formats.choose(wanted.format, request.headers.get("accept"))
-    seed = secrets.randbelow(CHOSEN) if wanted.seed is None else wanted.seed
-    grant = desk.grant(who.key, name, seed, wanted.first, wanted.n)
     async with AsyncExitStack() as stack:
-        answer = await stack.enter_async_context(Answer(desk, request.app.state.backend, grant, wanted, chosen))
-        await answer.begin()  # so that what cannot be asked is a problem, and no broken stream
-        return Streamed(answer, stack.pop_all())
-
-
-class Answer:
-    """Rows on their way to a caller: ``begin`` has the first of them, ``stream`` sends all. As a context, it is over when the
-    block is, however that ends: nothing more is drawn, what was not sent is given back, and what was is written down."""
-
-    def __init__(self, desk: Desk, backend: Backend, grant: Grant, wanted: Samples, chosen: formats.Format) -> None:
-        self.desk, self.backend, self.grant, self.wanted, self.chosen = desk, backend, grant, wanted, chosen
-        shelf, text = grant.shelf, wanted.text
-        whole = bool(text) or not shelf.joins
-        todo = pieces(grant.seed, grant.first, grant.rows, text, whole=whole)
-        self.source = drawn(backend, desk.admission, shelf.version, shelf.manifest.id, todo, whole=whole)
-        self.begun = self.sent = False
-
-    async def __aenter__(self) -> Answer:
-        return self
-
-    async def begin(self) -> None:
-        self.piece, self.drawn = await anext(self.source)
-        self.batch = await self._files()
-        grant, key = self.grant, self.desk.signing_key
-        origin = Origin.of(
-            grant.shelf.manifest, version=str(grant.shelf.version), seed=grant.seed, first=grant.first, rows=grant.rows,
-            key=self.drawn.key, asked=self.wanted.words, at=self.desk.time(), public_key=key.public_key().public_bytes_raw(),
-        )  # fmt: skip
-        signature = origin.sign(key)
-        self.encoder = formats.Encoder(self.chosen, self.batch.schema, origin.metadata(signature))
-        name = f"{grant.shelf.version.name}-{grant.seed}.{self.chosen.name}"
-        self.headers = origin.headers(signature) | {
-            "Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store",
-        }  # fmt: skip
-
-    async def stream(self) -> AsyncGenerator[bytes]:
-        self.begun, written = True, 0
-        yield self.encoder.begin()
-        while True:
-            chunk = self.encoder.write(self.batch)
-            written += self.piece.rows
-            self.desk.sampled(self.grant, self.piece.rows, self.drawn.seconds)
-            self.backend.watch(self.grant.shelf.version, self.piece, self.drawn)
-            # Counted before they leave: who hangs up on the last byte of them has had them.
-            self.desk.sent(self.grant, written - self.encoder.waiting - self.grant.sent)
-            if chunk:
-                yield chunk
-            try:
-                self.piece, self.drawn = await anext(self.source)
-            except StopAsyncIteration:
-                break
-            self.batch = await self._files()
-        self.desk.sent(self.grant, written - self.grant.sent)
-        yield self.encoder.end()
-        self.sent = True
-
-    async def _files(self) -> pa.RecordBatch:
-        """The rows with images as files, which takes long enough to have others served meanwhile."""
-        schema = self.grant.shelf.schema
-        if schema.image is None:
-            return self.drawn.batch
-        return await run_in_threadpool(lambda: next(encoded([self.drawn.batch], schema, self.piece.first)))
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await self.source.aclose()
-        told = {"asked": self.wanted.words, "format": self.chosen.name}
-        self.desk.done(self.grant, self._code(error), told)
-
-    def _code(self, error: BaseException | None) -> int:
-        match error:
-            case None:
-                return 200 if self.sent else GONE
-            case asyncio.CancelledError() | ClientDisconnect():
-                return GONE
-            case TimeoutError():
-                return 408
-            case Problem() if not self.begun:
-                return error.status
-            case UserError() if not self.begun and not isinstance(error, ReleaseError):
-                return 422
-        return 500
+        opened = answered(desk_of(request), request.app.state.backend, who, name, wanted, chosen)
+        return Streamed(await stack.enter_async_context(opened), stack.pop_all())
 
 
 class Streamed(StreamingResponse):

@@ -86,15 +86,16 @@ def checked_shares(alias: str, shares: Mapping[int, float], versions: Mapping[in
 
 
 class Settings(_Document):
-    """A service: ``generators`` by name; the address it listens at; a file of ``keys``, which it cannot do without beyond
-    loopback; a certificate and its key for TLS; where its ``state`` is kept; how many ``replicas`` of the sampler there may
-    be, and the parts of a CPU and of a GPU that Ray sets aside for each, whose rest jobs may have; what is done on an alarm;
-    and whether releases of signers who are not known here are served.
+    """A service: ``generators`` by name; the address it listens at, for gRPC at a port of its own or not at all; a file of
+    ``keys``, which it cannot do without beyond loopback; a certificate and its key for TLS; where its ``state`` is kept; how
+    many ``replicas`` of the sampler there may be, and the parts of a CPU and of a GPU that Ray sets aside for each, whose rest
+    jobs may have; what is done on an alarm; and whether releases of signers who are not known here are served.
     """
 
     generators: dict[Name, Served] = Field(min_length=1)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
     keys: str | None = None
     certificate: str | None = None
     certificate_key: str | None = None

@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx2
 import psutil
 import pyarrow as pa
@@ -24,12 +25,22 @@ import pyarrow.parquet as pq
 import pytest
 
 import serving
+from serving import sampling_pb2 as messages
 from serving.origin import Origin
 from synth import release as releases
 from synth.sampling import BLOCK, Sampler
 from tests.serving.releases import publish
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+GRPC_PORT = free_port()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +65,10 @@ def service(places: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     }
     state = tmp_path_factory.mktemp("state")
     serve.start(proxy_location="Disabled")
-    settings = {"generators": generators, "port": 0, "state": str(state), "replicas": (2, 2), "replica_cpus": 0.5}
+    settings = {
+        "generators": generators, "port": 0, "grpc_port": GRPC_PORT, "state": str(state), "replicas": (2, 2),
+        "replica_cpus": 0.5,
+    }  # fmt: skip
     handle = serve.run(build(settings), name="artesian", route_prefix=None)
     host, port = handle.address.remote().result(timeout_s=60)
     with httpx2.Client(base_url=f"http://{host}:{port}", timeout=60) as client:
@@ -95,6 +109,16 @@ def test_rows_are_the_sampler_s_own(service: httpx2.Client, sampler: Sampler, as
     assert answer.status_code == 200 and rows(answer).equals(expected)
     origin, _ = Origin.read(dict(answer.headers))
     assert (origin.seed, origin.first, origin.rows, origin.version) == (5, 50, BLOCK + 300, "people@1")
+
+
+def test_grpc_gives_the_same_rows(service: httpx2.Client, sampler: Sampler) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{GRPC_PORT}") as channel:
+        draw = channel.unary_stream(
+            "/artesian.v1.Sampling/Draw", messages.DrawRequest.SerializeToString, messages.Part.FromString
+        )
+        parts = [part.arrow for part in draw(messages.DrawRequest(generator="people", n=BLOCK, seed=3))]
+    found = pa.ipc.open_stream(b"".join(parts)).read_all().replace_schema_metadata()
+    assert found.equals(sampler.table(BLOCK, seed=3))
 
 
 def test_callers_at_the_same_time_get_what_each_would_alone(service: httpx2.Client, sampler: Sampler) -> None:
@@ -231,12 +255,6 @@ def alertmanager(service: httpx2.Client, tmp_path: Path) -> Iterator[httpx2.Clie
             running.callback(process.wait)
             running.callback(process.terminate)
         yield running.enter_context(httpx2.Client(base_url=f"http://127.0.0.1:{ports['9093']}"))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def test_prometheus_pages_for_the_release_that_has_collapsed_and_for_no_other(alertmanager: httpx2.Client) -> None:

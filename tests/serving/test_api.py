@@ -10,10 +10,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.admission import OverloadError
-from serving.api import problem_of
 from serving.catalogue import UnknownError
 from serving.desk import STATE, UnhealthyError
 from serving.quota import Exceeded
+from serving.refusals import problem_of
 from tests.serving.service import Service, key
 
 Serve = Callable[..., Service]
