@@ -173,7 +173,8 @@ def _of_status(error: HTTPException, request: Request) -> Problem:
 def _impossible(error: UserError) -> Problem:
     """What was asked for cannot be done; the message holds its remedy."""
     flag = _FLAG.match(str(error))
-    field = None if flag is None else pointer([flag[1]])
+    part = error.part if flag is None else flag[1]
+    field = None if part is None else pointer([part])
     return Problem(
         422, "What was asked for cannot be done", _FLAG.sub(r"\1", str(error)), "/problems/impossible", field
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -102,20 +103,34 @@ def ask(
 
     Raises UserError for what cannot be understood, what no training row can be, and what the model has too rarely.
     """
-    asked = conditions.parse(where, codec.table)
-    codec.asked(asked)  # says what is impossible before any network is run
+    with _blamed("where"):
+        asked = conditions.parse(where, codec.table)
+        codec.asked(asked)  # says what is impossible before any network is run
     if balance is not None and rare is not None:
         raise UserError("--balance and --rare both say how often rows are drawn: give one of them")
     if rare is None and boost != 1:
         raise UserError(f"--boost {boost:g}: of which event? write one, such as --rare 'capital.gain>50000'")
     if rare is not None:
-        return _boosted(codec, chance, asked, conditions.parse(rare, codec.table), boost)
+        with _blamed("rare"):
+            return _boosted(codec, chance, asked, conditions.parse(rare, codec.table), boost)
     if balance is not None:
-        return _balanced(codec, chance, asked, balance)
+        with _blamed("balance"):
+            return _balanced(codec, chance, asked, balance)
     if not asked:
         return None
-    found = _frequent(chance(asked, PROBES), asked)
+    with _blamed("where"):
+        found = _frequent(chance(asked, PROBES), asked)
     return Request((asked,), (1.0,), None, key([asked]), (f"{describe(asked)}: {found}",))
+
+
+@contextmanager
+def _blamed(part: str) -> Iterator[None]:
+    """What is wrong within is wrong with this part of the request."""
+    try:
+        yield
+    except UserError as e:
+        e.part = part
+        raise
 
 
 def describe(asked: Conditions) -> str:

@@ -10,6 +10,9 @@ class UserError(ValueError):
     without a traceback and exits with status 2.
     """
 
+    part: str | None = None
+    """Of a request for rows, the part that is wrong, where that is known: where, balance, rare."""
+
 
 class ReleaseError(UserError):
     """A release is incomplete, altered or unreadable; the message names the file."""

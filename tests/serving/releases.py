@@ -42,9 +42,8 @@ def people(rows: int = 600) -> pa.Table:
 def publish(
     out: Path, *, seed: int = 0, name: str = "people", collapsed: bool = False, family: str = "diffusion"
 ) -> Path:
-    """An untrained generator of ``people``, whose rows depend on each other all the same, published as it would be; with
-    rows as they were certified, which one that is ``collapsed`` no longer draws. The rows of an untrained diffusion are alike
-    within a block, since they have their order in common; those of a GAN are not."""
+    """An untrained generator of ``people``, whose columns depend on each other all the same, published as it would be; with
+    rows as they were certified, which one that is ``collapsed`` no longer draws."""
     settings = {"target": "member", "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4, "gan.width": 32}
     return _publish(
         out, people(), Recipe.read(None, settings | {"seed": seed, "family": family}), name, collapsed=collapsed
