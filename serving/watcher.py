@@ -78,7 +78,7 @@ class Watcher:
             try:
                 loaded = Loaded(place, release)
                 self.monitors[version] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
-            except UserError as e:  # such as of images without a class, in which there is nothing to compare
+            except UserError as e:  # such as of a release that is gone from its place
                 logger.warning("%s: is not watched: %s", version, e)
                 self.monitors[version] = None
         return self.monitors[version]

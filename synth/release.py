@@ -5,7 +5,7 @@
     schema.yaml           what the columns are
     recipe.yaml           how it was trained
     certificate.json      what was measured on real rows (if it was)
-    reference.parquet     rows as they were certified, with which those that are served are compared (of tables)
+    reference.parquet     rows as they were certified, with which those that are served are compared; of images, numbers
     report.html           the same for people (if it was)
     manifest.json, .sig   hashes of all of these, ancestry and environment, signed
 

@@ -18,6 +18,7 @@ from synth.data.hashing import hash_rows
 from synth.data.schema import Schema
 from synth.evaluation.features import pool
 from synth.evaluation.frame import Frame, Lens, Vocabulary
+from synth.evaluation.gist import Gist
 from synth.evaluation.neighbours import closest, nearest
 
 WIDTH = 512  # of all categories' columns together
@@ -85,12 +86,14 @@ class Places:
 class View:
     """Fitted on ``reference``, rows of the certified release; ``broken`` tells by constraint which rows of a batch break it.
 
-    ``names`` says what each kind of rows is.
+    ``names`` says what each kind of rows is; ``columns`` are those that it looks at: others, such as weights, are left out.
     """
 
     def __init__(self, schema: Schema, reference: pa.Table, broken: Broken = lambda batch: {}) -> None:
         rng = np.random.default_rng(0)
         self.broken = broken
+        self.gist, self.columns = Gist(schema), schema.names
+        schema, reference = self.gist.schema, self.gist(reference)
         self.required = [column.name for column in schema.columns if not column.nullable]
         self.lens = Lens.fit(schema, {"the reference": reference})
         frame = self._frame(reference)
@@ -117,16 +120,12 @@ class View:
         self.names = self._named()
 
     @property
-    def columns(self) -> list[str]:
-        """The columns that it looks at; others, such as weights, are left out."""
-        return self.lens.schema.names
-
-    @property
     def width(self) -> int:
         """Features of a row."""
         return self.reference.features.shape[1]
 
     def __call__(self, table: pa.Table) -> Rows:
+        table = self.gist(table)
         return self._rows(table, self._frame(table))
 
     def _rows(self, table: pa.Table, frame: Frame) -> Rows:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from cluster import storage
 from cluster.machine import usable_threads
 from synth.evaluation.certificate import Certificate
+from synth.evaluation.gist import Gist
 from synth.provenance.manifest import DataEntry, Manifest, Training
 from synth.recipe import Recipe
 from synth.training.prepare import Prepared
@@ -107,6 +108,6 @@ def publish(
             real_fraction=real_fraction,
             seed=recipe.seed,
             training=training,
-            reference=synthetic.slice(0, REFERENCE) if table.schema.image is None else None,
+            reference=Gist(table.schema)(synthetic.slice(0, REFERENCE)),
         )
     return Trained(out, manifest, certificate, table.notes)

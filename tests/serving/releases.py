@@ -19,6 +19,7 @@ from synth.data.codec import Fit
 from synth.data.conform import conform
 from synth.data.infer import infer
 from synth.data.source import open_source
+from synth.evaluation.gist import Gist
 from synth.generators.families import build
 from synth.provenance.manifest import Training
 from synth.recipe import Recipe
@@ -71,7 +72,7 @@ def _publish(out: Path, data: Any, recipe: Recipe, name: str, *, collapsed: bool
     for parameter in generator.parameters():  # an untrained head is zero
         parameter.data += 0.1 * torch.randn_like(parameter)
     training = Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"])
-    reference = Sampler(generator, codec).table(4_096, seed=1) if schema.image is None else None
+    reference = Gist(schema)(Sampler(generator, codec).table(4_096, seed=1))
     if collapsed:
         recipe = Recipe.check(recipe.model_dump() | {"diffusion": recipe.diffusion.model_dump() | COLLAPSED})
     with storage.staged_directory(str(out)) as folder:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from serving.monitor.monitor import Monitor
+from serving.monitor.watch import Alarm
 from serving.stream import Piece
 from serving.watcher import Watcher
 from synth import release as releases
+from synth.data.image_columns import column_of, pixels
 from synth.data.image_sink import encoded
 from synth.data.source import open_source
-from synth.sampling import Sampler
+from synth.sampling import BLOCK, Sampler
 from tests.serving.releases import publish_images
 from tests.serving.service import Service
 
 ROWS, FIRST = 1_100, 90
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["classes", "none"])
@@ -82,7 +88,26 @@ def test_blocks_are_drawn_whole_and_the_monitor_sees_pixels(service: Service, pl
 
     watcher._see("pets@1", Piece(5, 0, 50, ""), Drawn(batch, 0.1, None))
     reports, alarms = watcher._report()
-    classes = "label" in shelf.schema.names
-    assert alarms == {} and {name: report.rows for name, report in reports.items()} == (
-        {"pets@1": 50} if classes else {}
+    assert alarms == {} and {name: report.rows for name, report in reports.items()} == {"pets@1": 50}
+
+
+def test_images_that_change_raise_an_alarm_that_says_what_about_them(place: Path, tmp_path: Path) -> None:
+    release = releases.load(str(place))
+    sampler = Sampler.from_release(release)
+
+    def see(name: str, change: Callable[[Pixels], Pixels]) -> Alarm | None:
+        monitor = Monitor(sampler, release.manifest.id, tmp_path / name, release.reference)
+        for batch in sampler.batches(4 * BLOCK, seed=5):
+            images = change(pixels(batch["image"], (8, 8, 3)))
+            at = batch.schema.get_field_index("image")
+            if (alarm := monitor.see(batch.set_column(at, "image", column_of(images)), "", 10.0)) is not None:
+                return alarm
+        return None
+
+    assert see("as they are", lambda images: images) is None
+    alarm = see("darker", lambda images: (images * 0.9).astype(np.uint8))
+    assert alarm is not None and any("image: brightness at row" in change.kind for change in alarm.changes)
+    blurred = see(
+        "flat", lambda images: np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape).astype(np.uint8)
     )
+    assert blurred is not None
