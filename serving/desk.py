@@ -19,7 +19,8 @@ from cluster import storage
 from serving.admission import Admission, OverloadError
 from serving.audit import Audit
 from serving.catalogue import Catalogue, UnknownError, Version
-from serving.keys import Key, KeyFile
+from serving.key_file import KeyFile
+from serving.keys import Key
 from serving.metrics import Metrics
 from serving.monitor.monitor import Report
 from serving.monitor.watch import Alarm

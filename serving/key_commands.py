@@ -48,7 +48,7 @@ def add_command(
 
     A service that runs knows the key within a second or two.
     """
-    from serving.keys import edit
+    from serving.key_file import edit
 
     rows = None if rows_per_day is None else _count(rows_per_day)
     lifetime, now = None if expires is None else _length(expires, "--expires"), datetime.now(UTC)
@@ -81,7 +81,8 @@ def list_command(file: File) -> None:
 @keys.command("revoke", epilog="Example: artesian keys revoke keys.yaml 3fzk2m5q7xwa")
 def revoke_command(file: File, id: Id) -> None:
     """Have a key open nothing any more, at once and for good."""
-    from serving.keys import Keys, edit
+    from serving.key_file import edit
+    from serving.keys import Keys
 
     def revoke(old: Keys) -> tuple[Keys, str | None]:
         new = old.revoke(id, now=now)
@@ -98,7 +99,7 @@ def rotate_command(
     overlap: Annotated[str, typer.Option(metavar="24h", help="how long the old key stays good, too")] = "24h",
 ) -> None:
     """Make a key with the rights of another, which expires after the overlap, and print its token once."""
-    from serving.keys import edit
+    from serving.key_file import edit
 
     length, now = _length(overlap, "--overlap"), datetime.now(UTC)
     _hand_over(edit(file, lambda old: old.rotate(id, length, now=now)))

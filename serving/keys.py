@@ -12,8 +12,7 @@ They lie in a YAML file that is its owner's alone, which ``artesian keys`` write
       expires: '2027-04-30T12:00:00Z'
       rows_per_day: 1000000
 
-It has hashes of the secrets, never a secret: a token, ``art_<id>_<secret>``, is shown once, when it is made. A service reads
-the file again when it has changed, so that keys are added, rotated and revoked while it runs.
+It has hashes of the secrets, never a secret: a token, ``art_<id>_<secret>``, is shown once, when it is made.
 """
 
 from __future__ import annotations
@@ -24,12 +23,10 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -38,7 +35,6 @@ from serving import private_file
 from serving.settings import NAME
 from synth.errors import UserError
 
-LOOK_S = 1.0  # seconds between two looks at a keys file
 _ID = re.compile(r"[A-Za-z0-9_-]{12}")
 # Of the 43 characters for 32 bytes the last has two bits to spare. They are 0, so that a secret has one spelling.
 _TOKEN = re.compile(rf"art_({_ID.pattern})_([A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048])")
@@ -48,7 +44,6 @@ _NOBODY = "0" * 64  # what a token of an unknown id is compared with
 _QUOTED = 40  # characters; what is longer may be a token or a hash, and is not repeated in a message
 _SAID = {"missing": "is missing", "tuple_type": "must be a list", "model_type": "must be a key, with its fields"}
 _MODEL = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-T = TypeVar("T")
 
 
 class Refused(ValueError):  # noqa: N818  (an answer, and no error of the service)
@@ -162,11 +157,12 @@ class Keys(BaseModel):
 
     def save(self, path: private_file.Place) -> None:
         """Write the file anew, whole or not at all, for its owner alone. To change keys that others may be changing too,
-        use ``edit``. Raises UserError where it cannot be written."""
+        use ``serving.key_file.edit``. Raises UserError where it cannot be written."""
         with private_file.locked(path):
-            private_file.write(path, self._yaml())
+            private_file.write(path, self.text())
 
-    def _yaml(self) -> str:
+    def text(self) -> str:
+        """The file's content."""
         listed = [key.model_dump(mode="json", exclude_none=True) for key in self.keys]
         return yaml.safe_dump({"keys": listed}, sort_keys=False, allow_unicode=True, default_flow_style=None)
 
@@ -234,51 +230,6 @@ class Keys(BaseModel):
         if over := key.over(now):
             raise Refused(f"the key {over}; ask who runs this service for a new one")
         return key
-
-
-def edit(path: private_file.Place, change: Callable[[Keys], tuple[Keys, T]], *, create: bool = False) -> T:
-    """Read a keys file, write what ``change`` makes of the keys, and give back what else it gave; others that edit the file
-    meanwhile wait. With ``create``, a file that is not there is one without keys. Raises UserError as ``load`` does."""
-    with private_file.locked(path):
-        changed, result = change(Keys(keys=()) if create and not Path(path).exists() else Keys.load(path))
-        private_file.write(path, changed._yaml())
-    return result
-
-
-class KeyFile:
-    """A keys file that is read again when it has changed, looked at once a second at most.
-
-    A file that became unreadable or wrong leaves the keys in force that were read before, since a typing error must not
-    lock everybody out; ``problem`` then says what is wrong, and is None otherwise. Raises UserError if it is wrong at once.
-    """
-
-    def __init__(self, path: private_file.Place, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.path, self._monotonic = Path(path), monotonic
-        self.problem: str | None = None
-        self._looked, self._seen = monotonic(), self._sight()  # before it is read: what comes later is seen next time
-        self._keys = Keys.load(self.path)
-
-    def current(self) -> Keys:
-        """The keys that hold now."""
-        now = self._monotonic()
-        if now - self._looked < LOOK_S:
-            return self._keys
-        seen, before = self._sight(), self._seen
-        self._looked, self._seen = now, seen
-        if seen != before or self.problem is not None:
-            try:
-                self._keys, self.problem = Keys.load(self.path), None
-            except UserError as e:
-                self.problem = f"{e}\nuntil then the keys hold that were read before"
-        return self._keys
-
-    def _sight(self) -> tuple[int, ...] | None:
-        try:
-            found = self.path.stat()
-        except OSError:  # load says why
-            return None
-        # The change time, too, for a chmod, and for a copy that keeps its date.
-        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _problem(error: Any) -> str:

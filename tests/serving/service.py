@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from serving.api import create
 from serving.desk import Desk
-from serving.keys import edit
+from serving.key_file import edit
 from serving.patience import Patient
 from serving.settings import Settings
 from tests.serving.releases import LocalBackend

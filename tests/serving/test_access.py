@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from serving import keys as keys_module
+from serving import key_file
 from serving.access import Caller
-from serving.keys import Key, edit
+from serving.key_file import edit
+from serving.keys import Key
 from tests.serving.service import Service, key
 
 Serve = Callable[..., Service]
@@ -100,7 +101,7 @@ def test_the_scheme_s_case_and_blanks_around_the_token_do_not_matter(service: Se
 def later(service: Service) -> None:
     """The service looks at its keys again at once, and not in a second."""
     assert service.desk.keys is not None
-    service.desk.keys._looked -= 2 * keys_module.LOOK_S
+    service.desk.keys._looked -= 2 * key_file.LOOK_S
 
 
 def test_keys_are_added_and_revoked_while_it_runs(service: Service, file: Path) -> None:

@@ -8,8 +8,6 @@ import hmac
 import os
 import random
 import string
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.keys import Key, KeyFile, Keys, Refused, edit
+from serving.keys import Key, Keys, Refused
 from synth.errors import UserError
 
 NOW = datetime(2027, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -262,8 +260,6 @@ def test_a_file_that_others_can_read_or_write_is_refused(path: Path, mode: int) 
     path.chmod(mode)
     with pytest.raises(UserError, match=f"{path}: can be read or written by others .*chmod 600 {path}"):
         Keys.load(path)
-    with pytest.raises(UserError, match="chmod 600"):
-        edit(path, lambda keys: (keys, None))
 
 
 ENTRY = [
@@ -315,103 +311,3 @@ def test_a_token_that_was_pasted_into_the_file_is_not_repeated(path: Path, field
     while told is not None:  # a traceback shows its causes
         assert SECRET not in str(told)
         told = told.__cause__
-
-
-def test_a_file_that_is_not_there_is_named_with_the_remedy(path: Path) -> None:
-    with pytest.raises(UserError, match=f"{path}: there is no such keys file; make it with artesian keys add"):
-        Keys.load(path)
-    with pytest.raises(UserError, match="no such keys file"):
-        edit(path, lambda keys: (keys, None))
-    assert edit(path, lambda keys: (KEYS, "made"), create=True) == "made"
-    assert edit(path, lambda keys: (keys.revoke(ID, now=NOW), len(keys.keys)), create=True) == 1
-    assert Keys.load(path).find(ID).revoked == NOW
-
-
-def test_a_change_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
-    KEYS.save(path)
-    with pytest.raises(UserError):
-        edit(path, lambda keys: (keys.revoke("a" * 12, now=NOW), None))
-    assert Keys.load(path) == KEYS
-
-
-def test_of_writers_at_the_same_time_none_loses_a_key(path: Path) -> None:
-    code = """if True:
-        import sys
-        from datetime import UTC, datetime
-        from serving.keys import edit
-        for k in range(15):
-            edit(sys.argv[1], lambda keys: keys.add(name=f"{sys.argv[2]} {k}", generators=["*"], now=datetime.now(UTC)),
-                 create=True)
-    """
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in ("first", "second")]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    names = [key.name for key in Keys.load(path).keys]
-    assert sorted(names) == sorted(f"{name} {k}" for name in ("first", "second") for k in range(15))
-    assert {p.name for p in path.parent.iterdir()} <= {"keys.yaml", ".keys.yaml.lock"}
-
-
-# The file of a service that runs.
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-def test_a_file_is_read_again_when_it_has_changed(path: Path, clock: Clock) -> None:
-    KEYS.save(path)
-    file = KeyFile(path, clock)
-    assert file.current().check(TOKEN, NOW)
-    KEYS.revoke(ID, now=NOW).save(path)
-    clock.now = 0.999
-    assert file.current().check(TOKEN, NOW), "it is not looked at more often than once a second"
-    clock.now = 1.0
-    assert "revoked" in refusal(file.current(), TOKEN)
-    held = file.current()
-    clock.now = 3.0
-    assert file.current() is held, "what has not changed is not read"
-
-
-def test_a_broken_file_locks_nobody_out(path: Path, clock: Clock) -> None:
-    KEYS.save(path)
-    file = KeyFile(path, clock)
-    assert file.problem is None
-    for broken in ("", "keys:\n- {id: 3", f"keys:\n- id: {ID}"):
-        write(path, broken)
-        clock.now += 1
-        assert file.current().check(TOKEN, NOW)
-        assert file.problem is not None and str(path) in file.problem and "were read before" in file.problem
-    path.unlink()
-    clock.now += 1
-    assert file.current() == KEYS and "no such keys file" in str(file.problem)
-    FULL.save(path)
-    clock.now += 1
-    assert file.current() == FULL and file.problem is None
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
-def test_a_mode_is_seen_both_ways(path: Path, clock: Clock) -> None:
-    KEYS.save(path)
-    file = KeyFile(path, clock)
-    path.chmod(0o644)
-    clock.now += 1
-    assert file.current() == KEYS and "chmod 600" in str(file.problem)
-    path.chmod(0o600)
-    clock.now += 1
-    assert file.current() == KEYS and file.problem is None
-
-
-def test_a_file_that_is_wrong_from_the_start_is_refused(path: Path) -> None:
-    with pytest.raises(UserError, match="no such keys file"):
-        KeyFile(path)
-    write(path, "keys: 3")
-    with pytest.raises(UserError, match="line 1"):
-        KeyFile(path)

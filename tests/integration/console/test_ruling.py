@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.keys import edit
+from serving.key_file import edit
 from tests.integration.console.browser import MARKS, Browser
 from tests.integration.console.page import open_page
 from tests.integration.console.service import Service
