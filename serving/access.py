@@ -27,6 +27,11 @@ class Caller:
 
     key: Key | None
 
+    @property
+    def rules(self) -> bool:
+        """Whether the caller may do everything."""
+        return self.key is None or (self.key.admin and "*" in self.key.generators)
+
     def may(self, name: str) -> bool:
         """Whether the caller may draw from ``adult``, ``adult@3`` or ``adult:production``. The first is another word for its
         default alias, so that a key for ``adult:production`` opens it, too."""
@@ -40,8 +45,17 @@ class Caller:
                 remedy="ask for a key that does: artesian keys add --generators",
             )  # fmt: skip
 
-    def must_rule(self) -> None:
-        """Problem unless the caller may change what is served."""
+    def must_rule(self, name: str) -> None:
+        """Problem unless the caller may change what is served under this name, or with ``*`` the service."""
+        if self.key is not None and name != "*":
+            self.must(name)
+        if self.rules:
+            return
+        if self.key is not None and self.key.admin and name == "*":
+            raise Problem(
+                403, "Not with this key", "this key rules some generators, and not the service", "/problems/not-yours",
+                remedy="use one that was made with artesian keys add --admin --generators '*'",
+            )  # fmt: skip
         if self.key is not None and not self.key.admin:
             raise Problem(
                 403, "Not with this key", "this key may draw, and change nothing", "/problems/not-yours",

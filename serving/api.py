@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Any
 
@@ -23,14 +21,8 @@ ABOUT = "Synthetic rows of certified generators, watched for falling diversity. 
 def create(desk: Desk, backend: Backend) -> FastAPI:
     """The application over one desk and one place where rows come from."""
 
-    @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        app.state.jobs.close()
-        desk.close()
-
     app = FastAPI(
-        title="Artesian", version=metadata.version("artesian"), description=ABOUT, lifespan=life,
+        title="Artesian", version=metadata.version("artesian"), description=ABOUT,
         docs_url=None, redoc_url=None,  # whose pages fetch their scripts from other hosts
         responses=documented.PROBLEMS,
     )  # fmt: skip
@@ -74,6 +66,12 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
         return {"name": who.key.name, "generators": who.key.generators, "admin": who.key.admin, "left": left}
 
     return app
+
+
+def close(app: FastAPI) -> None:
+    """At its end, when nothing is under way any more: jobs stop, and what must survive is kept."""
+    app.state.jobs.close()
+    app.state.desk.close()
 
 
 async def _told(request: Request, error: Exception) -> Response:

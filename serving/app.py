@@ -44,7 +44,7 @@ def build(args: dict[str, Any]) -> Application:
             min_replicas=least, max_replicas=most, initial_replicas=least, target_ongoing_requests=BUSY,
             look_back_period_s=LOOK_BACK_S, upscale_delay_s=UP_S, downscale_delay_s=DOWN_S,
         ),
-    ).bind()  # fmt: skip
+    ).bind({shelf.manifest.id: shelf.version.place for shelf in shelves})  # fmt: skip
     places = {str(shelf.version): (shelf.manifest.id, shelf.version.place) for shelf in shelves}
     watcher = serve.deployment(Watcher, max_ongoing_requests=1_000, ray_actor_options=ON_HEAD, num_replicas=1).bind(
         places, settings.state

@@ -23,9 +23,9 @@ def _no_text(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_no_text)]
-Number = Annotated[float, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Clause = Annotated[str, Field(max_length=LONGEST)]
-Plain = bool | int | float | Clause | None
+Plain = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Clause | None
 Where = Clause | list[Clause] | dict[Clause, Plain | list[Plain]]
 Balance = Clause | dict[Clause, dict[Clause, Number]]
 

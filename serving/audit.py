@@ -27,7 +27,7 @@ class Audit:
     def write(self, facts: Mapping[str, Any]) -> None:
         """A line with the time and ``facts``, in the file before this returns."""
         told = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **facts}
-        self.file.write(json.dumps(told, separators=(",", ":"), ensure_ascii=True) + "\n")
+        self.file.write(json.dumps(told, separators=(",", ":"), ensure_ascii=True, allow_nan=False) + "\n")
         self.file.flush()
         if self.file.tell() >= ROLL:
             self._roll()

@@ -35,6 +35,9 @@ class Catalogue:
     generators: dict[str, Served]
     aliases: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
     past: dict[str, list[tuple[str, dict[int, float]]]] = field(default_factory=dict)
+    assigned: set[tuple[str, str]] = field(
+        default_factory=set
+    )  # aliases that stand for what somebody said, and not by default
 
     def __post_init__(self) -> None:
         for name, served in self.generators.items():
@@ -76,6 +79,7 @@ class Catalogue:
             self.past.setdefault(name, []).append((alias, before))
             del self.past[name][:-HISTORY]
         self.aliases[name][alias] = checked
+        self.assigned.add((name, alias))
         return checked
 
     def roll_back(self, name: str, alias: str) -> dict[int, float]:
@@ -86,16 +90,18 @@ class Catalogue:
         if last is None:
             raise UnknownError(f"{name}:{alias}: has not been changed: there is nothing to go back to")
         self.aliases[name][alias] = past.pop(last)[1]
+        if alias not in dict(past):  # it was never changed otherwise
+            self.assigned.discard((name, alias))
         return self.aliases[name][alias]
 
     def state(self) -> dict[str, Any]:
         """As JSON has it."""
         assigned: dict[str, dict[str, Any]] = {}
         for name, served in self.generators.items():
-            held, given = _parts(served, served.all_aliases), _parts(served, served.aliases)
+            given = _parts(served, served.aliases)
             assigned[name] = {
                 alias: {"shares": shares, "given": given.get(alias, {})}
-                for alias, shares in self.aliases[name].items() if shares != held.get(alias)
+                for alias, shares in self.aliases[name].items() if (name, alias) in self.assigned
             }  # fmt: skip
         return {"assigned": assigned, "past": self.past}
 
@@ -114,6 +120,7 @@ class Catalogue:
                     alias, {}
                 ):
                     self.aliases[name][alias] = shares
+                    self.assigned.add((name, alias))
         for name, changes in state["past"].items():
             kept = [(alias, known(name, shares)) for alias, shares in changes]
             self.past[name] = [(alias, shares) for alias, shares in kept if shares is not None]

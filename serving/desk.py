@@ -67,7 +67,7 @@ class Desk:
             Admission(),
         )
         self.keys = KeyFile(Path(settings.keys), clock) if settings.keys is not None else None
-        self.quotas = Quotas()
+        self.quotas, self.under_way = Quotas(), 0  # answers
         self.folder = Path(settings.state)
         self.audit = Audit(self.folder)
         self.shelves = {str(v): opened(v, any_signer=settings.any_signer) for v in self.catalogue.versions()}
@@ -118,6 +118,7 @@ class Desk:
                 self.metrics.quota_refused(e.kind)
                 raise
         self.metrics.queue_changed(self.admission.queued_rows)
+        self.under_way += 1
         return Grant(key, shelf, seed, first, rows, self.clock())
 
     def sampled(self, grant: Grant, rows: int, seconds: float) -> None:
@@ -138,6 +139,7 @@ class Desk:
 
     def done(self, grant: Grant, code: int, asked: Mapping[str, Any]) -> None:
         """The answer is over, whole or not: what was not sent costs nothing, and what was is written down."""
+        self.under_way -= 1
         unsent = grant.rows - grant.sent
         self.admission.leave(unsent)
         if grant.key is not None and unsent:
@@ -182,14 +184,22 @@ class Desk:
             }
         )  # fmt: skip
 
+    def give_back(self, key: Key | None, rows: int) -> None:
+        """Rows that were charged for and are not drawn; the request stays counted."""
+        if key is not None:
+            self.quotas.give_back(key, rows)
+
     def watched(self, version: str, report: Report) -> None:
         """What the monitor of a version knows now."""
+        if version not in self.shelves:  # of a watcher that began before another version was left out
+            return
         shelf = self.shelves[version]
         before, shelf.report = shelf.report, report
         if before is None or report.rows < before.rows:  # the first, or of a watcher that has begun anew
             before = Report(rows=report.rows, skipped=report.skipped, spent_s=report.spent_s)
-        self.metrics.rows_watched(version, report.rows - before.rows, report.spent_s - before.spent_s)
-        self.metrics.rows_skipped(version, report.skipped - before.skipped)
+        # A watcher that has begun anew goes on from what it saved, which may be less than it had told.
+        self.metrics.rows_watched(version, report.rows - before.rows, max(0.0, report.spent_s - before.spent_s))
+        self.metrics.rows_skipped(version, max(0, report.skipped - before.skipped))
         self.metrics.evidence_changed(version, report.log_e_value, report.threshold)
         self.metrics.diversity_measured(version, report.trends)
 
@@ -199,12 +209,17 @@ class Desk:
         self.metrics.replicas_changed(running, target)
 
     def raise_alarm(self, version: str, alarm: Alarm) -> None:
-        """Mark a release as unhealthy, and do what the policy says."""
+        """Mark a release as unhealthy, and do what the policy says. While it is, the first alarm stands: those that follow
+        come of fewer rows, and can name less."""
+        if version not in self.shelves:
+            return
         shelf = self.shelves[version]
+        self.metrics.alarm_raised(version, alarm.detector)
+        if not shelf.healthy:
+            return
         shelf.alarm = {
             "at": self.now(), "detector": alarm.detector, "rows": alarm.rows, "changes": [str(c) for c in alarm.changes],
         }  # fmt: skip
-        self.metrics.alarm_raised(version, alarm.detector)
         told = {"event": "alarm", "version": version, **shelf.alarm}
         if self.settings.policy == "fallback" and (other := self._last_sound(shelf.version)) is not None:
             told["falls back to"] = str(other.version)

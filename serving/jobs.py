@@ -83,7 +83,6 @@ class Jobs:
             id=id, key=key, version=str(version), release=release, seed=seed, rows=rows, asked=asked,
             out=str(self.folder / f"{id}-rows") if out is None else out, created=datetime.now(UTC),
         )  # fmt: skip
-        self.records[id] = record
         return self._begin(record, version.place)
 
     def resume(self, record: Record, place: str) -> Record:
@@ -109,6 +108,7 @@ class Jobs:
 
     def _begin(self, record: Record, place: str) -> Record:
         self._change(record, state="running", detail=None)
+        self.records[record.id] = record
         threading.Thread(target=self._work, args=(record, place), daemon=True, name=f"job-{record.id}").start()
         return record
 

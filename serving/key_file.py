@@ -3,6 +3,7 @@ rotated and revoked while it runs."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from synth.errors import UserError
 
 LOOK_S = 1.0  # seconds between two looks
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 def edit(path: private_file.Place, change: Callable[[Keys], tuple[Keys, T]], *, create: bool = False) -> T:
@@ -50,6 +53,7 @@ class KeyFile:
                 self._keys, self.problem = Keys.load(self.path), None
             except UserError as e:
                 self.problem = f"{e}\nuntil then the keys hold that were read before"
+                logger.error("%s", self.problem)
         return self._keys
 
     def _sight(self) -> tuple[int, ...] | None:

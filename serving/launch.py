@@ -13,13 +13,14 @@ from cluster.machine import usable_cores
 from cluster.session import connected
 from serving.catalogue import Catalogue
 from serving.keys import Keys
+from serving.listener import listener
 from serving.settings import Settings, apart, named
 from serving.shelf import opened
 from synth import release
 from synth.errors import ReleaseError, UserError
 
 NAME = "artesian"  # of the application
-START_S = 120.0
+START_S, END_S = 120.0, 60.0
 
 
 def settings_of(releases: Sequence[str], config: Path | None, given: Mapping[str, Any]) -> Settings:
@@ -48,7 +49,11 @@ def _names(places: set[str]) -> dict[str, str]:
     return names
 
 
-def _check_files(settings: Settings) -> None:
+def _check_here(settings: Settings) -> None:
+    try:
+        listener(settings).close()
+    except OSError as e:
+        raise UserError(str(e)) from e
     if settings.keys is not None:
         Keys.load(settings.keys)
     if settings.certificate is not None:
@@ -70,7 +75,7 @@ def running(settings: Settings, address: str | None = None) -> Iterator[str]:
     UserError for files that cannot be used and ReleaseError for releases: those of a cluster are not here, and it says so
     itself."""
     if address is None:
-        _check_files(settings)
+        _check_here(settings)
     with connected(address):
         from ray import serve
 
@@ -83,6 +88,9 @@ def running(settings: Settings, address: str | None = None) -> Iterator[str]:
             handle = serve.run(application, name=NAME, route_prefix=None)
             host, port = handle.address.remote().result(timeout_s=START_S)
             shown = f"[{host}]" if ":" in host else host
-            yield f"{'http' if settings.certificate is None else 'https'}://{shown}:{port}"
+            try:
+                yield f"{'http' if settings.certificate is None else 'https'}://{shown}:{port}"
+            finally:  # before there are no samplers to draw what is under way
+                handle.end.remote().result(timeout_s=END_S)
         finally:
             serve.delete(NAME)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 from ray import serve
 
+from cluster.location import without_credentials
 from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
@@ -37,7 +38,9 @@ class Loaded:
         except UserError as e:  # of a place that is gone: no fault of who asks for rows
             raise ReleaseError(str(e)) from e
         if found.manifest.id != release:
-            raise ReleaseError(f"{place}: is another release than when the service began; start it anew")
+            raise ReleaseError(
+                f"{without_credentials(place)}: is another release than when the service began; start it anew"
+            )
         self.sampler, self.reference = Sampler.from_release(found), found.reference
         self.ask = lru_cache(REQUESTS)(self._ask)
 
@@ -61,26 +64,27 @@ class Task:
 
 
 class Replica:
-    """Draws pieces on one thread, small ones of several callers together.
+    """Draws pieces on one thread, small ones of several callers together. ``places``: of releases, by their ids.
 
     With another number of threads a product may round otherwise, and rows would depend on who drew them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, places: Mapping[str, str]) -> None:
         torch.set_num_threads(1)
-        self.work = ThreadPoolExecutor(1, "draw")
+        self.places, self.work = places, ThreadPoolExecutor(1, "draw")
         self.waiting: deque[Task] = deque()
         self.drawing: asyncio.Task[None] | None = None
 
     @serve.multiplexed(max_num_models_per_replica=MODELS)
-    async def loaded(self, model: str) -> Loaded:
-        """The release that ``model_of`` names."""
-        release, _, place = model.partition(" ")
-        return await asyncio.get_running_loop().run_in_executor(self.work, Loaded, place, release)
+    async def loaded(self, release: str) -> Loaded:
+        """The release of this id."""
+        if release not in self.places:
+            raise ReleaseError(f"{release}: is another release than when the service began; start it anew")
+        return await asyncio.get_running_loop().run_in_executor(self.work, Loaded, self.places[release], release)
 
-    async def draw(self, model: str, piece: Piece) -> Drawn:
+    async def draw(self, release: str, piece: Piece) -> Drawn:
         """The rows of a piece. UserError for what cannot be asked of the release."""
-        task = Task(await self.loaded(model), piece, asyncio.get_running_loop().create_future())
+        task = Task(await self.loaded(release), piece, asyncio.get_running_loop().create_future())
         self.waiting.append(task)
         if self.drawing is None or self.drawing.done():
             self.drawing = asyncio.get_running_loop().create_task(self._draw())
@@ -140,8 +144,3 @@ def drawn(tasks: Sequence[Task]) -> list[Drawn]:
     seconds = time.perf_counter() - began
     every = sum(task.piece.rows for task in tasks)
     return [Drawn(rows, seconds * rows.num_rows / every, None) for rows in found]
-
-
-def model_of(release: str, place: str) -> str:
-    """What a release is called between the desk and the replicas."""
-    return f"{release} {place}"

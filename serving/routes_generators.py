@@ -95,7 +95,7 @@ async def generator(request: Request, name: Name, who: Who) -> Details:
 @router.put("/v1/generators/{name}/aliases/{alias}")
 async def assign(request: Request, name: Generator, alias: Alias, wanted: Shares, who: Who) -> Aliased:
     """Promote a version, or try one out on a share of the requests. Requests that are under way end as they began."""
-    who.must_rule()
+    who.must_rule(name)
     shares = {int(version): share for version, share in wanted.shares.items()}
     return Aliased(alias=f"{name}:{alias}", shares=desk_of(request).assign(who.key, name, alias, shares))
 
@@ -103,14 +103,14 @@ async def assign(request: Request, name: Generator, alias: Alias, wanted: Shares
 @router.post("/v1/generators/{name}/aliases/{alias}/rollback")
 async def roll_back(request: Request, name: Generator, alias: Alias, who: Who) -> Aliased:
     """Have an alias stand for what it did before its last change."""
-    who.must_rule()
+    who.must_rule(name)
     return Aliased(alias=f"{name}:{alias}", shares=desk_of(request).roll_back(who.key, name, alias))
 
 
 @router.post("/v1/generators/{name}/acknowledge")
 async def acknowledge(request: Request, name: Name, who: Who) -> Release:
     """Call a version healthy again, after its alarm was looked into."""
-    who.must_rule()
+    who.must_rule(name)
     desk = desk_of(request)
     desk.acknowledge(who.key, name)
     request.app.state.backend.watch_anew(desk.shelves[name].version)

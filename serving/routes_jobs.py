@@ -15,6 +15,7 @@ from serving.asked import CHOSEN, Job
 from serving.jobs import Jobs, Record
 from serving.problems import Problem
 from serving.stream import Piece, drawn
+from synth.errors import UserError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
@@ -38,7 +39,7 @@ def _jobs(request: Request) -> Jobs:
 def _mine(request: Request, id: Id, who: Who) -> Record:
     """A job of this caller; whether others have one of this name is not told."""
     record = _jobs(request).records.get(id)
-    if record is None or (who.key is not None and record.key != who.key.id and not who.key.admin):
+    if record is None or not (who.rules or (who.key is not None and record.key == who.key.id)):
         raise Problem(404, "There is no such job", f"{id}: is no job of this key", "/problems/unknown-job")
     return record
 
@@ -53,7 +54,7 @@ async def start(request: Request, wanted: Wanted, who: Who) -> Record:
     desk, backend = desk_of(request), request.app.state.backend
     who.must(wanted.generator)
     if wanted.out is not None:
-        who.must_rule()
+        who.must_rule("*")
     if wanted.first:
         raise Problem(
             422, "A job begins with row 0", f"first={wanted.first}", "/problems/no-first", "/first", "leave it out"
@@ -67,15 +68,20 @@ async def start(request: Request, wanted: Wanted, who: Who) -> Record:
     seed = secrets.randbelow(CHOSEN) if wanted.seed is None else wanted.seed
     key = None if who.key is None else who.key.id
     shelf = desk.sound(wanted.generator, seed)
-    if wanted.text:  # what cannot be asked is said now, and not by a job that has failed
+    _jobs(request).enter()
+    if wanted.text:
         desk.admission.enter(0)
+    desk.charge(who.key, shelf, seed, wanted.n, wanted.words)
+    if wanted.text:  # what cannot be asked is said now, and not by a job that has failed
         first = drawn(
             backend, desk.admission, shelf.version, shelf.manifest.id, [Piece(seed, 0, 1, wanted.text)], whole=True
         )  # fmt: skip
-        async with aclosing(first):
-            await anext(first)
-    _jobs(request).enter()
-    desk.charge(who.key, shelf, seed, wanted.n, wanted.words)
+        try:
+            async with aclosing(first):
+                await anext(first)
+        except UserError:
+            desk.give_back(who.key, wanted.n)
+            raise
     return await run_in_threadpool(
         _jobs(request).start, shelf.version, shelf.manifest.id, key=key, seed=seed, rows=wanted.n,
         asked=wanted.words, out=wanted.out,
@@ -85,7 +91,7 @@ async def start(request: Request, wanted: Wanted, who: Who) -> Record:
 @router.get("")
 async def listed(request: Request, who: Who) -> Listed:
     """This caller's jobs, the latest first."""
-    records = [r for r in _jobs(request).records.values() if who.key is None or who.key.admin or r.key == who.key.id]
+    records = [r for r in _jobs(request).records.values() if who.rules or (who.key is not None and r.key == who.key.id)]
     return Listed(jobs=sorted(records, key=lambda r: r.created, reverse=True))
 
 
@@ -108,4 +114,5 @@ async def resume(request: Request, record: Mine) -> Record:
     if record.version not in desk.shelves:
         raise Problem(409, "Its release is gone", f"{record.version}: is no longer served", "/problems/gone")
     shelf = desk.sound(record.version, record.seed)
+    _jobs(request).enter()
     return await run_in_threadpool(_jobs(request).resume, record, shelf.version.place)

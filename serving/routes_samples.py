@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from serving import documented, formats
 from serving.access import Name, Who, desk_of
-from serving.answer import Answer, answered
+from serving.answer import GONE, Answer, answered
 from serving.asked import Samples
-
-GONE = 499  # nginx's number for a caller who has gone away
+from serving.problems import Problem
 
 router = APIRouter()
 
@@ -22,16 +25,45 @@ router = APIRouter()
 @router.post(
     "/v1/generators/{name}/samples", tags=["samples"], response_class=StreamingResponse, responses=documented.SAMPLES
 )
-async def samples(request: Request, wanted: Samples, name: Name, who: Who) -> StreamingResponse:
+async def samples(request: Request, wanted: Samples, name: Name, who: Who) -> Response:
     """Rows of a release.
 
     `name` is a generator, a version of it (`adult@3`) or an alias (`adult:production`). The same version, seed and row number
     give the same row, so that an answer that was cut goes on with `first`. Its headers say where it comes from, signed.
     """
     chosen = formats.choose(wanted.format, request.headers.get("accept"))
+    desk = desk_of(request)
     async with AsyncExitStack() as stack:
-        opened = answered(desk_of(request), request.app.state.backend, who, name, wanted, chosen)
-        return Streamed(await stack.enter_async_context(opened), stack.pop_all())
+        opened = answered(desk, request.app.state.backend, who, name, wanted, chosen)
+        try:
+            answer = await _unless_gone(request, stack.enter_async_context(opened), desk.settings.limits.first_s)
+        except ClientDisconnect:
+            return Response(status_code=GONE)
+        return Streamed(answer, stack.pop_all())
+
+
+async def _unless_gone(request: Request, begun: Coroutine[Any, Any, Answer], most_s: float) -> Answer:
+    """The answer that has begun. ClientDisconnect where its caller has gone before, Problem 503 after so many seconds."""
+    work, gone = asyncio.create_task(begun), asyncio.create_task(_gone(request))
+    try:
+        done, _ = await asyncio.wait({work, gone}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+        if work in done:
+            return work.result()
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+    if done:
+        raise ClientDisconnect
+    raise Problem(
+        503, "No rows yet", f"no sampler has drawn any within {most_s:g} s", "/problems/busy", remedy="come again then",
+        headers={"Retry-After": str(math.ceil(most_s))},
+    )  # fmt: skip
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class Streamed(StreamingResponse):

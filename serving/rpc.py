@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from serving import refusals
 from serving import sampling_pb2 as messages
-from serving.access import NAMED, identified
+from serving.access import NAMED, Caller, identified
 from serving.answer import answered
 from serving.asked import Asked, Samples
 from serving.catalogue import UnknownError
@@ -30,6 +30,7 @@ from serving.stream import Backend
 
 PART = 1 << 20  # bytes; gRPC's clients take messages of four times as many where nothing else is said
 IDLE_S = 300  # after which a connection without a call is closed
+MOST_PROBLEM = 4 << 10  # bytes of metadata, of which clients take twice as many
 ORIGIN = "artesian-"  # of the headers, those that say where rows come from
 CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED, 403: grpc.StatusCode.PERMISSION_DENIED, 404: grpc.StatusCode.NOT_FOUND,
@@ -50,7 +51,8 @@ class Rpc:
         ]  # fmt: skip
         self.server = aio.server(maximum_concurrent_rpcs=limits.connections, options=options)
         service = messages.DESCRIPTOR.services_by_name["Sampling"]
-        draw = grpc.unary_stream_rpc_method_handler(
+        # Over the wire a unary request is a stream of one message; so it can be waited for no longer than an HTTP body.
+        draw = grpc.stream_stream_rpc_method_handler(
             self._draw,
             request_deserializer=messages.DrawRequest.FromString,
             response_serializer=messages.Part.SerializeToString,
@@ -73,25 +75,36 @@ class Rpc:
         """Let in nobody else, and end what is under way, or cut it after so many seconds."""
         await self.server.stop(drain_s)
 
-    async def _draw(self, request: Any, context: aio.ServicerContext) -> None:
+    async def _draw(self, requests: Any, context: aio.ServicerContext) -> None:
+        limits, called = self.desk.settings.limits, "Draw"
         try:
-            async with asyncio.timeout(self.desk.settings.limits.answer_s):
-                await self._answer(request, context)
+            given = [str(value) for name, value in context.invocation_metadata() or () if name == "authorization"]
+            who = identified(self.desk, given)
+            async with asyncio.timeout(limits.body_s):
+                request = await context.read()
+            if request is aio.EOF:
+                raise Problem(
+                    422, "Nothing was asked", "no message came", "/problems/invalid-request", remedy="send one"
+                )
+            called = f"Draw {cut(request.generator, MOST_ECHO)!r}"
+            async with asyncio.timeout(limits.answer_s):
+                await self._answer(who, request, context)
             return
         except ClientDisconnect:
             return
         except TimeoutError:
-            found = Problem(408, "The answer took too long", "its time is up", "/problems/too-slow")
+            found = Problem(408, "It took too long", "the request or the answer: its time is up", "/problems/too-slow")
         except refusals.ALL as e:
             found = refusals.problem_of(e)
         except Exception as e:  # noqa: BLE001 - gRPC would tell the caller what it says
-            found = problem(e, f"Draw {cut(request.generator, MOST_ECHO)!r}")
+            found = problem(e, called)
         code = CODES.get(found.status, grpc.StatusCode.INVALID_ARGUMENT)
-        await context.abort(code, cut(str(found)), (("problem-bin", found.response().body),))
+        if len(found.response().body) > MOST_PROBLEM:  # a list of errors
+            found.more = {}
+        more = [(name.lower(), text) for name, text in found.headers.items() if name == "Retry-After"]
+        await context.abort(code, cut(str(found)), (("problem-bin", found.response().body), *more))
 
-    async def _answer(self, request: Any, context: aio.ServicerContext) -> None:
-        given = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
-        who = identified(self.desk, [str(value) for value in given])
+    async def _answer(self, who: Caller, request: Any, context: aio.ServicerContext) -> None:
         if not re.fullmatch(NAMED[1:-1], request.generator):
             raise UnknownError(f"{cut(request.generator, MOST_ECHO)!r} names no generator")
         wanted, chosen = _wanted(request), FORMATS["arrow"]
@@ -124,6 +137,5 @@ def _wanted(request: Any) -> Samples:
     try:
         return Samples.model_validate(told | Asked.model_validate(asked).words)
     except ValidationError as e:
-        raise RequestValidationError(
-            [{**error, "loc": ("body", *error["loc"])} for error in e.errors()], body=told
-        ) from e
+        errors = [{**error, "loc": ("body", *error["loc"])} for error in e.errors()]
+        raise RequestValidationError(errors, body=told | asked if isinstance(asked, dict) else told) from e

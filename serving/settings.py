@@ -40,8 +40,8 @@ class Limits(_Document):
     """What comes from outside is bounded by these.
 
     ``rows`` of one answer (what is larger is a job), of one job ``job_rows``; ``body_kib`` of a request, and ``clauses``
-    in it; ``head_s`` until a request's head has come and ``body_s`` until its body has; ``answer_s`` until the last byte of
-    an answer; ``connections`` at once.
+    in it; ``head_s`` until a request's head has come and ``body_s`` until its body has; ``first_s`` from then until the first
+    rows are there, and ``answer_s`` until the last byte of an answer has left; ``connections`` at once.
     """
 
     rows: int = Field(default=1_000_000, ge=1)
@@ -50,6 +50,7 @@ class Limits(_Document):
     clauses: int = Field(default=64, ge=1)
     head_s: float = Field(default=10.0, gt=0)
     body_s: float = Field(default=10.0, gt=0)
+    first_s: float = Field(default=120.0, gt=0)
     answer_s: float = Field(default=3_600.0, gt=0)
     connections: int = Field(default=4_096, ge=1)
 

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from serving.monitor.monitor import Monitor, Report
-from serving.monitor.once import Once
 from serving.monitor.watch import Alarm
 from serving.replica import Loaded
 from serving.stream import Drawn, Piece
@@ -31,14 +30,13 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """``releases``: of each version its release's id and place."""
+    """``releases``: of each version its release's id and place. Versions of one release are watched as one."""
 
     def __init__(self, releases: dict[str, tuple[str, str]], folder: str) -> None:
         torch.set_num_threads(1)
         self.releases, self.folder = releases, Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.monitors: dict[str, Monitor | None] = {}  # None: of what cannot be watched
-        self.once = {version: Once() for version in releases}
+        self.monitors: dict[str, Monitor | None] = {}  # by the release's id; None: of what cannot be watched
         self.alarms: dict[str, tuple[str, Alarm]] = {}
         self.work = ThreadPoolExecutor(1, "watch")
         self.waiting, self.saved = 0, time.monotonic()
@@ -47,7 +45,7 @@ class Watcher:
     async def see(self, version: str, piece: Piece, drawn: Drawn) -> None:
         """Rows that were sent."""
         if self.waiting >= WAITING:
-            self.passed[version] = self.passed.get(version, 0) + piece.rows
+            self._pass(version, piece.rows)
             return
         self.waiting += 1
         try:
@@ -72,16 +70,20 @@ class Watcher:
     async def _later(self, call: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.work, call, *arguments)
 
+    def _pass(self, version: str, rows: int) -> None:
+        release = self.releases[version][0]
+        self.passed[release] = self.passed.get(release, 0) + rows
+
     def _monitor(self, version: str) -> Monitor | None:
-        if version not in self.monitors:
-            release, place = self.releases[version]
+        release, place = self.releases[version]
+        if release not in self.monitors:
             try:
                 loaded = Loaded(place, release)
-                self.monitors[version] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
+                self.monitors[release] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
             except UserError as e:  # such as of a release that is gone from its place
                 logger.warning("%s: is not watched: %s", version, e)
-                self.monitors[version] = None
-        return self.monitors[version]
+                self.monitors[release] = None
+        return self.monitors[release]
 
     def _anew(self, version: str) -> None:
         if (monitor := self._monitor(version)) is not None:
@@ -89,22 +91,32 @@ class Watcher:
             self._save()
 
     def _see(self, version: str, piece: Piece, drawn: Drawn) -> None:
-        if not self.once[version].new(piece.seed, piece.text, piece.first, piece.rows):
+        monitor = self._monitor(version)
+        if monitor is None or not monitor.once.new(piece.seed, drawn.key, piece.first, piece.rows):
             return
-        if (monitor := self._monitor(version)) is None:
+        try:
+            alarm = monitor.see(drawn.batch, piece.text, drawn.seconds)
+        except Exception:  # nobody waits for what comes of it
+            logger.exception("%s: rows could not be looked at", version)
+            self._pass(version, piece.rows)
             return
-        alarm = monitor.see(drawn.batch, piece.text, drawn.seconds)
         if alarm is not None:
             logger.warning("%s: alarm by %s after %d rows", version, alarm.detector, alarm.rows)
-            self.alarms[secrets.token_hex(8)] = version, alarm
+            for name in self._versions(version):
+                self.alarms[secrets.token_hex(8)] = name, alarm
         if time.monotonic() - self.saved > SAVE_S:
             self._save()
 
+    def _versions(self, version: str) -> list[str]:
+        """Those of the same release."""
+        return [name for name, (release, _) in self.releases.items() if release == self.releases[version][0]]
+
     def _report(self, heard: Collection[str] = ()) -> Known:
-        found = {version: monitor.report() for version, monitor in self.monitors.items() if monitor is not None}
-        for version, passed in self.passed.items():
-            if version in found:
-                found[version] = replace(found[version], skipped=found[version].skipped + passed)
+        found = {}
+        for version, (release, _) in self.releases.items():
+            if (monitor := self.monitors.get(release)) is not None:
+                report = monitor.report()
+                found[version] = replace(report, skipped=report.skipped + self.passed.get(release, 0))
         self.alarms = {name: alarm for name, alarm in self.alarms.items() if name not in heard}
         return found, dict(self.alarms)
 

@@ -6,6 +6,7 @@ who drew which, when, or how often: a part is written again until its footer say
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PART = 256 * BLOCK
 PART_PIXELS = 256 << 20
+AHEAD = 2  # parts for each core of the cluster, that wait or are drawn
+LOOK_S = 1.0  # between two calls of ``progress`` at most: it may stop the drawing
 MARKER = "_artesian.json"  # readers of folders pass over names that begin with an underscore
 
 
@@ -59,21 +62,32 @@ def sample(
         gpus = ray.cluster_resources().get("GPU", 0)
         draw = ray.remote(num_cpus=1, num_gpus=int(gpus > 0), max_retries=3)(_draw)
         held = ray.put(release)
-        pending = {
-            draw.remote(held, seed, request, *part, storage.join(out, name)): name for name, part in missing.items()
-        }
-        while pending:
-            [ready], _ = ray.wait(list(pending))
-            name = pending.pop(ready)
-            try:
-                done += ray.get(ready)
-            except RayTaskError as e:
-                if isinstance(e.cause, UserError):
-                    raise UserError(str(e.cause)) from e
-                raise JobError(f"{name}: {type(e.cause).__name__}: {e.cause}") from e
-            except RayError as e:
-                raise JobError(f"{name}: {e}") from e
-            progress(done)
+        todo, pending, room = (
+            iter(missing.items()),
+            dict[Any, str](),
+            AHEAD * max(1, int(ray.cluster_resources()["CPU"])),
+        )
+        try:
+            while True:
+                for name, rows_of in itertools.islice(todo, room - len(pending)):
+                    pending[draw.remote(held, seed, request, *rows_of, storage.join(out, name))] = name
+                if not pending:
+                    break
+                ready, _ = ray.wait(list(pending), timeout=LOOK_S)
+                for one in ready:
+                    name = pending.pop(one)
+                    try:
+                        done += ray.get(one)
+                    except RayTaskError as e:
+                        if isinstance(e.cause, UserError):
+                            raise UserError(str(e.cause)) from e
+                        raise JobError(f"{name}: {type(e.cause).__name__}: {e.cause}") from e
+                    except RayError as e:
+                        raise JobError(f"{name}: {e}") from e
+                progress(done)
+        finally:
+            for one in pending:  # whoever stops, by an error or a Ctrl-C, wants the cores back
+                ray.cancel(one, force=True)
     if lost := parts.keys() - storage.list_files(out).keys():
         raise JobError(
             f"{storage.without_credentials(out)}: {len(lost)} parts were written where this machine does not see them;"

@@ -75,11 +75,12 @@ class Shadow:
         self.mixture = Mixture(np.full(len(BETS), 1 / len(BETS)))
 
     def update(self, served: NDArray[np.float32], fresh: NDArray[np.float32]) -> None:
-        """One step with so many pairs, of which there may be none."""
+        """One step with so many pairs; without any there is nothing to bet on, and it is none."""
+        if not len(served):
+            return
         payoffs = np.clip(2 * (self.classifier.chance(served) - self.classifier.chance(fresh)), -1, 1)
         self.mixture.update(even(payoffs, BETS))
-        if len(served):
-            self.classifier.learn(served, fresh)
+        self.classifier.learn(served, fresh)
 
 
 class Kinds:
@@ -101,7 +102,9 @@ class Kinds:
         self.mixture = Mixture(weights)
 
     def update(self, kinds: NDArray[np.bool_]) -> None:
-        """One step with rows of these kinds (n, K), of which there may be none."""
+        """One step with rows of these kinds (n, K); without any it is none."""
+        if not len(kinds):
+            return
         hits = kinds[:, self.counted].sum(axis=0)
         self.mixture.update(fewer(hits, len(kinds), self.least, BETS).ravel())
 
@@ -121,16 +124,17 @@ class Alike:
     def __init__(self, view: View, step: int) -> None:
         blocks = [slice(k, k + step) for k in range(0, len(view.reference) - step + 1, step)]
         found = np.array([alike(view.reference.waves[block], view.reference.keys[block]) for block in blocks])
-        # An upper bound of both means, for all but a share DOUBT of the releases.
-        above = found.mean(axis=0) + 4 * found.std(axis=0) / np.sqrt(len(found)) + 1 / (len(found) * step**2)
+        # An upper bound of both means, for all but a share DOUBT of the releases; the last term is what remains where no pair
+        # of so many steps was equal (the "rule of three", for DOUBT instead of 5 %).
+        unseen = 2 * np.log(1 / DOUBT) / (len(found) * step * (step - 1))
+        above = found.mean(axis=0) + 4 * found.std(axis=0) / np.sqrt(len(found)) + unseen
         self.most = CLOSER * np.minimum(above, 1.0)
         self.step = step
         self.mixture = Mixture(np.full(2 * len(BETS), 1 / (2 * len(BETS))))
 
     def update(self, waves: NDArray[np.float32], keys: NDArray[np.uint64]) -> None:
-        """One step with these rows, of which there may be none."""
+        """One step with these rows; of fewer than two there are no pairs, and it is none."""
         if len(keys) < 2:
-            self.mixture.update(np.zeros(2 * len(BETS)))
             return
         means = alike(waves, keys)
         self.mixture.update(np.concatenate([more(m, most, BETS) for m, most in zip(means, self.most, strict=True)]))

@@ -16,8 +16,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from cluster import storage
+from serving.monitor.once import Once
 from serving.monitor.supply import FREE, Budget, Supply
-from serving.monitor.trends import Trend, Trends
+from serving.monitor.trends import WINDOW, Trend, Trends
 from serving.monitor.view import View
 from serving.monitor.watch import PATIENCE, Alarm, Watch
 from synth.sampling import BLOCK, Sampler
@@ -60,6 +61,7 @@ class Monitor:
         self.supply = Supply(sampler, self.view, self.seed, self.budget)
         self.watch, self.trends = Watch(self.view), Trends(self.view)
         self.seen = self.skipped = 0
+        self.once = Once()
         self.told: tuple[int, Mapping[str, Trend]] = 0, {}  # the trends, and how many rows had been seen then
         if state:
             self._restore(state)
@@ -84,8 +86,9 @@ class Monitor:
         self.watch.reset()
 
     def report(self) -> Report:
-        """What is known now; to be asked for it again and again costs nothing while nothing is sent."""
-        if self.seen != self.told[0]:
+        """What is known now. Trends are measured anew when a quarter of the rows is new, or as many as they are of, so that
+        they leave the time to the tests."""
+        if self.seen - self.told[0] >= min(WINDOW, max(1, self.told[0] // 4)):
             with self.budget.charged():
                 self.told = self.seen, self.trends.now()
         return Report(self.seen, self.skipped, self.budget.spent, self.watch.log_value, self.told[1])
@@ -94,7 +97,7 @@ class Monitor:
         """What a restart goes on from."""
         counters = np.array([self.seen, self.skipped, self.supply.drawn, self.supply.position], np.int64)
         seconds = np.array([self.budget.earned, self.budget.spent])
-        arrays = {n: np.ascontiguousarray(a) for n, a in self.watch.state().items()}
+        arrays = {n: np.ascontiguousarray(a) for n, a in self.watch.state().items()} | {"places": self.once.state()}
         content = safetensors.numpy.save(
             arrays | {"counters": counters, "seconds": seconds}, metadata={"seed": str(self.seed)}
         )
@@ -123,6 +126,7 @@ class Monitor:
             seen, skipped, drawn, position = (int(k) for k in state["counters"])
             earned, spent = (float(s) for s in state["seconds"])
             self.watch.restore({name: state[name] for name in self.watch.state()})
+            self.once.restore(state["places"])
         except (LookupError, ValueError) as e:
             logger.warning("%s: is of another version, and the release is watched anew: %s", self.path, e)
             return

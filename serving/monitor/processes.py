@@ -6,9 +6,9 @@ An increment L_t ≥ 0 whose expectation given the past is at most 1 while all i
     M_t = (M_{t−1} + 1) · L_t
 
 a process of which M_t − t has no upward drift. So an alarm at M_t ≥ A comes, while all is well, on average after A steps or
-more, whatever the distribution of the rows and however they depend on each other (Theorem 2.4 there). A weighted average of
-such processes is one again: bets of several sizes, and detectors that look for different things, are averaged instead of
-being allowed a part of the false alarms each.
+more, whatever the distribution of the rows (Theorem 2.4 there). A step in which nothing is seen leaves M as it is. A weighted
+average of such processes is one again: bets of several sizes, and detectors that look for different things, are averaged
+instead of being allowed a part of the false alarms each.
 """
 
 from __future__ import annotations

@@ -52,8 +52,7 @@ class Supply:
     def __init__(self, sampler: Sampler, view: View, seed: int, budget: Budget) -> None:
         self.sampler, self.view, self.seed, self.budget = sampler, view, seed, budget
         self.kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        # The next block's first row, whatever is asked of it: far from the reference, which may be of the same seed.
-        self.position = 1 << 40
+        self.position = 1  # the next block's seed is so much above ``seed``, of which the reference may be
         self.block_s = 0.0  # what the latest block took
         self.drawn = 0
 
@@ -70,9 +69,10 @@ class Supply:
     def _block(self, text: str) -> NDArray[np.float32]:
         began = time.thread_time()
         request = self.sampler.ask(**json.loads(text)) if text else None
-        batches = self.sampler.batches(BLOCK, seed=self.seed, first=self.position, request=request)
+        # From row 0 of a seed of its own: ids are made of a row's number, and there may not be ids for numbers without end.
+        batches = self.sampler.batches(BLOCK, seed=(self.seed + self.position) % 2**63, request=request)
         features = self.view(pa.Table.from_batches(batches).select(self.view.columns)).features
-        self.position += BLOCK
+        self.position += 1
         self.block_s = time.thread_time() - began
         if self.drawn >= FREE:
             self.budget.spent += self.block_s

@@ -39,7 +39,8 @@ Broken = Callable[[pa.RecordBatch], Mapping[str, NDArray[np.bool_]]]
 @dataclass(frozen=True)
 class Rows:
     """n rows: ``features`` float32 (n, d); ``kinds`` bool (n, K), of which kinds each is; ``waves`` float32 (n, WAVES);
-    ``keys`` uint64 (n,), equal for equal rows; ``valid`` bool (n,), whether each satisfies schema and constraints."""
+    ``keys`` uint64 (n,), equal for rows that are equal but for ids; ``valid`` bool (n,), whether each satisfies schema and
+    constraints."""
 
     features: NDArray[np.float32]
     kinds: NDArray[np.bool_]
@@ -135,9 +136,9 @@ class View:
         waves = (np.cos(points @ self.frequencies + self.phases) * np.sqrt(2 / WAVES)).astype(np.float32)
         kinds = self._kinds(ranks, codes, points)
         features = np.hstack([kinds, waves, np.ones((len(points), 1))], dtype=np.float32)
-        batches = table.to_batches()
-        keys = np.concatenate([hash_rows(batch, 0) for batch in batches])
-        return Rows(features, kinds, waves, keys, np.concatenate([self._valid(batch) for batch in batches]))
+        compared = table.select(self.lens.names)  # ids are never equal, whatever the rows are
+        keys = np.concatenate([hash_rows(batch, 0) for batch in compared.to_batches()])
+        return Rows(features, kinds, waves, keys, np.concatenate([self._valid(batch) for batch in table.to_batches()]))
 
     def _valid(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
         valid = np.ones(batch.num_rows, bool)

@@ -13,8 +13,8 @@ from serving.monitor.detectors import Alike, Kinds, Shadow
 from serving.monitor.processes import Mixture
 from serving.monitor.view import Rows, View
 
-STEP = 32  # rows of a step of the tests
-PATIENCE = 1_000_000  # steps between false alarms, on average at least: 32 million rows that were looked at
+STEP = 32  # rows of a step of the tests, at most: those of a request are not kept back to fill one
+PATIENCE = 1_000_000  # steps between false alarms, on average at least
 WEIGHTS = {"classifier": 0.5, "kinds": 0.4, "alike": 0.1}
 RECENT = 4_096  # rows by which is named what has changed
 NAMED = 6  # kinds of rows

@@ -194,7 +194,8 @@ def test_where_there_are_no_keys_everybody_may_do_everything(serve: Serve) -> No
     assert service.client.get("/v1/me").json() == {"name": None, "generators": ["*"], "admin": True, "left": {}}
     caller = Caller(None)
     caller.must("people")
-    caller.must_rule()
+    caller.must_rule("people")
+    caller.must_rule("*")
 
 
 def test_a_plain_name_is_the_default_alias(file: Path) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from serving.admission import OverloadError
+from serving.api import close
 from serving.catalogue import UnknownError
 from serving.desk import STATE, UnhealthyError
 from serving.quota import Exceeded
@@ -101,8 +101,8 @@ def test_a_body_that_is_no_json_is_a_problem_whatever_it_is(serve: Serve) -> Non
 def test_at_its_end_what_must_survive_is_saved(serve: Serve, tmp_path: Path) -> None:
     token = key(tmp_path / "keys.yaml", rows_per_day=1_000)
     service = serve(keys=str(tmp_path / "keys.yaml"))
-    with TestClient(service.app):
-        service.draw(token=token, n=400)
+    service.draw(token=token, n=400)
+    close(service.app)
     state = json.loads((service.state / STATE).read_text())
     assert state["quotas"][token[4:16]]["rows"]["spent"] == 400
     again = serve(keys=str(tmp_path / "keys.yaml"))

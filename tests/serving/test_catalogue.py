@@ -145,3 +145,5 @@ def test_a_new_version_is_the_latest_unless_another_was_promoted() -> None:
     assert restored(catalogue(4), made.state()).find("adult", 0).number == 1
     made.roll_back("adult", "production")
     assert restored(catalogue(4), made.state()).find("adult", 0).number == 4
+    made.assign("adult", "production", {3: 1})  # what it stands for by itself, but now somebody means it
+    assert restored(catalogue(4), made.state()).find("adult", 0).number == 3

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from serving import jobs as jobs_module
 from tests.serving.service import Service, key
-from tests.serving.test_routes_jobs import Parts
+from tests.serving.test_routes_jobs import Parts, over
 
 CHECKS = [
     not_a_server_error, status_code_conformance, response_schema_conformance, response_headers_conformance,
@@ -49,6 +49,7 @@ def api(
         found = schemathesis.openapi.from_asgi("/openapi.json", service.app)
         found.config.checks.negative_data_rejection.expected_statuses += ["413"]  # of what is too long to be looked at
         yield found
+        over()
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known names", "any names"])

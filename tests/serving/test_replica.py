@@ -11,12 +11,13 @@ import pyarrow as pa
 import pytest
 
 from serving import replica as replica_module
-from serving.replica import Loaded, Replica, Task, drawn, model_of
+from serving.replica import Loaded, Replica, Task, drawn
 from serving.stream import Drawn, Piece, pieces
 from synth import release as releases
 from synth.errors import ReleaseError, UserError
 from synth.sampling import BLOCK, SMALL, TOGETHER, Sampler
 
+PLACES: dict[str, str] = {}
 OVER_40 = '{"where":"age>=40"}'
 
 
@@ -24,7 +25,7 @@ class Alone(Replica):
     """Without Serve, which holds the releases that were asked for last; all else is as it is there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(PLACES)
         self.models: dict[str, asyncio.Task[Loaded]] = {}
 
     async def loaded(self, model: str) -> Loaded:  # type: ignore[override]
@@ -35,7 +36,10 @@ class Alone(Replica):
 
 @pytest.fixture(scope="module")
 def model(people: Path) -> str:
-    return model_of(releases.load(str(people)).manifest.id, str(people))
+    """The release's id, which replicas know the place of."""
+    id = releases.load(str(people)).manifest.id
+    PLACES[id] = str(people)
+    return id
 
 
 @pytest.fixture
@@ -184,8 +188,10 @@ def test_another_release_at_its_place_is_not_drawn_from(people: Path, others: Pa
 
     async def test(replica: Alone) -> None:
         with pytest.raises(ReleaseError, match="is another release than when the service began; start it anew"):
-            await replica.draw(model_of(id, str(people)), Piece(0, 0, 10, ""))
+            await replica.draw(id, Piece(0, 0, 10, ""))
 
+    run(test)  # of which it knows no place
+    PLACES[id] = str(people)
     run(test)
 
 

@@ -139,7 +139,7 @@ def test_it_saves_now_and_then(make: Make, sampler: Sampler, monkeypatch: pytest
 def test_what_cannot_be_watched_is_said_and_stops_nothing(
     make: Make, sampler: Sampler, steady: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watcher = make(gone_1=("0" * 64, str(steady.parent / "nowhere")), changed_1=("0" * 64, str(steady)))
+    watcher = make(gone_1=("0" * 64, str(steady.parent / "nowhere")), changed_1=("1" * 64, str(steady)))
 
     async def test() -> None:
         for name in ("gone@1", "changed@1", "people@1", "gone@1"):
