@@ -283,3 +283,18 @@ def test_a_job_writes_a_folder_of_the_same_rows(service: httpx2.Client, sampler:
     drawn = pq.read_table(job["out"]).replace_schema_metadata()
     assert drawn.combine_chunks().equals(sampler.table(2_500, seed=9).combine_chunks())
     assert service.post(f"{place}/resume").status_code == 422
+
+
+def test_what_is_under_way_ends_before_the_service_does(service: httpx2.Client, tmp_path: Path) -> None:
+    """The last of all: it is gone then."""
+    from ray import serve
+
+    handle = serve.get_app_handle("artesian")
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(draw, service, seed=seed, n=100 * BLOCK) for seed in (1, 2)]
+        time.sleep(0.5)
+        handle.end.remote().result(timeout_s=60)
+        answers = [answer.result() for answer in asked]
+    assert [rows(answer).num_rows for answer in answers] == [100 * BLOCK] * 2
+    with pytest.raises(httpx2.TransportError):
+        service.get("/healthz")

@@ -123,6 +123,10 @@ def test_on_an_alarm_the_policy_to_warn_serves_on(desk: Open) -> None:
         "at": NOW, "detector": "kinds", "rows": 4_000,
         "changes": ["city = Oslo: 0.00% of the rows, certified 30.00%"],
     }  # fmt: skip
+    first, lines = dict(shelf.alarm), len(made.audit.path.read_text().splitlines())
+    made.raise_alarm("people@3", Alarm("alike", 64, 15.0))
+    made.raise_alarm("people@9", ALARM)  # of a watcher that knows a version which is no longer served
+    assert shelf.alarm == first and len(made.audit.path.read_text().splitlines()) == lines
 
 
 def test_on_an_alarm_the_policy_to_stop_stops_this_version_alone(desk: Open) -> None:

@@ -150,3 +150,28 @@ def test_what_cannot_be_watched_is_said_and_stops_nothing(
 
     run(watcher, test)
     assert caplog.text.count("gone@1: is not watched") == 1 and "changed@1: is not watched" in caplog.text
+
+
+def test_versions_of_one_release_are_watched_as_one(make: Make, sampler: Sampler, others: Path) -> None:
+    id = releases.load(str(others)).manifest.id
+    watcher = make(others_2=(id, str(others)))
+
+    async def test() -> None:
+        for piece, drawn in blocks(sampler, 6):
+            await watcher.see("others@1", piece, drawn)
+            await watcher.see("others@2", piece, drawn)  # the same rows
+        reports, alarms = await watcher.report()
+        assert reports["others@1"] == reports["others@2"] and reports["others@1"].rows == 6 * BLOCK
+        assert {version for version, _ in alarms.values()} == {"others@1", "others@2"}
+
+    run(watcher, test)
+
+
+def test_rows_that_were_looked_at_before_a_restart_say_nothing_after_it(make: Make, sampler: Sampler) -> None:
+    watcher = make()
+    run(watcher, lambda: watcher.see("people@1", *sent(sampler, 0)))
+    watcher.__del__()
+    again = make()
+    run(again, lambda: again.see("people@1", *sent(sampler, 0)))
+    run(again, lambda: again.see("people@1", *sent(sampler, BLOCK)))
+    assert run(again, again.report)[0]["people@1"].rows == 2 * BLOCK
