@@ -7,8 +7,9 @@ other tables proposes among them, a portfolio first and then with this table's r
 proposes in the families' spaces, and what it proposes stands for the nearest recipe of that family that it has not had yet.
 The incumbent after each trial is the best on select, and judged by its rank among all recipes of the table (0 the best, 1
 the worst): there, where the search has looked, and on confirm, where it has not and where on small tables much is chance:
-the best of all on select has a regret on confirm, too (``best_on_select``). A row of results/warm_start.jsonl a call;
-``--dry`` only prints.
+the best of all on select has a regret on confirm, too (``best_on_select``). The trials that warm needs are the first after
+which its incumbent is as good as cold's after 24: on select for good, on confirm perhaps for a moment. A row of
+results/warm_start.jsonl a call; ``--dry`` only prints.
 """
 
 from __future__ import annotations
@@ -85,12 +86,28 @@ def cold(held: Held, trials: int, seed: int) -> list[int]:
         away = apart([proposed], held.knobs)[0]
         away[order] = np.inf
         order.append(int(np.argmin(away)))
+        study.tell(
+            trial, state=optuna.trial.TrialState.FAIL
+        )  # it is told of the recipe that was scored instead, where that is
         value = held.select[order[-1]]
-        if np.isnan(value):
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            study.tell(trial, float(value))
+        if not np.isnan(value):
+            study.add_trial(known(held.knobs[order[-1]], families, float(value)))
     return order
+
+
+def known(knobs: space.Knobs, families: list[str], value: float) -> Any:
+    """A recipe and its score, as TPE keeps them."""
+    import optuna
+
+    family = str(knobs["family"])
+    units = {
+        f"{family}: {key}": min(max(range_.unit(knobs[key]), 0.0), 1.0) for key, range_ in space.space(family).items()
+    }
+    even = optuna.distributions.FloatDistribution(0.0, 1.0)
+    return optuna.trial.create_trial(
+        value=value, params={"family": family} | units,
+        distributions={"family": optuna.distributions.CategoricalDistribution(families)} | dict.fromkeys(units, even),
+    )  # fmt: skip
 
 
 def measured(
@@ -112,8 +129,13 @@ def measured(
         "best_on_select": round(held.regrets(range(len(held.knobs)))[-1], 4),
     }
     if trials == MANY:
-        needed = [next((n + 1 for n, r in enumerate(ours) if r <= last), MANY + 1) for last in theirs[:, -1]]
-        found["needed"] = statistics.median(needed)
+        on_select = np.array([held.regrets(other, seen=True) for other in orders])
+        for key, mine, last in (
+            ("needed on select", held.regrets(order, seen=True), on_select[:, -1]), ("needed", ours, theirs[:, -1]),
+        ):  # fmt: skip
+            found[key] = statistics.median(
+                next((n + 1 for n, r in enumerate(mine) if r <= at), MANY + 1) for at in last
+            )
     return found | rungs(tables[name], held) | predicted(held, prior)
 
 
@@ -175,13 +197,16 @@ def summed(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Over the tables."""
     curves = ("warm", "cold", "warm on select", "cold on select")
     after = {who: float(np.mean([f[who][min(TRIALS, len(f[who])) - 1] for f in found])) for who in curves}
-    means = [key for key in found[0] if key not in (*curves, "needed")]
-    needed = [f["needed"] for f in found if "needed" in f]
+    means = [key for key in found[0] if key not in (*curves, "needed", "needed on select")]
     return {
         f"regret after {TRIALS}": {who: round(regret, 4) for who, regret in after.items()}
         | {"ratio": round(after["warm"] / after["cold"], 3)}
         | {"ratio on select": round(after["warm on select"] / after["cold on select"], 3)},
-        "trials to match cold's 24": statistics.median(needed) if needed else None,
+        **{
+            f"trials to match cold's {MANY}{where}": statistics.median(f[f"needed{where}"] for f in found)
+            for where in (" on select", "")
+            if all(f"needed{where}" in f for f in found)
+        },
         **{key: round(float(np.nanmean([f[key] for f in found])), 4) for key in means},
     }
 
