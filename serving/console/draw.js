@@ -236,13 +236,10 @@ function wrong(error) {
   if (!(error instanceof Problem)) throw error;
   for (const { field, text } of error.told) {
     const [, name, index] = (field ?? "").split("/");
+    const place = index === undefined ? null : Number(index);
     if (FIELDS.includes(name)) mark(name, text);
-    else if (name === "where" && index === undefined) tell(byId("where-wrong"), text);
-    else if (
-      !["where", undefined].includes(name) ||
-      !conditions.mark(text, index === undefined ? null : Number(index))
-    ) {
-      tell(byId("draw-wrong"), text);
+    else if (!["where", undefined].includes(name) || !conditions.mark(text, place)) {
+      tell(byId(name === "where" ? "where-wrong" : "draw-wrong"), text);
     }
   }
   focusWrong();
