@@ -1,8 +1,9 @@
 """The sampling service: releases behind an HTTP interface on Ray Serve, watched for falling diversity.
 
-    front       an HTTP server before replicas       api, routes_*, access, bounds, patience, problems
+    front       HTTP and gRPC before replicas        api, routes_*, static, rpc, access, bounds, patience, problems, refusals
     desk        who may draw what, and how much      settings, catalogue, shelf, keys, quota, admission, audit, jobs
-    replica     rows of many callers, together       stream, formats, origin
+    answer      rows on their way to a caller        asked, stream, formats, origin
+    replica     rows of many callers, together
     watcher     monitors, in a process of their own  monitor/
     app         all of it as an application of Serve: launch and commands start it
 

@@ -47,16 +47,16 @@ class Caller:
 
     def must_rule(self, name: str) -> None:
         """Problem unless the caller may change what is served under this name, or with ``*`` the service."""
-        if self.key is not None and name != "*":
-            self.must(name)
-        if self.rules:
+        if self.rules or self.key is None:
             return
-        if self.key is not None and self.key.admin and name == "*":
+        if name != "*":
+            self.must(name)
+        elif self.key.admin:
             raise Problem(
                 403, "Not with this key", "this key rules some generators, and not the service", "/problems/not-yours",
                 remedy="use one that was made with artesian keys add --admin --generators '*'",
             )  # fmt: skip
-        if self.key is not None and not self.key.admin:
+        if not self.key.admin:
             raise Problem(
                 403, "Not with this key", "this key may draw, and change nothing", "/problems/not-yours",
                 remedy="use one that was made with artesian keys add --admin",

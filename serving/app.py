@@ -47,7 +47,7 @@ def build(args: dict[str, Any]) -> Application:
     ).bind({shelf.manifest.id: shelf.version.place for shelf in shelves})  # fmt: skip
     places = {str(shelf.version): (shelf.manifest.id, shelf.version.place) for shelf in shelves}
     watcher = serve.deployment(Watcher, max_ongoing_requests=1_000, ray_actor_options=ON_HEAD, num_replicas=1).bind(
-        places, settings.state
+        places, settings.state, any_signer=settings.any_signer
     )
     return serve.deployment(
         Front, max_ongoing_requests=1_000, ray_actor_options=ON_HEAD, num_replicas=1, health_check_period_s=5,

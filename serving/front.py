@@ -66,7 +66,9 @@ class RayBackend:
         raise AssertionError("the last try returns or raises")
 
     def watch(self, version: Version, piece: Piece, drawn: Drawn) -> None:
-        if len(self.unseen) < UNSEEN:
+        if len(self.unseen) >= UNSEEN:
+            self.desk.metrics.rows_skipped(str(version), piece.rows)
+        else:
             task = asyncio.get_running_loop().create_task(self._show(version, piece, drawn))
             self.unseen.add(task)
             task.add_done_callback(self.unseen.discard)

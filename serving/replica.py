@@ -16,6 +16,7 @@ import torch
 from ray import serve
 
 from cluster.location import without_credentials
+from serving.shelf import trusted
 from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
@@ -29,14 +30,17 @@ REQUESTS = 256  # of a release, that are understood already
 class Loaded:
     """A release in memory, and the requests that are understood already.
 
-    Whom it trusts the desk has decided: ``release``, its id, is a hash of all files. ReleaseError where another one is there.
+    ``release``, its id, is a hash of all that decides its rows; so for them it is enough that the desk trusts who signed it.
+    The rows that it was certified with are not among that: who looks at these says whether ``any_signer`` will do.
+    ReleaseError where another release is there, or another's signature.
     """
 
-    def __init__(self, place: str, release: str) -> None:
+    def __init__(self, place: str, release: str, *, any_signer: bool = True) -> None:
         try:
             found = releases.load(place)
         except UserError as e:  # of a place that is gone: no fault of who asks for rows
             raise ReleaseError(str(e)) from e
+        trusted(found, any_signer=any_signer)
         if found.manifest.id != release:
             raise ReleaseError(
                 f"{without_credentials(place)}: is another release than when the service began; start it anew"

@@ -75,7 +75,7 @@ class Rpc:
         """Let in nobody else, and end what is under way, or cut it after so many seconds."""
         await self.server.stop(drain_s)
 
-    async def _draw(self, requests: Any, context: aio.ServicerContext) -> None:
+    async def _draw(self, _: Any, context: aio.ServicerContext) -> None:
         limits, called = self.desk.settings.limits, "Draw"
         try:
             given = [str(value) for name, value in context.invocation_metadata() or () if name == "authorization"]
@@ -93,7 +93,10 @@ class Rpc:
         except ClientDisconnect:
             return
         except TimeoutError:
-            found = Problem(408, "It took too long", "the request or the answer: its time is up", "/problems/too-slow")
+            found = Problem(
+                408, "It took too long", f"a message has {limits.body_s:g} s, an answer {limits.answer_s:g} s",
+                "/problems/too-slow", remedy="send it at once; ask for fewer rows, and for the others by first",
+            )  # fmt: skip
         except refusals.ALL as e:
             found = refusals.problem_of(e)
         except Exception as e:  # noqa: BLE001 - gRPC would tell the caller what it says

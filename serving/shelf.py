@@ -40,12 +40,17 @@ def opened(version: Version, *, any_signer: bool) -> Shelf:
     """A release, verified; its weights are let go again. ReleaseError for one that is damaged, or of a signer who is not known
     here."""
     release = releases.load(version.place)
+    trusted(release, any_signer=any_signer)
     assert release.signer is not None
-    if release.signer.kind == "unknown" and not any_signer:
-        raise ReleaseError(f"{release.location}: is signed by {release.signer}")
     return Shelf(
         version, release.manifest, release.schema, release.certificate, str(release.signer), _joins(release)
     )  # fmt: skip
+
+
+def trusted(release: Release, *, any_signer: bool) -> None:
+    """ReleaseError where it was signed by somebody who is not known here."""
+    if release.signer is not None and release.signer.kind == "unknown" and not any_signer:
+        raise ReleaseError(f"{release.location}: is signed by {release.signer}")
 
 
 def _joins(release: Release) -> bool:

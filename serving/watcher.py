@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """``releases``: of each version its release's id and place. Versions of one release are watched as one."""
 
-    def __init__(self, releases: dict[str, tuple[str, str]], folder: str) -> None:
+    def __init__(self, releases: dict[str, tuple[str, str]], folder: str, *, any_signer: bool) -> None:
         torch.set_num_threads(1)
-        self.releases, self.folder = releases, Path(folder)
+        self.releases, self.folder, self.any_signer = releases, Path(folder), any_signer
         self.folder.mkdir(parents=True, exist_ok=True)
         self.monitors: dict[str, Monitor | None] = {}  # by the release's id; None: of what cannot be watched
         self.alarms: dict[str, tuple[str, Alarm]] = {}
@@ -78,7 +78,7 @@ class Watcher:
         release, place = self.releases[version]
         if release not in self.monitors:
             try:
-                loaded = Loaded(place, release)
+                loaded = Loaded(place, release, any_signer=self.any_signer)
                 self.monitors[release] = Monitor(loaded.sampler, release, self.folder, loaded.reference)
             except UserError as e:  # such as of a release that is gone from its place
                 logger.warning("%s: is not watched: %s", version, e)

@@ -81,7 +81,7 @@ def test_blocks_are_drawn_whole_and_the_monitor_sees_pixels(service: Service, pl
     service.backend.watched.clear()
     draw(service)
     assert not shelf.joins and [rows for _, _, rows in service.backend.watched] == [1_024 - FIRST, ROWS - 1_024 + FIRST]
-    watcher = Watcher({"pets@1": (shelf.manifest.id, str(place))}, str(tmp_path))
+    watcher = Watcher({"pets@1": (shelf.manifest.id, str(place))}, str(tmp_path), any_signer=True)
     sampler = Sampler.from_release(releases.load(str(place)))
     [batch] = sampler.batches(50, seed=5)
     from serving.stream import Drawn

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,20 +12,12 @@ import pytest
 from serving.key_file import KeyFile, edit
 from serving.keys import Keys, Refused
 from synth.errors import UserError
-
-NOW = datetime(2027, 1, 31, 12, 0, 0, tzinfo=UTC)
-KEYS, TOKEN = Keys(keys=()).add(name="Ana", generators=["adult"], now=NOW, random=random.Random(0).randbytes)
-ID = TOKEN[4:16]
+from tests.serving.test_keys import ID, KEYS, NOW, TOKEN, write
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "keys.yaml"
-
-
-def write(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o600)
 
 
 def test_a_file_that_is_not_there_is_named_with_the_remedy(path: Path) -> None:

@@ -29,9 +29,11 @@ def make(steady: Path, others: Path, tmp_path: Path) -> Make:
     """A watcher of ``people@1`` and ``others@1``, and of what else there is to be."""
     ids = {place: releases.load(str(place)).manifest.id for place in (steady, others)}
 
-    def make(folder: Path = tmp_path / "state", **more: tuple[str, str]) -> Watcher:
+    def make(folder: Path = tmp_path / "state", any_signer: bool = True, **more: tuple[str, str]) -> Watcher:
         known = {"people@1": (ids[steady], str(steady)), "others@1": (ids[others], str(others))}
-        return Watcher(known | {name.replace("_", "@"): told for name, told in more.items()}, str(folder))
+        return Watcher(
+            known | {name.replace("_", "@"): told for name, told in more.items()}, str(folder), any_signer=any_signer
+        )
 
     return make
 
@@ -175,3 +177,11 @@ def test_rows_that_were_looked_at_before_a_restart_say_nothing_after_it(make: Ma
     run(again, lambda: again.see("people@1", *sent(sampler, 0)))
     run(again, lambda: again.see("people@1", *sent(sampler, BLOCK)))
     assert run(again, again.report)[0]["people@1"].rows == 2 * BLOCK
+
+
+def test_rows_to_compare_with_are_taken_from_those_who_are_trusted_alone(
+    make: Make, sampler: Sampler, caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher = make(any_signer=False)  # each test has another key of its own
+    run(watcher, lambda: watcher.see("people@1", *sent(sampler, 0)))
+    assert run(watcher, watcher.report)[0] == {} and "is signed by an unknown key" in caplog.text
