@@ -81,7 +81,7 @@ def resample(folder: Path, seed: int, yardstick: Path, python: str) -> dict[str,
     return {"table": folder.name, "seed": seed, **score, **circumstances()}
 
 
-def scored(folder: Path, samples: str, yardstick: Path, python: str) -> dict[str, object]:
+def scored(folder: Path, samples: str, yardstick: Path, python: str) -> dict[str, Any]:
     command = [python, str(yardstick), str(folder), samples, "--no-knn"]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 

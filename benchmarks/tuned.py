@@ -1,13 +1,15 @@
 """Does a search find samples that are more useful than the default recipe's, at the same budget? Scored by a yardstick.
 
     python benchmarks/tuned.py DATA_DIR YARDSTICK.py --yardstick-python PYTHON [--tables adult …] [--budget 30m]
+        [--keep DIR]
 
 DATA_DIR holds a folder a table with train.parquet, test.parquet and schema.json. Each table is given to ``artesian tune``,
 which starts from the shipped prior alone, and to ``artesian train`` with the same split, budget and seed (``--what tuned``
-or ``default`` for one of them). As many rows as train has are drawn from either release, and a separate program scores
-them against the test rows. Lines are appended to benchmarks/results/tuned.jsonl: beside the scores, the share of all
-cores' time that workers computed in, from the first second to the release, and the optimism of the released score.
-``--table`` prints what was measured.
+or ``default`` for one of them). As many rows as train has are drawn from either release, five times, and a separate
+program scores each draw against the test rows; the standard error is from draw to draw, and says nothing of other seeds of
+training. Lines are appended to benchmarks/results/tuned.jsonl: beside the scores, the share of all cores' time that
+workers computed in, from the first second to the release, and the optimism of the released score. ``--keep`` leaves the
+releases, and the studies beside them, in a folder; ``--table`` prints what was measured.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,13 +31,16 @@ from cluster.machine import usable_cores
 
 RESULTS = Path(__file__).parent / "results" / "tuned.jsonl"
 SPLIT = "0.8,0.1,0.1"
+DRAWS = 5
 
 
-def measure(folder: Path, what: str, budget: str, seed: int, yardstick: Path, python: str) -> dict[str, Any]:
+def measure(
+    folder: Path, what: str, budget: str, seed: int, judge: tuple[Path, str], keep: Path | None
+) -> dict[str, Any]:
     schema = json.loads((folder / "schema.json").read_text())
     artesian = str(Path(sys.executable).parent / "artesian")
     with tempfile.TemporaryDirectory() as scratch:
-        release, samples = f"{scratch}/release", f"{scratch}/samples.parquet"
+        release, samples = f"{keep or scratch}/{folder.name}-{what}-{budget}-{seed}", f"{scratch}/samples.parquet"
         command = [
             artesian, "tune" if what == "tuned" else "train", str(folder / "train.parquet"), "--target", schema["target"],
             "--test", str(folder / "test.parquet"), "--split", SPLIT, "--budget", budget, "--seed", str(seed),
@@ -44,14 +50,19 @@ def measure(folder: Path, what: str, budget: str, seed: int, yardstick: Path, py
         began = time.monotonic()
         subprocess.run(command, check=True)
         took = time.monotonic() - began
-        rows = str(schema["rows"]["train"])
-        subprocess.run([artesian, "sample", release, "-n", rows, "--seed", str(seed + 1), "--out", samples], check=True)
+        scores = []
+        for draw in range(1, DRAWS + 1):
+            drawn = ["--seed", str(seed + draw), "--out", samples, "--overwrite"]
+            subprocess.run([artesian, "sample", release, "-n", str(schema["rows"]["train"]), *drawn], check=True)
+            scores.append(scored(folder, samples, *judge))
         manifest = json.loads(Path(release, "manifest.json").read_text())
         certificate = json.loads(Path(release, "certificate.json").read_text())
         study = json.loads(Path(f"{release}.study/study.json").read_text()) if what == "tuned" else None
-        score = scored(folder, samples, yardstick, python)
+    useful = [s["tstr"] for s in scores]
     return {
-        "table": schema["name"], "what": what, "budget": budget, "seed": seed, **score,
+        "table": schema["name"], "what": what, "budget": budget, "seed": seed, **scores[0],
+        "tstr": round(statistics.mean(useful), 5), "draws": useful,
+        "error": round(statistics.stdev(useful) / math.sqrt(DRAWS), 5),
         "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
         "command_s": round(took, 1), "certificate": {k: f["value"] for k, f in certificate["figures"].items()},
         **(of_study(study) if study else {}), **circumstances(),
@@ -75,19 +86,20 @@ def of_study(study: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The last row of each table, seed and way, side by side, as Markdown."""
-    last = {(r["table"], r["seed"], r["what"]): r for r in rows}
+    """The last row of each table, budget, seed and way, side by side, as Markdown."""
+    last = {(r["table"], r["budget"], r["seed"], r["what"]): r for r in rows}
     lines = [
         "| table | seed | budget | default | tuned | real | released | share training | optimism |",
         "|---" * 9 + "|",
     ]
-    for name, seed in dict.fromkeys((name, seed) for name, seed, _ in last):
-        default, tuned = (last.get((name, seed, what), {}) for what in ("default", "tuned"))
+    for name, budget, seed in dict.fromkeys(key[:3] for key in last):
+        default, tuned = (last.get((name, budget, seed, what), {}) for what in ("default", "tuned"))
         some = tuned or default
-        values = [number(default.get("tstr")), number(tuned.get("tstr")), number(some.get("trtr"))]
+        values = [f"{number(r.get('tstr'))} ± {number(r.get('error'))}" for r in (default, tuned)]
+        values.append(number(some.get("trtr")))
         told = tuned.get("why", "–").partition(":")[0]
         lines.append(
-            f"| {name} | {seed} | {some['budget']} | {' | '.join(values)} | {tuned.get('family', '–')}, {told} | "
+            f"| {name} | {seed} | {budget} | {' | '.join(values)} | {tuned.get('family', '–')}, {told} | "
             f"{number(tuned.get('share_training'))} | {number(tuned.get('optimism'))} |"
         )
     return "\n".join(lines)
@@ -106,6 +118,7 @@ def main() -> None:
     parser.add_argument("--what", nargs="+", choices=["tuned", "default"], default=["tuned", "default"])
     parser.add_argument("--budget", default="30m")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="leave releases and studies here")
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     options = parser.parse_args()
     if not options.table:
@@ -114,7 +127,7 @@ def main() -> None:
         for name in options.tables:
             for what in options.what:
                 judge = options.yardstick, options.yardstick_python
-                row = measure(options.data / name, what, options.budget, options.seed, *judge)
+                row = measure(options.data / name, what, options.budget, options.seed, judge, options.keep)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)
