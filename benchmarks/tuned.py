@@ -72,10 +72,10 @@ def measure(
 def of_study(study: dict[str, Any]) -> dict[str, Any]:
     """What a study's record says: its trials, its choice, its optimism, and the share of the cores' time in training."""
     computed = sum(t["curve"][-1]["cpu_s"] for t in study["trials"] if t["curve"] and t["origin"] != "sampling")
-    computed += sum(f["cpu_s"] for f in study["finalists"] if f["longer"])
     (chosen,) = [f for f in study["finalists"] if f["released"]]
     trial = study["trials"][chosen["trial"]]
-    default = max((f for f in study["finalists"] if f["trial"] == 0), key=lambda f: f["value"], default=None)
+    usual = {t["number"] for t in study["trials"] if (t["origin"], t["parent"]) in (("default", None), ("longer", 0))}
+    default = max((f for f in study["finalists"] if f["trial"] in usual), key=lambda f: f["seconds"], default=None)
     return {
         "trials": {state: sum(t["state"] == state for t in study["trials"]) for state in ("done", "stopped", "failed")},
         "share_training": round(computed / (usable_cores() * study["spent_s"]), 3), "spent_s": round(study["spent_s"], 1),

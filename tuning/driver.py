@@ -8,30 +8,32 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from ray.exceptions import RayTaskError
+
 from cluster import storage
 from cluster.location import scrub
 from synth.errors import JobError, UserError
 from synth.provenance.manifest import Look, Selection
-from synth.training import beacon, checkpoint, workers
+from synth.training import beacon, workers
 from synth.training import prepare as preparing
 from synth.training.publish import Trained
 from synth.training.run import publish_run
-from tuning import experiment, finalists, space
+from tuning import experiment, finalists, longer, space
 from tuning.finalists import Found
 from tuning.ideas import Ideas
 from tuning.kept import Kept
+from tuning.longer import Longer
 from tuning.objective import Objective
-from tuning.plan import SEGMENTS, Plan
+from tuning.plan import MOST_ROWS, SEGMENTS, TRIAL_S, Plan
 from tuning.population import Population
-from tuning.record import Finalist, Study, Trial
+from tuning.record import Study, Trial
 from tuning.search import Search
 from tuning.table import Table
 from tuning.trial import RUNS, Shared, name_of, run_of
 
 LOOK_S = 0.5
-RESERVE_S, RESERVE = 45.0, 0.05  # of the budget, in seconds and as a share, for what follows the last training
-WINNER, REPORT = "winner", "report.html"  # the last training, and where what is known is to be seen
-DRAW_S = 60.0  # between reports while trials run, and between records while the winner is trained
+REPORT = "report.html"  # where what is known is to be seen
+DRAW_S = 60.0  # between reports and records while trials run
 STOP_S = 90.0  # for trials to save where they stand, after Ctrl-C
 
 Method = Literal["halving", "population"]
@@ -74,11 +76,12 @@ class Driver:
     def search(self, judge: Objective, families: Sequence[str], most: int | None, ideas: Ideas, method: Method) -> None:
         """Trials until the time for them is over, or there are so many."""
         deadline = time.time() + max(self.plan.until_s - self.spent, 0.0)
-        default = Trial(number=0, origin="default", why="the default", knobs=space.knobs_of(self.table.base))
+        base = self.table.base
+        if base.family not in families:
+            base = space.recipe_of(base, {"family": families[0]})
+        default = Trial(number=0, origin="default", why="the default", knobs=space.knobs_of(base))
         first = [] if self.study.trials else [default, *(t for t in ideas.first() if t.knobs != default.knobs)]
-        for trial in self.study.trials:
-            if trial.state == "running":  # when the driver died; its run goes on from its checkpoints
-                trial.state = "waiting"
+        self._again()
         options: dict[str, Any] = {
             "families": families, "fixed": space.settings(self.table.base), "propose": ideas.next,
             "first": [t.model_copy(update={"number": k}) for k, t in enumerate(first[:most])],
@@ -94,27 +97,66 @@ class Driver:
             folder=self.folder, table=self.table, objective=judge, rungs=rungs, rows=self.plan.rows,
             each=(self.plan.cpus, self.plan.gpus), embedded=self.embedded, deadline=deadline,
         )  # fmt: skip
+        self._run(search, shared, self.plan.slots, "searching")
+
+    def lengthen(self, judge: Objective) -> None:
+        """Train the default recipe and what did best on select for the rest of the budget, and look for ways to sample them."""
+        study, plan = self.study, self.plan
+        first = self._longer() if study.long_s is None else []
+        self._again()
+        if study.long_s:
+            deadline = time.time() + max(self.left - plan.last_s, 0.0)
+            search = Longer(
+                study, first=first, fixed=space.settings(self.table.base), deadline=deadline, on_change=self.save
+            )
+            shared = Shared(
+                folder=self.folder, table=self.table, objective=judge, rungs=(study.long_s,), rows=MOST_ROWS,
+                each=(plan.long_cpus, plan.long_gpus), embedded=self.embedded, deadline=deadline,
+            )  # fmt: skip
+            self._run(search, shared, plan.long, "training the best for longer")
+
+    def _longer(self) -> list[Trial]:
+        """The trials to train for longer; none where that is not longer than they had."""
+        study, plan = self.study, self.plan
+        left = self.left - plan.ways_s - plan.last_s - TRIAL_S
+        found = longer.recipes(study, plan.long)
+        had = max((r.seconds for t in found for r in study.trials[t.parent or 0].curve), default=math.inf)
+        if left <= had:
+            study.notes.append(f"{max(left, 0):.0f} s were left, too few to train the best recipes for longer")
+            study.long_s = 0.0
+            return []
+        study.long_s = round(left, 1)
+        return [t.model_copy(update={"number": len(study.trials) + k}) for k, t in enumerate(found)]
+
+    def _again(self) -> None:
+        """Have what ran when the driver died run again: it goes on from its checkpoints."""
+        for trial in self.study.trials:
+            if trial.state == "running":
+                trial.state = "waiting"
+
+    def _run(self, search: Search, shared: Shared, slots: int, phase: str) -> None:
         self.save()
         if not search.over:
-            self._follow(search, shared)
+            self._follow(search, shared, slots, phase)
         self.save()
         self._tidy()
 
     def _tidy(self) -> None:
-        """Take away what is left of runs: of a population, of trials that failed, and of the winner."""
+        """Take away what is left of runs: of a population, and of trials that failed."""
         if storage.exists(runs := storage.join(self.folder, RUNS)):
             for name in {file.partition("/")[0] for file in storage.list_files(runs)}:
                 storage.remove_tree(storage.join(runs, name))
 
-    def _follow(self, search: Search, shared: Shared) -> None:
+    def _follow(self, search: Search, shared: Shared, slots: int, phase: str) -> None:
         """Show where trials stand until the search is over. Ctrl-C has them save, and is raised when they have."""
         beacon.clear(self.folder)
-        ending = workers.in_background(experiment.run, search, shared, self.plan.slots)
+        ending = workers.in_background(experiment.run, search, shared, slots)
         try:
             while not ending.done():
                 time.sleep(LOOK_S)
-                self.show(self.study, self._moment(), self.left, "searching")
+                self.show(self.study, self._moment(len(shared.rungs)), self.left, phase)
                 if time.monotonic() - self.drawn > DRAW_S:
+                    self.save()
                     self.report()
         except BaseException:
             search.ended = True
@@ -126,90 +168,63 @@ class Driver:
             raise
         ending.result()
 
-    def _moment(self) -> dict[int, dict[str, Any]]:
+    def _moment(self, rungs: int) -> dict[int, dict[str, Any]]:
         running = [t for t in self.study.trials if t.state == "running" and t.origin != "sampling"]
         seen = {t.number: beacon.look(run_of(self.folder, name_of(t.number))) or {} for t in running}
         found: dict[int, dict[str, Any]] = {}
         for t in running:
             names = {"elapsed_s": "seconds", "step": "step", "loss": "loss"}
             known = {ours: seen[t.number][name] for name, ours in names.items() if name in seen[t.number]}
-            found[t.number] = known | {"rung": len(t.curve), "rungs": len(self.study.rungs)}
+            found[t.number] = known | {"rung": len(t.curve), "rungs": rungs}
         return found
 
     def decide(self) -> None:
-        """Score the finalists on confirm, choose one, and train its recipe for the rest of the budget; anew, with the same
-        samples, where an earlier start did not come to the end of that."""
+        """Score the finalists on confirm, and choose one; anew, with the same samples, where an earlier start did not come to
+        the end of that."""
         chosen = finalists.of(self.study)
         if not chosen:
             failures = [t.failure for t in self.study.trials if t.failure]
             raise UserError("no trial was scored" + (f"; the last failed: {failures[-1]}" if failures else ""))
         self.show(self.study, {}, self.left, "scoring the finalists on confirm")
-        judge = self._judge()
         models = [(t, finalists.load(self.folder, t, self.table.schema)) for t in chosen]
-        found = self._confirm([(t, kept, False) for t, kept in models], judge, "the finalists")
+        found = self._confirm(models, self._judge(), "the finalists")
+        if not found:
+            raise JobError("no finalist could be scored on confirm; the study's notes say why")
         self.study.finalists = finalists.compared(found)
-        winner = finalists.choose(self.study.finalists)
-        self.save()
-        try:
-            longer = self._longer(winner)
-        except (UserError, JobError) as e:  # the finalists' models are there
-            self.study.notes.append(scrub(f"the winner could not be trained for longer: {e}"))
-            longer = None
-        if longer is not None:
-            found += self._confirm([longer], judge, "the winner, trained for longer")
-            self.study.finalists = finalists.lengthened(finalists.compared(found), winner)
+        usual = finalists.default(self.study)
+        finalists.choose(self.study.finalists, usual.number if usual else None)
         self.study.decided = True
         self.save()
-        self._tidy()
 
     def _judge(self) -> Any:
         """The objective on confirm, in the object store."""
         return self.ray.put(self.on_confirm())
 
-    def _confirm(self, models: Sequence[tuple[Trial, Kept, bool]], judge: Any, what: str) -> list[Found]:
-        """Each model scored on confirm, with samples of several seeds, side by side on the cluster."""
+    def _confirm(self, models: Sequence[tuple[Trial, Kept]], judge: Any, what: str) -> list[Found]:
+        """Each model scored on confirm, with samples of several seeds, side by side on the cluster. One that cannot be is
+        left out, with a note."""
         look = Look(part="confirm", what=what, samples=len(models) * finalists.SEEDS, at=datetime.now(UTC))
         self.study.looks.append(look)
         self.save()  # first: a look that is not in the record did not happen
         score = self.ray.remote(num_cpus=self.plan.cpus, max_retries=2)(finalists.score)
-        waiting = [
-            [
-                score.remote(
-                    self.table.recipe_of(t.knobs), self.ray.put(kept), judge, seed, self.plan.rows, self.plan.cpus
-                )
-                for seed in range(finalists.SEEDS)
-            ]
-            for t, kept, _ in models
-        ]
-        scores = [self.ray.get(refs) for refs in waiting]
-        return [Found(t, kept, s, longer) for (t, kept, longer), s in zip(models, scores, strict=True)]
-
-    def _longer(self, winner: Finalist) -> tuple[Trial, Kept, bool] | None:
-        """The winner's recipe trained anew for the rest of the budget; None where that is not longer than it had."""
-        trial, run = self.study.trials[winner.trial], run_of(self.folder, f"{WINNER}-{winner.trial}")
-        saved = checkpoint.newest(run)  # of an earlier start
-        trained = 0.0 if saved is None else saved[0]["elapsed_s"]
-        budget = trained + self.left - max(RESERVE_S, RESERVE * self.study.budget_s)
-        if budget < winner.seconds:
-            self.study.notes.append(f"{max(budget, 0):.0f} s were left, too few to train the winner for longer")
-            return None
-        table = self.table
-        recipe = table.recipe_of(trial.knobs, budget_s=budget)
-        rows = preparing.prepare(table.sources, table.schema, recipe)
-        codec = rows.codec
-        storage.write_bytes(storage.join(run, storage.RUN_MARKER), b"{}")
-
-        def progress(phase: str, done: float, seen: dict[str, Any]) -> None:
-            self.show(self.study, {}, self.left, f"training the winner, trial {trial.number}: {done:.0%}")
-            if time.monotonic() - self.saved > DRAW_S:
-                self.save()
-
-        facts = workers.fit(self.ray, recipe, rows, run, progress, embedded=self.embedded)
-        if facts["asked"]:
-            raise KeyboardInterrupt
-        kept = Kept(facts.pop("weights"), codec, facts)
-        kept.save(self.folder, WINNER)
-        return trial, kept, True
+        waiting = []
+        for t, kept in models:
+            recipe, model = self.table.recipe_of(t.knobs), self.ray.put(kept)
+            waiting.append(
+                [score.remote(recipe, model, judge, seed, MOST_ROWS, self.plan.cpus) for seed in range(finalists.SEEDS)]
+            )
+        found = []
+        for (t, kept), refs in zip(models, waiting, strict=True):
+            try:
+                scores = self.ray.get(refs)
+                if not all(math.isfinite(s.value) for s in scores):
+                    raise ArithmeticError("what it samples has no finite score")
+            except (RayTaskError, ArithmeticError) as e:
+                told = str(e).strip().splitlines()[-1]
+                self.study.notes.append(scrub(f"trial {t.number} could not be scored on confirm: {told}"))
+                continue
+            found.append(Found(t, kept, scores))
+        return found
 
     def choose(self, number: int) -> None:
         """Have another trial released than the one that the study chose, scored on confirm if it was not yet."""
@@ -218,10 +233,13 @@ class Driver:
         if chosen is None:
             scored = ", ".join(str(t.number) for t in study.trials if t.last is not None)
             raise UserError(f"--choose {number}: is no trial with a score; there are {scored or 'none yet'}")
-        mine = next((f for f in study.finalists if f.trial == number and not f.longer), None)
+        mine = next((f for f in study.finalists if f.trial == number), None)
         if mine is None:
-            model = (chosen, finalists.load(self.folder, chosen, self.table.schema), False)
-            mine = finalists.compared(self._confirm([model], self._judge(), f"trial {number}, which was chosen"))[0]
+            model = chosen, finalists.load(self.folder, chosen, self.table.schema)
+            found = self._confirm([model], self._judge(), f"trial {number}, which was chosen")
+            if not found:
+                raise JobError(study.notes[-1])
+            mine = finalists.compared(found)[0]
             if (best := max(study.finalists, key=lambda f: f.value, default=None)) is not None:
                 mine.behind, mine.behind_error = best.value - mine.value, math.hypot(best.error, mine.error)
             study.finalists.append(mine)
@@ -236,10 +254,7 @@ class Driver:
         study, table = self.study, self.table
         chosen = next(f for f in study.finalists if f.released)
         trial = study.trials[chosen.trial]
-        if chosen.longer:
-            kept = Kept.load(self.folder, WINNER, table.schema)
-        else:
-            kept = finalists.load(self.folder, trial, table.schema)
+        kept = finalists.load(self.folder, trial, table.schema)
         recipe = table.recipe_of(trial.knobs)
         rows = preparing.prepare(table.sources, table.schema, recipe)
         assert trial.last is not None, "finalists are scored"

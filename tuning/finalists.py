@@ -27,27 +27,29 @@ DEFAULT = 0  # the number of the default recipe's trial
 
 
 class Found(NamedTuple):
-    """A finalist: the trial, its model, a score on confirm for each seed, and whether it was trained longer than there."""
+    """A finalist: the trial, its model, a score on confirm for each seed."""
 
     trial: Trial
     kept: Kept
     scores: Sequence[Score]
-    longer: bool
 
 
 def of(study: Study) -> list[Trial]:
-    """The trials with the highest values that they reached last, of several objectives first those that are on the Pareto
-    front; and the default recipe if it is not among them: as far as it came, should it have failed later."""
-    kept = [t for t in study.trials if t.last is not None and (t.state != "failed" or t.number == DEFAULT)]
-    if not kept:
-        return []
-    front = insight.pareto(np.array([insight.objectives(study, t) for t in kept])) | (len(study.objective) == 1)
-    order = sorted(
-        zip(kept, front, strict=True), key=lambda pair: (not pair[1], -insight.value(pair[0]), pair[0].number)
-    )
-    ranked = [t for t, _ in order]
-    default = [t for t in ranked[FINALISTS:] if t.number == DEFAULT]
-    return ranked[: FINALISTS - len(default)] + default
+    """Five at most: the default recipe, trained for longer or else as far as it came, even should it have failed later; the
+    others that were trained for longer; the best other way to sample each of these; and the best that the search scored."""
+    sound = insight.sound(study)
+    usual = default(study)
+    others = [t for t in sound if t.origin == "longer" and t != usual]
+    ways = [t for t in insight.ranked(study, sound) if t.origin == "sampling"]
+    best = [next(t for t in ways if t.parent == parent) for parent in dict.fromkeys(t.parent for t in ways)]
+    searched = [t for t in sound if t.origin not in ("longer", "sampling") and t != usual]
+    return [*([usual] if usual else []), *others, *best, *insight.ranked(study, searched)][:FINALISTS]
+
+
+def default(study: Study) -> Trial | None:
+    """The default recipe's trial that all others are held against, if it was scored: trained for longer, or else the first."""
+    longer = [t for t in study.trials if t.origin == "longer" and t.parent == DEFAULT and t.state != "failed"]
+    return next((t for t in [*longer, *study.trials[: DEFAULT + 1]] if t.last is not None), None)
 
 
 def score(recipe: Recipe, kept: Kept, objective: Objective, seed: int, rows: int, threads: int) -> Score:
@@ -71,7 +73,7 @@ def compared(found: Sequence[Found]) -> list[Finalist]:
         apart = 0.0 if k == best else float(np.nanvar(resampled[best] - resampled[k])) + drawn[best] + drawn[k]
         listed.append(
             Finalist(
-                trial=one.trial.number, longer=one.longer, steps=one.kept.facts["step"],
+                trial=one.trial.number, steps=one.kept.facts["step"],
                 seconds=one.kept.facts["elapsed_s"], cpu_s=one.kept.facts["cpu_s"],
                 scores=[Scored(**{name: getattr(s, name) for name in Scored.model_fields}) for s in one.scores],
                 value=values[k], error=float(np.sqrt(np.nanvar(resampled[k]) + drawn[k])),
@@ -81,11 +83,11 @@ def compared(found: Sequence[Found]) -> list[Finalist]:
     return sorted(listed, key=lambda f: f.behind)
 
 
-def choose(listed: Sequence[Finalist]) -> Finalist:
-    """Of finalists, the best first: the best, unless the default is as good within a standard error of the difference. It
-    is marked, with the reason."""
+def choose(listed: Sequence[Finalist], usual: int | None) -> Finalist:
+    """Of finalists, the best first: the best, unless the default recipe, whose trial is ``usual``, is as good within a
+    standard error of the difference. It is marked, with the reason."""
     best = chosen = listed[0]
-    default = next((f for f in listed if f.trial == DEFAULT), None)
+    default = next((f for f in listed if f.trial == usual), None)
     if default is None:
         chosen.why = f"the best of {len(listed)} finalists on confirm; of the default recipe there is no model"
     elif default is best:
@@ -99,17 +101,6 @@ def choose(listed: Sequence[Finalist]) -> Finalist:
             chosen.why = f"the default recipe: trial {best.trial} is {apart} above it on confirm, no more than chance"
     chosen.released = True
     return chosen
-
-
-def lengthened(listed: list[Finalist], winner: Finalist) -> list[Finalist]:
-    """The finalists with the winner's recipe trained for longer among them, which is released unless it is worse on
-    confirm by more than a standard error."""
-    longer = next(f for f in listed if f.longer)
-    shorter = next(f for f in listed if f.trial == winner.trial and not f.longer)
-    error = max(longer.behind_error, shorter.behind_error)  # one of them may be the best, and behind nothing
-    chosen, what = (longer, "trained for longer") if longer.behind - shorter.behind <= error else (shorter, "as it was")
-    chosen.released, chosen.why = True, f"{winner.why}; {what}"
-    return listed
 
 
 def load(folder: str, trial: Trial, schema: Schema) -> Kept:

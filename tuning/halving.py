@@ -21,7 +21,7 @@ from tuning.search import Search
 class Halving(FIFOScheduler):
     """Decides on the trials of a search by what is recorded of them; ``factor``: one of how many goes on.
 
-    The default recipe is never stopped: all others are measured by it in the end.
+    The default recipe is never stopped: all others are measured by it in the end; nor is what is trained for longer.
     """
 
     def __init__(self, search: Search, factor: int) -> None:
@@ -37,7 +37,7 @@ class Halving(FIFOScheduler):
         if self.search.ended:
             return str(TrialScheduler.CONTINUE)
         mine = self.study.trials[trial.config["number"]]
-        if mine.state != "running" or mine.origin in ("default", "sampling"):
+        if mine.state != "running" or mine.origin in ("default", "longer", "sampling"):
             return str(TrialScheduler.CONTINUE)
         if goes_on(mine, self.study.trials, self.factor):
             return str(TrialScheduler.CONTINUE)

@@ -48,7 +48,7 @@ class Ideas:
         told: list[Told] = [
             (t.knobs, math.nan if t.last is None else t.last.score.value)
             for t in study.trials
-            if t.origin != "sampling" and (t.last is not None or t.state == "failed")
+            if t.last is not None or t.state == "failed"
         ]
         running = [t.knobs for t in study.trials if t.state == "running" and not t.curve]
         if self.evolved and rng.integers(EVOLVED) == 0:

@@ -32,6 +32,15 @@ def sound(study: Study) -> list[Trial]:
     return [trial for trial in scored(study) if trial.state != "failed"]
 
 
+def ranked(study: Study, trials: Sequence[Trial]) -> list[Trial]:
+    """Scored trials, those with the highest values first; of several objectives first those on their Pareto front."""
+    if not trials:
+        return []
+    front = pareto(np.array([objectives(study, t) for t in trials])) | (len(study.objective) == 1)
+    order = sorted(zip(trials, front, strict=True), key=lambda pair: (not pair[1], -value(pair[0]), pair[0].number))
+    return [t for t, _ in order]
+
+
 def best(study: Study) -> Trial | None:
     """The trial of the highest value; the earliest of equals."""
     return max(sound(study), key=value, default=None)
@@ -48,7 +57,7 @@ def released(study: Study) -> Finalist | None:
 
 def default_finalist(study: Study) -> Finalist | None:
     """The default recipe among the finalists, the one trained longest."""
-    numbers = {trial.number for trial in study.trials if trial.origin == "default"}
+    numbers = {t.number for t in study.trials if t.origin == "default" or (t.origin == "longer" and t.parent == 0)}
     return max((f for f in study.finalists if f.trial in numbers), key=lambda f: f.seconds, default=None)
 
 
@@ -118,7 +127,8 @@ def importance(trials: Sequence[Trial], seed: int = 0) -> Importance | None:
     """
     from sklearn.ensemble import RandomForestRegressor
 
-    trials = [trial for trial in trials if trial.last is not None]
+    # What is trained for longer, and sampled then, is worth more for another reason than its knobs.
+    trials = [trial for trial in trials if trial.last is not None and trial.origin not in ("longer", "sampling")]
     if len(trials) < FEWEST:
         return None
     from scipy.stats import rankdata

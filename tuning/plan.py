@@ -1,9 +1,9 @@
 """How a budget is spent: how many trials at once, how long each, and how long the last training.
 
-Half of the time that is left beside starts and scores goes to the search and half to the training of what it finds. Trials
-are stopped early by successive halving: all get the first rung, a third of them the second, three times as long, and so
-on. With the first rung growing as the square root of what there is to spend, a longer budget buys both more trials and longer
-ones.
+Of the time that is left beside starts and scores a third goes to the search, and a tenth to ways of sampling what it finds,
+once the best recipes and the default are trained side by side for the rest. In the search, trials are stopped early by
+successive halving: all get the first rung, a third of them the second, three times as long, and so on. With the first rung
+growing as the square root of what there is to spend, a longer budget buys both more trials and longer ones.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synth.errors import UserError
-from synth.training.room import Node, spread
+from synth.training.room import Node, cpus_each, spread
 
-SEARCH = 0.5  # share of the time that is left for trials
+SEARCH, WAYS = 0.3, 0.1  # shares of the time that is left for trials, and for ways of sampling the trained models
 FACTOR = 3  # of one rung to the next, and of the trials that reach one to those that reach the next
 RUNGS = 3
 GROWTH = 1.4  # of the first rung, in √s
-LONGEST = 0.4  # share of the search that one trial takes, at most: the winner is trained for longer afterwards anyway
+LONGEST = 0.4  # share of the search that one trial takes, at most: the best are trained for longer afterwards anyway
+LONG = 3  # recipes that are trained for longer, the default among them
 SHORTEST_S = 8.0  # a first rung below which a trial is mostly its start
 START_S, TRIAL_S = 20.0, 10.0  # what the study takes to start, and a trial
 MEMBERS, SEGMENTS = 4, 5  # of a population, at least, and of each of its members
@@ -34,7 +35,8 @@ ROWS_PER_S, FEWEST_ROWS, MOST_ROWS = 2.0, 1_000, 10_000
 class Plan:
     """``slots`` trials at once, of ``workers`` workers with ``cpus`` and ``gpus``, or a share of one, each; ``rungs``: seconds
     of training after which a trial is scored, the last of them its end; ``rows`` of each sample that is scored; ``search_s``
-    seconds of search, ``training_s`` of the last training."""
+    seconds of search, ``ways_s`` for ways of sampling, ``last_s`` for what comes after. ``long`` recipes are trained for
+    longer at once, with ``long_cpus`` and ``long_gpus`` for each worker."""
 
     slots: int
     workers: int
@@ -43,7 +45,11 @@ class Plan:
     rungs: tuple[float, ...]
     rows: int
     search_s: float
-    training_s: float
+    ways_s: float
+    last_s: float
+    long: int
+    long_cpus: int
+    long_gpus: float
 
     def segments(self) -> tuple[int, float]:
         """Of a population: how many members, and the seconds of training of each of their segments."""
@@ -83,7 +89,8 @@ def plan(
     # A small table leaves most of a GPU idle; the workers of a team have one of their own each, as NCCL insists on it.
     crowd = CROWD if size <= SMALL and workers == 1 else 1
     slots, each = spread([(cpus, gpus * crowd) for cpus, gpus in nodes], workers)
-    left = budget_s - START_S - max(LEAST_S, SHARE * budget_s)
+    last = max(LEAST_S, SHARE * budget_s)
+    left = budget_s - START_S - last
     search, least = SEARCH * left, max(1.0, 2 / slots) * (SHORTEST_S + TRIAL_S)
     if search < least:
         raise UserError(
@@ -92,10 +99,16 @@ def plan(
         )
     first = GROWTH * math.sqrt(slots * search)
     if trials is not None:  # what each of them has on average, less its start, over what a rung costs on average
-        first = (slots * search / trials - TRIAL_S) / sum((1, *((FACTOR - 1) for _ in range(RUNGS - 1))))
+        first = (slots * search / trials - TRIAL_S) / (1 + (RUNGS - 1) * (FACTOR - 1) / FACTOR)
     first = min(max(first, SHORTEST_S), search - TRIAL_S)
     rungs = [first * FACTOR**k for k in range(RUNGS)]
     fitting = [rung for rung in rungs if rung <= max(LONGEST * search, first)]
     rows = min(max(int(ROWS_PER_S * budget_s), FEWEST_ROWS), MOST_ROWS)
-    gpu = 1 / crowd if any(gpus for _, gpus in nodes) else 0.0
-    return Plan(slots, workers, each, gpu, tuple(round(rung, 1) for rung in fitting), rows, search, left - search)
+    total = sum(gpus for _, gpus in nodes)
+    long = min(slots, LONG)
+    share = math.ceil(long * workers / total) if total else 1  # of those that are trained for longer, on one GPU
+    return Plan(
+        slots, workers, each, 1 / crowd if total else 0.0, tuple(round(rung, 1) for rung in fitting), rows, search,
+        WAYS * left, last, long, cpus_each([(cpus, gpus * share) for cpus, gpus in nodes], long * workers),
+        1 / share if total else 0.0,
+    )  # fmt: skip

@@ -34,19 +34,18 @@ class Population(Search):
         super().__init__(*arguments, **options)
         self.members, self.segment_s = members, segment_s
         for trial in self.study.trials:
-            if trial.until is None and trial.origin != "sampling":
+            if trial.until is None:
                 trial.until = segment_s
 
-    def new(self) -> Trial:
+    def new(self) -> Trial | None:
         """The next segment of the member that has come least far, or another member while there are too few."""
-        trials = [t for t in self.study.trials if t.origin != "sampling" and t.state != "failed"]
+        trials = [t for t in self.study.trials if t.state != "failed"]
         continued = {t.parent for t in trials if t.origin == "population"}
         ends = [t for t in trials if t.number not in continued]
-        if len(ends) < self.members:
-            return super().new().model_copy(update={"until": self.segment_s})
         ready = [t for t in ends if t.last is not None and t.state == "done"]
-        if not ready:  # more slots than members
-            return super().new().model_copy(update={"until": self.segment_s})
+        if len(ends) < self.members or not ready:  # there may be more slots than members
+            found = super().new()
+            return None if found is None else found.model_copy(update={"until": self.segment_s})
         mine = min(ready, key=lambda t: (t.until or 0.0, t.number))
         number = len(self.study.trials)
         rng = np.random.default_rng([self.study.recipe.get("seed", 0), number])
@@ -56,9 +55,6 @@ class Population(Search):
             knobs=mine.knobs if source is mine else explored(source.knobs, rng, fixed=list(self.fixed)),
             why=f"trial {source.number} goes on" + ("" if source is mine else f", in the place of trial {mine.number}"),
         )  # fmt: skip
-
-    def vary(self, trial: Trial) -> None:
-        """No other ways to sample: these change with the other knobs."""
 
 
 def exploited(mine: Trial, trials: list[Trial], rng: np.random.Generator) -> Trial:

@@ -14,10 +14,10 @@ from cluster import storage
 from synth.errors import UserError
 from synth.provenance.manifest import Look
 
-VERSION = 1
+VERSION = 2
 FILE = "study.json"
 
-Origin = Literal["default", "portfolio", "surrogate", "tpe", "mutation", "sampling", "population"]
+Origin = Literal["default", "portfolio", "surrogate", "tpe", "mutation", "population", "longer", "sampling"]
 State = Literal["waiting", "running", "stopped", "done", "failed"]
 
 
@@ -53,7 +53,8 @@ class Trial(_Record):
     (``expected``: value and standard error), how it went (``curve``), and ``failure`` where it failed.
 
     ``stopped``: the scheduler ended it early; ``done``: trained to the end, or of a population ``until`` its segment's.
-    ``parent``: the trial whose model it samples in another way, or of a population goes on with.
+    ``parent``: the trial whose model it samples in another way, whose recipe it trains anew for longer, or which it, of a
+    population, goes on with.
     """
 
     number: int = Field(ge=0)
@@ -88,7 +89,6 @@ class Finalist(_Record):
     judged by the same rows; and whether it is what was released. ``steps``, ``seconds``, ``cpu_s`` as of a rung."""
 
     trial: int
-    longer: bool = Field(False, description="trained anew for the rest of the budget, with the recipe of the trial")
     steps: int
     seconds: float
     cpu_s: float = 0.0
@@ -104,8 +104,9 @@ class Finalist(_Record):
 class Study(_Record):
     """A search on one table. ``key`` names the rows in each part of the split, so that what was decided on them is never
     taken for another table's; ``features`` are the table's meta-features; ``real`` what models trained on real rows score on
-    ``select``; ``decided``: the finalists were compared and the winner was trained for longer, so that what is left is to
-    publish; ``released``: the value on select and on test of what was released, and the difference, the optimism."""
+    ``select``; ``long_s``: the seconds for which the best recipes are trained once the search is over, None before that, and
+    0 where there was no time; ``decided``: the finalists were compared, so that what is left is to publish; ``released``: the
+    value on select and on test of what was released, and the difference, the optimism."""
 
     version: int = VERSION
     id: str
@@ -125,6 +126,7 @@ class Study(_Record):
     trials: list[Trial] = []
     finalists: list[Finalist] = []
     looks: list[Look] = []
+    long_s: float | None = None
     decided: bool = False
     released: dict[str, float] | None = None
     release: str | None = None

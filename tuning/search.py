@@ -1,8 +1,8 @@
 """Which recipe is tried next, and the record of what became of those before: what Ray Tune calls a searcher.
 
 The default recipe first, against which all others are held; then what worked on similar tables; then proposals of the
-memory and of a tree-structured Parzen estimator on this study's own trials (Bergstra et al. 2011; Optuna's) in turn. The
-best so far, once it is trained, is sampled in other ways, too, which costs no training.
+memory, and once there are enough of this study's own trials, those of a tree-structured Parzen estimator on them (Bergstra
+et al. 2011; Optuna's) in turn.
 
 The record is the state: every suggestion is made from it anew, so a search goes on from it as if it had never stopped.
 """
@@ -22,15 +22,15 @@ from synth.ranges import Choice, Range
 from tuning import insight, space
 from tuning.record import Rung, Scored, Study, Trial
 
-VARIANTS = 2  # other ways to sample a trained model: each takes a slot from training for a while
+KNOWN = 16  # scored trials from which an estimator learns something: before, it draws evenly, or nearly so
 HOPELESS = 8  # trials that failed before any was scored: what ails them all is no recipe
 Propose = Callable[[Study, np.random.Generator], Trial | None]
 
 
 class Search(Searcher):
     """Suggests trials for ``study`` until the ``deadline`` (seconds since 1970) leaves no time for one of ``least_s``
-    seconds, or there are ``most``. ``first`` are the trials to start with; then ``propose`` and the estimator take turns.
-    ``on_change`` is called when something is known that must not be lost."""
+    seconds, or there are ``most``. ``first`` are the trials to start with; then come those of ``propose`` and, later, of the
+    estimator, too. ``on_change`` is called when something is known that must not be lost."""
 
     def __init__(
         self,
@@ -53,13 +53,15 @@ class Search(Searcher):
         self.numbers: dict[str, int] = {}
         self.ended = False  # by whoever carries it out: what becomes of trials from then on is not their doing
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial: one that waits, of which some may have begun before, or a new one."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial: one that waits, of which some may have begun before, or a new one; None for none at the moment."""
         if self.over:
             return str(Searcher.FINISHED)
         waiting = self.waiting
         if waiting is None:
             waiting = self.new()
+            if waiting is None:
+                return None
             self.study.trials.append(waiting)
         waiting.state = "running"
         self.numbers[trial_id] = waiting.number
@@ -86,14 +88,14 @@ class Search(Searcher):
             return True
         if sum(t.state == "failed" for t in trials) >= HOPELESS and all(t.last is None for t in trials):
             return True
-        enough = self.most is not None and sum(t.origin != "sampling" for t in trials) >= self.most
-        return enough and waiting is None
+        return self.most is not None and len(trials) >= self.most and waiting is None
 
-    def new(self) -> Trial:
+    def new(self) -> Trial | None:
         """A trial that nobody has tried."""
         number = len(self.study.trials)
         rng = np.random.default_rng([self.study.recipe.get("seed", 0), number])
-        if number % 2 and (found := self.propose(self.study, rng)) is not None:
+        known = sum(t.last is not None for t in self.study.trials) >= KNOWN
+        if (not known or number % 2) and (found := self.propose(self.study, rng)) is not None:
             return found.model_copy(update={"number": number})
         knobs = parzen(self.study, self.families, list(self.fixed), seed=int(rng.integers(2**31)))
         of = space.space(knobs["family"])
@@ -122,27 +124,7 @@ class Search(Searcher):
             trial.failure = trial.failure or "its process died: out of memory, or the node is gone"
         elif trial.state == "running":
             trial.state = "done"
-            if trial.origin != "sampling" and trial == best(self.study):
-                self.vary(trial)
         self.on_change()
-
-    def vary(self, trial: Trial) -> None:
-        """Other ways to sample a trained model, drawn evenly."""
-        rng = np.random.default_rng([self.study.recipe.get("seed", 0), trial.number, VARIANTS])
-        ranges = {
-            k: r
-            for k, r in space.space(trial.family, fixed=list(self.fixed)).items()
-            if k in space.sampling(trial.family)
-        }
-        for _ in range(VARIANTS if ranges else 0):
-            other = {key: range_.value(float(rng.random())) for key, range_ in ranges.items()}
-            said = ", ".join(f"{key.partition('.')[2]} {value}" for key, value in other.items())
-            self.study.trials.append(
-                Trial(
-                    number=len(self.study.trials), origin="sampling", parent=trial.number, knobs=trial.knobs | other,
-                    why=f"trial {trial.number}, sampled with {said}",
-                )
-            )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune keeps copies of a searcher, which nobody needs here."""
@@ -153,13 +135,6 @@ class Search(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing either."""
-
-
-def best(study: Study) -> Trial | None:
-    """The trained trial with the highest value so far, of those that did not fail."""
-    trained = [t for t in study.trials if t.origin != "sampling" and t.state != "failed"]
-    scored = [(t.last.score.value, t) for t in trained if t.last is not None]
-    return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 def rung_of(result: dict[str, Any]) -> Rung:

@@ -1,7 +1,7 @@
 """A search over recipes for one table, from the table to the release of what it found.
 
-    open, split  ──►  trials, scored on select  ──►  finalists on confirm  ──►  the winner, trained for the rest of the
-                                                                            budget  ──►  release, certified on test
+    open, split  ──►  trials, scored on select  ──►  the best and the default, trained for the rest of the budget and sampled
+                                             in other ways  ──►  finalists on confirm  ──►  release, certified on test
 
 Trials never see the rows of ``confirm``, and nothing but the certificate sees those of ``test``. All that is known lies in
 ``<out>.study``: the record, its report, and a run a trial with its checkpoints. Where the driver dies, ``resume`` goes on.
@@ -151,9 +151,10 @@ def tune(
             if choose is not None:
                 driver.choose(choose)
             elif not study.decided:
-                if not study.finalists:
+                if study.long_s is None:
                     ideas = Ideas(study, spread, wanted.families, space.settings(base), pasts, evolved=wanted.evolve)
                     driver.search(selecting, wanted.families, wanted.trials, ideas, wanted.method)
+                driver.lengthen(selecting)
                 driver.decide()
             trained = driver.release(location, overwrite=overwrite)
         except KeyboardInterrupt as e:

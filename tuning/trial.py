@@ -31,6 +31,7 @@ from tuning.table import Table
 RUNS = "runs"  # the folder of a study that holds those that are at work
 LOOK_S = 0.5
 STOP_S = 60.0  # for a run to save and end
+SAVE_S = 60.0  # between checkpoints of a long training
 NEAR = 0.9  # of a rung's seconds that a checkpoint has to have seen: the last one before it may be a pulse early
 DRAWS = 2  # samples that are scored at a rung: at least two, of which there is an error
 FEWER = 4  # of their rows, one of so many at the first rung
@@ -100,8 +101,9 @@ class Trial(Trainable):
         return {"failure": scrub(failure), "value": math.nan, "done": True}  # for the record, which others may see
 
     def _step(self) -> dict[str, Any]:
+        often = SAVE_S if len(self.shared.rungs) == 1 else self.shared.rungs[0]  # a rung is where it is saved
         recipe = self.shared.table.recipe_of(
-            self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=min(self.shared.rungs[0], self.ahead[0])
+            self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=min(often, self.ahead[0])
         )
         if self.model != self.number:
             kept, finished = Kept.load(self.shared.folder, name_of(self.model), self.shared.table.schema), True

@@ -78,7 +78,7 @@ def plural(count: int, what: str) -> str:
 
 
 def name(finalist: Finalist) -> str:
-    return f"trial {finalist.trial}" + (", trained longer" if finalist.longer else "")
+    return f"trial {finalist.trial}"
 
 
 def utility(finalist: Finalist) -> float:

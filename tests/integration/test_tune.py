@@ -29,8 +29,8 @@ SMALL = {
 
 
 HASTY = {
-    "tuning.plan.SHORTEST_S": 1.0, "tuning.plan.TRIAL_S": 0.5, "tuning.plan.START_S": 2.0, "tuning.plan.LEAST_S": 2.0,
-    "tuning.driver.RESERVE_S": 5.0,
+    "tuning.plan.SHORTEST_S": 1.0, "tuning.plan.TRIAL_S": 0.5, "tuning.plan.START_S": 2.0, "tuning.plan.LEAST_S": 8.0,
+    "tuning.plan.SEARCH": 0.5, "tuning.driver.TRIAL_S": 1.0,
 }  # fmt: skip
 """Rungs of seconds, and next to no reserves."""
 
@@ -64,7 +64,8 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
     # As on a cluster that others have started, whose nodes share nothing but the place of the study.
     tuned = study.tune(str(table), Recipe.read(None, SMALL), str(out), wanted, address="auto", show=show)
     found = tuned.study
-    trained = [t for t in found.trials if t.origin != "sampling"]
+    trained = [t for t in found.trials if t.origin not in ("longer", "sampling")]
+    longer = [t for t in found.trials if t.origin == "longer"]
     assert len(trained) > found.slots
     assert max(count for _, count in moments) <= found.slots
     assert trained[1].state == "failed"
@@ -75,11 +76,14 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
     assert all(t.knobs["training.batch"] == 128 for t in trained), "what is set is not searched"
     for trial in found.trials:
         assert trial.last is not None or trial.state in ("failed", "waiting", "running"), trial
-    assert {t.origin for t in found.trials} >= {"default", "portfolio"}
+    assert {t.origin for t in found.trials} >= {"default", "portfolio", "longer", "sampling"}
+    assert longer[0].parent == 0 and len(longer) == found.slots
+    assert all(t.last is not None and t.last.seconds > max(found.rungs) for t in longer)
+    assert {t.parent for t in found.trials if t.origin == "sampling"} <= {t.number for t in longer}
 
     assert [look.part for look in found.looks].count("test") == 1
     assert sum(f.released for f in found.finalists) == 1
-    assert 0 in [f.trial for f in found.finalists]
+    assert longer[0].number in [f.trial for f in found.finalists], "the default"
     manifest = releases.verify(str(out)).manifest
     assert manifest is not None and manifest.training.selection is not None
     assert manifest.training.selection.looks == found.looks
@@ -100,7 +104,7 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
     other = next(t.number for t in trained if t.last is not None and t.number != released.trial)
     again = study.tune(str(table), Recipe.read(None, SMALL), str(out), wanted, choose=other, overwrite=True)
     chosen = next(f for f in again.study.finalists if f.released)
-    assert (chosen.trial, chosen.longer, chosen.why) == (other, False, "chosen by hand")
+    assert (chosen.trial, chosen.why) == (other, "chosen by hand")
     assert again.trained.manifest.id != tuned.trained.manifest.id
 
 
@@ -110,9 +114,9 @@ def test_a_population_that_is_killed_goes_on_from_its_checkpoints_without_losing
     out = tmp_path / "release"
     settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     settings["PYTHONPATH"] = str(Path(__file__).parents[2])
-    # Short segments of two members, and no time for the winner.
+    # Short segments of two members, and no time for longer ones.
     settled = HASTY | {"tuning.plan.MEMBERS": 2, "tuning.plan.SEGMENTS": 12, "tuning.driver.SEGMENTS": 12}
-    settled["tuning.driver.RESERVE_S"] = 70.0
+    settled |= {"tuning.plan.LEAST_S": 2.0, "tuning.plan.WAYS": 0.5}
     program = "import tuning.plan, tuning.driver, artesian\n"
     program += "\n".join(f"{name} = {value}" for name, value in settled.items()) + "\nartesian.main()"
     command = [

@@ -16,26 +16,26 @@ from synth.recipe import Recipe
 from tests.tuning.test_halving import trial
 from tests.tuning.test_search import study
 from tuning import finalists
-from tuning.finalists import Found, choose, compared, lengthened
+from tuning.finalists import Found, choose, compared
 from tuning.kept import MODELS, Kept
 from tuning.objective import Objective, Score
 
 
-def found(number: int, *values: float, rows: float = 0.0, longer: bool = False) -> Found:
+def found(number: int, *values: float, rows: float = 0.0) -> Found:
     """A finalist whose draws have these values; ``rows``: how far its own resamples of the rows are off."""
     noise = rows * np.random.default_rng(number).normal(size=200)
     scores = [Score(v, 0.01, 1.0, 0.0, v + noise) for v in values]
-    return Found(trial(number, 0.5), Kept({}, None, {"step": 7, "elapsed_s": 9.0, "cpu_s": 8.0}), scores, longer)  # type: ignore[arg-type]
+    return Found(trial(number, 0.5), Kept({}, None, {"step": 7, "elapsed_s": 9.0, "cpu_s": 8.0}), scores)  # type: ignore[arg-type]
 
 
 def test_the_best_five_are_finalists_and_the_default_always() -> None:
     of = study()
     of.trials = [trial(k, 0.1 * k) for k in range(8)] + [trial(8)]
-    assert [t.number for t in finalists.of(of)] == [7, 6, 5, 4, 0]
+    assert [t.number for t in finalists.of(of)] == [0, 7, 6, 5, 4]
     of.trials[7].state = "failed"
-    assert [t.number for t in finalists.of(of)] == [6, 5, 4, 3, 0]
+    assert [t.number for t in finalists.of(of)] == [0, 6, 5, 4, 3]
     of.trials[0].state = "failed"
-    assert [t.number for t in finalists.of(of)] == [6, 5, 4, 3, 0], "as far as it came"
+    assert [t.number for t in finalists.of(of)] == [0, 6, 5, 4, 3], "as far as it came"
     of.trials[0].curve = []
     assert [t.number for t in finalists.of(of)] == [6, 5, 4, 3, 2]
 
@@ -47,20 +47,35 @@ def test_of_several_objectives_those_on_the_front_come_first() -> None:
         of.trials[number].curve[-1].score.coverage = coverage
     for number in (0, 3, 4, 5, 6, 7):
         of.trials[number].curve[-1].score.coverage = 0.5
-    assert [t.number for t in finalists.of(of)] == [7, 2, 1, 6, 0]
+    assert [t.number for t in finalists.of(of)] == [0, 7, 2, 1, 6]
+
+
+def test_what_was_trained_for_longer_comes_first_with_the_best_way_to_sample_each() -> None:
+    of = study()
+    of.trials = [trial(k, 0.1 * k) for k in range(4)]
+    for parent, origin, value in (
+        (0, "longer", 0.5), (3, "longer", 0.6), (4, "sampling", 0.61), (4, "sampling", 0.7), (5, "sampling", 0.65),
+    ):  # fmt: skip
+        number = len(of.trials)
+        of.trials.append(trial(number, value).model_copy(update={"origin": origin, "parent": parent}))
+    assert [t.number for t in finalists.of(of)] == [4, 5, 7, 8, 3]
+    default = finalists.default(of)
+    assert default is not None and default.number == 4
+    of.trials[4].state = "failed"
+    assert finalists.of(of)[0].number == 0, "the default as far as the search trained it"
 
 
 def test_a_recipe_that_is_better_by_more_than_its_error_is_chosen() -> None:
     listed = compared([found(0, 0.90, 0.90, 0.91), found(1, 0.95, 0.95, 0.95), found(2, 0.80, 0.81, 0.80)])
     assert [f.trial for f in listed] == [1, 0, 2]
     assert listed[1].behind == pytest.approx(0.95 - 0.9033, abs=1e-3)
-    chosen = choose(listed)
+    chosen = choose(listed, 0)
     assert (chosen.trial, chosen.released) == (1, True)
     assert "above the default recipe" in chosen.why
 
 
 def test_what_is_chosen_without_the_default_is_not_called_it() -> None:
-    chosen = choose(compared([found(1, 0.95, 0.95, 0.95), found(2, 0.80, 0.81, 0.80)]))
+    chosen = choose(compared([found(1, 0.95, 0.95, 0.95), found(2, 0.80, 0.81, 0.80)]), None)
     assert chosen.why == "the best of 2 finalists on confirm; of the default recipe there is no model"
 
 
@@ -68,7 +83,7 @@ def test_what_is_chosen_without_the_default_is_not_called_it() -> None:
 def test_the_default_is_chosen_where_the_difference_may_be_chance(draws: float, rows: float) -> None:
     values = [np.array([0.9, 0.9 + draws, 0.9 - draws]) + shift for shift in (0.0, 0.01)]
     listed = compared([found(0, *values[0], rows=rows), found(1, *values[1], rows=rows)])
-    assert choose(listed).trial == 0
+    assert choose(listed, 0).trial == 0
     assert not listed[0].released
 
 
@@ -81,17 +96,7 @@ def test_rows_that_are_hard_for_all_do_not_make_a_difference_unsure() -> None:
     listed = compared(pair)
     assert listed[1].behind_error == pytest.approx(0, abs=1e-9)
     assert listed[1].error > 0.05
-    assert choose(listed).trial == 1
-
-
-@pytest.mark.parametrize(("value", "released"), [(0.97, True), (0.9, False)])
-def test_the_longer_trained_is_released_unless_it_is_worse(value: float, released: bool) -> None:
-    first = [found(0, 0.80, 0.80, 0.80), found(1, 0.95, 0.95, 0.95)]
-    winner = choose(compared(first))
-    listed = lengthened(compared([*first, found(1, value, value, value, longer=True)]), winner)
-    (chosen,) = [f for f in listed if f.released]
-    assert chosen.longer is released
-    assert ("trained for longer" in chosen.why) is released
+    assert choose(listed, 0).trial == 1
 
 
 def planted() -> tuple[Objective, Objective, list[tuple[Recipe, Kept]]]:
@@ -134,8 +139,8 @@ def test_a_bad_recipe_that_wins_on_a_poisoned_select_is_not_released() -> None:
     on_select = [poisoned(finalists_sample(*m), 0).value for m in models]
     assert on_select[1] > on_select[0] + 0.3, "the search would have picked it"
     scores = [[finalists.score(recipe, kept, honest, seed, 800, 1) for seed in range(3)] for recipe, kept in models]
-    listed = compared([Found(trial(k, on_select[k]), kept, scores[k], False) for k, (_, kept) in enumerate(models)])
-    assert choose(listed).trial == 0
+    listed = compared([Found(trial(k, on_select[k]), kept, scores[k]) for k, (_, kept) in enumerate(models)])
+    assert choose(listed, 0).trial == 0
     assert listed[-1].trial == 1
     assert listed[-1].value < 0.7
 

@@ -25,7 +25,8 @@ def test_all_fits_into_the_budget_and_on_the_nodes(
         with pytest.raises(UserError, match="the cluster has"):
             cpus_each(nodes, workers)
         return
-    assert found.search_s + found.training_s < budget
+    assert found.search_s + found.ways_s + found.last_s < budget / 1.5, "most is for the last training"
+    assert 1 <= found.long <= found.slots
     assert found.rungs[-1] < found.search_s
     assert found.least_s <= found.search_s + 0.1
     assert all(b / a == pytest.approx(FACTOR, rel=0.02) for a, b in zip(found.rungs, found.rungs[1:], strict=False))
@@ -33,6 +34,12 @@ def test_all_fits_into_the_budget_and_on_the_nodes(
         min(cpus // found.cpus, int(gpus / found.gpus)) if found.gpus else cpus // found.cpus for cpus, gpus in nodes
     ]
     assert sum(fit) >= found.slots * workers, "each worker stays on one node"
+    fit = [
+        min(cpus // found.long_cpus, round(gpus / found.long_gpus)) if found.long_gpus else cpus // found.long_cpus
+        for cpus, gpus in nodes
+    ]
+    assert sum(fit) >= found.long * workers
+    assert found.long_cpus >= found.cpus, "fewer at once have more each"
 
 
 def test_a_longer_budget_buys_more_trials_and_longer_ones() -> None:
@@ -65,6 +72,20 @@ def test_a_team_that_fits_nowhere_is_refused_before_it_waits() -> None:
 
 def test_fewer_trials_are_longer() -> None:
     assert plan(1800, HERE, trials=4).rungs[0] > plan(1800, HERE, trials=20).rungs[0]
+
+
+@pytest.mark.parametrize("wanted", [20, 40, 80])
+def test_as_many_trials_fit_as_are_wanted(wanted: int) -> None:
+    assert plan(6 * 3600, HERE, trials=wanted).trials == pytest.approx(wanted, abs=1)
+
+
+def test_those_that_are_trained_for_longer_have_the_cluster_to_themselves() -> None:
+    found = plan(1800, [(16, 0)])
+    assert (found.slots, found.cpus, found.long, found.long_cpus) == (16, 1, 3, 5)
+    found = plan(1800, [(16, 1)], size=100)
+    assert (found.slots, found.long, found.long_gpus) == (4, 3, 1 / 3)
+    found = plan(1800, [(16, 4)], size=100)
+    assert (found.slots, found.long, found.long_gpus) == (16, 3, 1.0)
 
 
 def test_a_budget_too_small_says_which_would_do() -> None:

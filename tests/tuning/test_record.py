@@ -28,7 +28,7 @@ def test_a_record_reads_back_as_it_was_written(stage: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"version": 7}, "is of version 7, and this is version 1: finish the study with the release"),
+        ({"version": 7}, "is of version 7, and this is version 2: finish the study with the release"),
         ({"trials": "none"}, "is damaged"),
         ({"surprise": 1}, "is damaged"),
     ],

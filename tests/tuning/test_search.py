@@ -8,12 +8,11 @@ import pytest
 from ray.tune.search import Searcher
 
 from synth.recipe import Recipe
-from tests.tuning.test_halving import trial
 from tuning import insight, space
 from tuning.halving import Ended
 from tuning.objective import Score
 from tuning.record import Study, Trial
-from tuning.search import HOPELESS, VARIANTS, Search, best, inside, parzen
+from tuning.search import HOPELESS, KNOWN, Search, inside, parzen
 
 
 def study(*objective: str) -> Study:
@@ -101,13 +100,6 @@ def test_where_every_trial_fails_the_search_ends() -> None:
     assert searching.suggest("more") == Searcher.FINISHED
 
 
-def test_a_trial_that_failed_in_the_end_is_not_the_best() -> None:
-    of = study()
-    of.trials = [trial(0, 0.5), trial(1, 0.9)]
-    of.trials[1].state = "failed"
-    assert best(of) is of.trials[0]
-
-
 def test_no_more_trials_begin_than_are_wanted() -> None:
     searching = search(study(), most=2)
     assert [isinstance(searching.suggest(f"t{k}"), dict) for k in range(3)] == [True, True, False]
@@ -135,27 +127,6 @@ def test_a_trial_that_fails_is_marked_and_the_search_goes_on(error: bool, result
     assert of.trials[0].failure == ("diverged" if result else "its process died: out of memory, or the node is gone")
     assert isinstance(searching.suggest("b"), dict)
     assert parzen(of, ["diffusion"], [], seed=0)["family"] == "diffusion"
-
-
-def test_the_best_is_sampled_in_other_ways_with_its_own_training() -> None:
-    of = study()
-    searching = search(of)
-    searching.suggest("a")
-    searching.on_trial_complete("a", reported(0.9, done=True))
-    variants = [t for t in of.trials if t.origin == "sampling"]
-    assert len(variants) == VARIANTS
-    for variant in variants:
-        changed = {key for key in variant.knobs if variant.knobs[key] != of.trials[0].knobs[key]}
-        assert variant.parent == 0
-        assert changed
-        assert changed <= space.sampling("diffusion")
-    found = searching.suggest("b")
-    assert isinstance(found, dict)
-    assert found["model"] == 0
-    searching.on_trial_complete("b", reported(0.8, done=True))
-    searching.suggest("c")
-    searching.on_trial_complete("c", reported(0.7, done=True))
-    assert sum(t.origin == "sampling" for t in of.trials) == VARIANTS, "of a trial that is not the best, none"
 
 
 def test_a_search_goes_on_from_its_record() -> None:
@@ -207,11 +178,15 @@ def test_a_default_between_two_options_is_told_as_one_of_them() -> None:
     assert inside(width, 100) in (96, 128)
 
 
-def test_the_memory_and_the_estimator_take_turns() -> None:
+def test_the_memory_proposes_alone_until_the_estimator_has_enough_to_learn_from() -> None:
     of = study()
     idea = Trial(number=0, origin="surrogate", knobs=space.knobs_of(Recipe(family="vae")))
     searching = search(of, propose=lambda study, rng: idea)
-    for k in range(5):
+    for k in range(KNOWN):
         searching.suggest(f"t{k}")
-    assert [t.origin for t in of.trials] == ["default", "surrogate", "tpe", "surrogate", "tpe"]
-    assert [t.number for t in of.trials] == list(range(5))
+        searching.on_trial_complete(f"t{k}", reported(0.5, done=True))
+    assert [t.origin for t in of.trials] == ["default"] + ["surrogate"] * (KNOWN - 1)
+    for k in range(4):
+        searching.suggest(f"u{k}")
+    assert [t.origin for t in of.trials[KNOWN:]] == ["tpe", "surrogate"] * 2
+    assert [t.number for t in of.trials] == list(range(KNOWN + 4))
