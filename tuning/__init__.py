@@ -3,7 +3,8 @@
 What is searched is said beside each family's part of the recipe (``synth.family``: SPACE). A study goes
 
     study  ──►  driver  ──►  search, halving or population (Ray Tune)  ──►  trial (Ray Train)  ──►  objective on select
-                   └──────►  finalists: objective on confirm  ──►  the winner, for the rest of the budget  ──►  release
+                   ├──────►  longer: the best for the rest of the budget, sampled in other ways (the same way)
+                   └──────►  finalists: objective on confirm  ──►  release
 
 and all of it is in its ``record``, from which it goes on after any death, and of which ``report`` and ``display`` are views.
 ``memory`` keeps the records of all tables; ``prior`` says what they teach about a new one, by its ``features`` and a

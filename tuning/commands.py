@@ -45,8 +45,8 @@ def tune_command(
 ) -> None:  # fmt: skip
     """Search families and hyper-parameters for samples that are useful: by how well models trained on them do on real rows.
 
-    Trials are judged on the select rows, the five best again on confirm, and the release is certified on test. What was
-    learnt from this table is remembered for the next.
+    Trials are judged on the select rows, the best, trained for longer, again on confirm, and the release is certified on
+    test. What was learnt from this table is remembered for the next.
     """
     from synth.recipe import Recipe, parse_setting, seconds, together
 

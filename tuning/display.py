@@ -14,7 +14,7 @@ from rich.text import Text
 from synth.evaluation.charts import short
 from synth.progress import LINE_S, plain_console
 from tuning import insight, space, words
-from tuning.record import Finalist, Study, Trial
+from tuning.record import ENDING, Finalist, Study, Trial
 
 NEWEST, KNOBS = 12, 3  # trials in the live table, and knobs of each
 UNLIKE = "unlike the default"
@@ -121,7 +121,8 @@ def live(study: Study, moment: Moment, left_s: float, phase: str, width: int) ->
 
 def _rungs(study: Study, trial: Trial, now: dict[str, Any]) -> str:
     reached = now.get("rung", len(trial.curve))
-    return "▮" * reached + "▯" * (now.get("rungs", max(len(study.rungs), reached)) - reached)
+    ahead = 1 if trial.origin in ENDING else len(study.rungs)
+    return "▮" * reached + "▯" * (now.get("rungs", max(ahead, reached)) - reached)
 
 
 def _state(trial: Trial, now: dict[str, Any]) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from cluster import storage
 from cluster.location import scrub
 from synth.errors import JobError, UserError
 from synth.provenance.manifest import Look, Selection
-from synth.training import beacon, workers
+from synth.training import beacon, checkpoint, workers
 from synth.training import prepare as preparing
 from synth.training.publish import Trained
 from synth.training.run import publish_run
@@ -24,12 +25,12 @@ from tuning.ideas import Ideas
 from tuning.kept import Kept
 from tuning.longer import Longer
 from tuning.objective import Objective
-from tuning.plan import MOST_ROWS, SEGMENTS, TRIAL_S, Plan
+from tuning.plan import LEAST_LONG, SEGMENTS, TRIAL_S, Plan
 from tuning.population import Population
 from tuning.record import Study, Trial
 from tuning.search import Search
 from tuning.table import Table
-from tuning.trial import RUNS, Shared, name_of, run_of
+from tuning.trial import RUNS, SAVE_S, Shared, name_of, run_of
 
 LOOK_S = 0.5
 REPORT = "report.html"  # where what is known is to be seen
@@ -50,7 +51,7 @@ class Driver:
     ) -> None:  # fmt: skip
         self.ray, self.study, self.plan, self.table, self.folder = ray, study, plan, table, folder
         self.show, self.on_confirm, self.began, self.embedded = show, on_confirm, began, embedded
-        self.drawn = self.saved = time.monotonic()
+        self.drawn, self.saving = time.monotonic(), threading.Lock()
 
     @property
     def spent(self) -> float:
@@ -62,9 +63,9 @@ class Driver:
         return self.study.budget_s - self.spent
 
     def save(self) -> None:
-        self.study.spent_s = self.spent
-        self.study.save(self.folder)
-        self.saved = time.monotonic()
+        with self.saving:  # what is older must not be written later, and both Tune's thread and this one write
+            self.study.spent_s = self.spent
+            self.study.save(self.folder)
 
     def report(self) -> None:
         """Draw the report, with what is known by now."""
@@ -110,23 +111,35 @@ class Driver:
                 study, first=first, fixed=space.settings(self.table.base), deadline=deadline, on_change=self.save
             )
             shared = Shared(
-                folder=self.folder, table=self.table, objective=judge, rungs=(study.long_s,), rows=MOST_ROWS,
+                folder=self.folder, table=self.table, objective=judge, rungs=(self._length(),), rows=plan.long_rows,
                 each=(plan.long_cpus, plan.long_gpus), embedded=self.embedded, deadline=deadline,
             )  # fmt: skip
             self._run(search, shared, plan.long, "training the best for longer")
 
     def _longer(self) -> list[Trial]:
-        """The trials to train for longer; none where that is not longer than they had."""
+        """The trials to train for longer, the default and another at least, one after the other where they must be; none
+        where that is not longer than they had."""
         study, plan = self.study, self.plan
-        left = self.left - plan.ways_s - plan.last_s - TRIAL_S
-        found = longer.recipes(study, plan.long)
-        had = max((r.seconds for t in found for r in study.trials[t.parent or 0].curve), default=math.inf)
-        if left <= had:
-            study.notes.append(f"{max(left, 0):.0f} s were left, too few to train the best recipes for longer")
+        found = longer.recipes(study, max(plan.long, LEAST_LONG))
+        left = (self.left - plan.ways_s - plan.last_s - TRIAL_S) / max(math.ceil(len(found) / plan.long), 1)
+        had = max((r.seconds for t in found for r in study.trials[t.parent or 0].curve), default=0.0)
+        if not found or left <= had:
+            if found:
+                study.notes.append(f"{max(left, 0):.0f} s were left, too few to train the best recipes for longer")
             study.long_s = 0.0
             return []
         study.long_s = round(left, 1)
         return [t.model_copy(update={"number": len(study.trials) + k}) for k, t in enumerate(found)]
+
+    def _length(self) -> float:
+        """Seconds of the longer trainings: as planned, but for what an interruption has lost of them since their last
+        checkpoints, so that the learning rate has fallen by the time they end."""
+        study = self.study
+        assert study.long_s is not None
+        waiting = [t for t in study.trials if t.origin == "longer" and t.state == "waiting"]
+        saved = [checkpoint.newest(run_of(self.folder, name_of(t.number))) for t in waiting]
+        had = min((0.0 if s is None else float(s[0]["elapsed_s"]) for s in saved), default=0.0)
+        return min(study.long_s, max(had + self.left - self.plan.last_s - TRIAL_S, SAVE_S))
 
     def _again(self) -> None:
         """Have what ran when the driver died run again: it goes on from its checkpoints."""
@@ -209,17 +222,15 @@ class Driver:
         score = self.ray.remote(num_cpus=self.plan.cpus, max_retries=2)(finalists.score)
         waiting = []
         for t, kept in models:
-            recipe, model = self.table.recipe_of(t.knobs), self.ray.put(kept)
-            waiting.append(
-                [score.remote(recipe, model, judge, seed, MOST_ROWS, self.plan.cpus) for seed in range(finalists.SEEDS)]
-            )
+            of, rest = (self.table.recipe_of(t.knobs), self.ray.put(kept), judge), (self.plan.long_rows, self.plan.cpus)
+            waiting.append([score.remote(*of, seed, *rest) for seed in range(finalists.SEEDS)])
         found = []
         for (t, kept), refs in zip(models, waiting, strict=True):
             try:
                 scores = self.ray.get(refs)
                 if not all(math.isfinite(s.value) for s in scores):
                     raise ArithmeticError("what it samples has no finite score")
-            except (RayTaskError, ArithmeticError) as e:
+            except (RayTaskError, WorkerCrashedError, OutOfMemoryError, ArithmeticError) as e:
                 told = str(e).strip().splitlines()[-1]
                 self.study.notes.append(scrub(f"trial {t.number} could not be scored on confirm: {told}"))
                 continue

@@ -18,7 +18,7 @@ from synth.sampling import Sampler
 from tuning import insight
 from tuning.kept import Kept
 from tuning.objective import Objective, Score
-from tuning.record import Finalist, Scored, Study, Trial
+from tuning.record import ENDING, Finalist, Scored, Study, Trial
 from tuning.trial import name_of
 
 FINALISTS, SEEDS = 5, 3
@@ -42,7 +42,7 @@ def of(study: Study) -> list[Trial]:
     others = [t for t in sound if t.origin == "longer" and t != usual]
     ways = [t for t in insight.ranked(study, sound) if t.origin == "sampling"]
     best = [next(t for t in ways if t.parent == parent) for parent in dict.fromkeys(t.parent for t in ways)]
-    searched = [t for t in sound if t.origin not in ("longer", "sampling") and t != usual]
+    searched = [t for t in sound if t.origin not in ENDING and t != usual]
     return [*([usual] if usual else []), *others, *best, *insight.ranked(study, searched)][:FINALISTS]
 
 
@@ -89,7 +89,7 @@ def choose(listed: Sequence[Finalist], usual: int | None) -> Finalist:
     best = chosen = listed[0]
     default = next((f for f in listed if f.trial == usual), None)
     if default is None:
-        chosen.why = f"the best of {len(listed)} finalists on confirm; of the default recipe there is no model"
+        chosen.why = f"the best of {len(listed)} finalists on confirm; of the default recipe there is no score"
     elif default is best:
         chosen.why = f"the default recipe, the best of {len(listed)} finalists on confirm"
     else:

@@ -61,7 +61,7 @@ def _families(trials: Sequence[Trial]) -> list[str]:
 
 
 def learning(study: Study) -> str:
-    trials, default = insight.scored(study), insight.default(study)
+    trials, default = [t for t in insight.scored(study) if t.origin != "sampling"], insight.default(study)
     if not trials:
         return ""
     curves = [
@@ -105,7 +105,7 @@ def _ends(range_: Range) -> tuple[str, str]:
 
 
 def knobs(study: Study) -> str:
-    trials, usual = insight.scored(study), words.defaults(study)
+    trials, usual = insight.searched(study), words.defaults(study)
     parts = []
     for family in _families(trials):
         own = [t for t in trials if t.family == family]
@@ -137,7 +137,7 @@ def importance(study: Study) -> str:
     found = insight.importance(study.trials)
     heading = "Importance of the knobs"
     if found is None:
-        count = len(insight.scored(study))
+        count = len(insight.searched(study))
         return section(
             heading, f"{words.plural(count, 'scored trial')} are too few to tell: it takes {insight.FEWEST} or more."
         )

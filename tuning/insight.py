@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuning import space
-from tuning.record import Finalist, Scored, Study, Trial
+from tuning.record import ENDING, Finalist, Scored, Study, Trial
 
 FEWEST = 8  # scored trials, below which a forest sees patterns in noise
 FOLDS, SHUFFLES, TREES = 5, 10, 50
@@ -19,6 +19,11 @@ WITH_FAMILY = "family, with the knobs of its own"
 def scored(study: Study) -> list[Trial]:
     """The trials of which a sample was scored, whatever became of them."""
     return [trial for trial in study.trials if trial.last is not None]
+
+
+def searched(study: Study) -> list[Trial]:
+    """The scored trials of the search itself, without what comes after it."""
+    return [trial for trial in scored(study) if trial.origin not in ENDING]
 
 
 def value(trial: Trial) -> float:
@@ -47,8 +52,10 @@ def best(study: Study) -> Trial | None:
 
 
 def default(study: Study) -> Trial | None:
-    """The first trial of the default recipe."""
-    return next((trial for trial in study.trials if trial.origin == "default"), None)
+    """The first trial of the default recipe, or what was trained for longer with it, once that is scored."""
+    first = [t for t in study.trials if t.origin == "default"][:1]
+    longer = [t for t in study.trials if t.origin == "longer" and [t.parent] == [f.number for f in first] and t.curve]
+    return next(iter([*longer, *first]), None)
 
 
 def released(study: Study) -> Finalist | None:
@@ -127,8 +134,7 @@ def importance(trials: Sequence[Trial], seed: int = 0) -> Importance | None:
     """
     from sklearn.ensemble import RandomForestRegressor
 
-    # What is trained for longer, and sampled then, is worth more for another reason than its knobs.
-    trials = [trial for trial in trials if trial.last is not None and trial.origin not in ("longer", "sampling")]
+    trials = [trial for trial in trials if trial.last is not None and trial.origin not in ENDING]
     if len(trials) < FEWEST:
         return None
     from scipy.stats import rankdata

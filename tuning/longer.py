@@ -7,7 +7,6 @@ model after two minutes need not suit it after twenty.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,8 @@ import numpy as np
 from synth.ranges import Range
 from tuning import insight, space
 from tuning.finalists import DEFAULT
-from tuning.record import Study, Trial
+from tuning.plan import TRIAL_S
+from tuning.record import ENDING, Study, Trial
 from tuning.search import Search
 
 STEP = 0.25  # of a knob's range
@@ -37,12 +37,17 @@ class Longer(Search):
         )  # fmt: skip
 
     @property
+    def waiting(self) -> Trial | None:
+        """What is left of the search waits in vain."""
+        return next((t for t in self.study.trials if t.state == "waiting" and t.origin in ENDING), None)
+
+    @property
     def over(self) -> bool:
         if self.ended:
             return True
         if self.waiting is not None and self.waiting.origin == "longer":
             return False  # however late
-        return time.time() > self.deadline or not any(self._ranges(t) for t in models(self.study))
+        return time.time() + TRIAL_S > self.deadline or not any(self._ranges(t) for t in models(self.study))
 
     def new(self) -> Trial | None:
         """Another way to sample the model of which the fewest were tried; None while all are still trained."""
@@ -69,18 +74,17 @@ class Longer(Search):
 
 
 def recipes(study: Study, most: int) -> list[Trial]:
-    """What is worth training for longer, as trials: the default, unless it failed, and those whose values are the highest,
-    ``most`` in all. Where there is room for one, it is the best, and the default if that is as good within the errors."""
-    trained = insight.ranked(study, [t for t in insight.sound(study) if t.origin not in ("longer", "sampling")])
-    default = [t for t in trained if t.number == DEFAULT]
-    others = [t for t in trained if t.number != DEFAULT]
-    if most == 1 and default and others:
-        gap = insight.value(others[0]) - insight.value(default[0])
-        error = math.hypot(_error(others[0]), _error(default[0]))
-        default, others = (default, []) if gap <= error else ([], others)
+    """What is worth training for longer, as trials: the default, unless it failed, and those recipes whose values are the
+    highest, ``most`` in all."""
+    trained = [t for t in insight.sound(study) if t.origin not in ENDING]
+    first = [t for t in trained if t.number == DEFAULT]
+    found: list[Trial] = []
+    for t in [*first, *insight.ranked(study, trained)]:
+        if len(found) < most and t.knobs not in [other.knobs for other in found]:  # of a population, there are segments
+            found.append(t)
     return [
         Trial(number=0, origin="longer", parent=t.number, knobs=t.knobs, why=f"trial {t.number}'s recipe, for longer")
-        for t in [*default, *others][:most]
+        for t in found
     ]
 
 
@@ -115,7 +119,3 @@ def changes(
         }
         if any(value != best[key] for key, value in found.items()):
             return found
-
-
-def _error(trial: Trial) -> float:
-    return trial.last.error if trial.last is not None else 0.0

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from cluster import storage
 from synth.errors import UserError
-from tuning.record import Study
+from tuning.record import ENDING, Study
 
 VERSION = 1
 """Of the store's layout and of what the knobs mean: a release that renames a knob or a meta-feature has another."""
@@ -109,10 +109,11 @@ class Past:
 
     @classmethod
     def of(cls, study: Study) -> Past:
-        """Of the trials that have ended."""
+        """Of the search's trials that have ended: what was trained for longer would put those below it, whatever their
+        knobs."""
         trials = []
         for trial in study.trials:
-            if trial.state in ("waiting", "running"):
+            if trial.state in ("waiting", "running") or trial.origin in ENDING:
                 continue
             score = trial.last.score if trial.last else None
             parts = {} if score is None else score.model_dump(include={"utility", "error", "coverage", "copying"})

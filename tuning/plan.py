@@ -1,4 +1,4 @@
-"""How a budget is spent: how many trials at once, how long each, and how long the last training.
+"""How a budget is spent: how many trials at once, how long each, and what is left for the best.
 
 Of the time that is left beside starts and scores a third goes to the search, and a tenth to ways of sampling what it finds,
 once the best recipes and the default are trained side by side for the rest. In the search, trials are stopped early by
@@ -20,7 +20,7 @@ FACTOR = 3  # of one rung to the next, and of the trials that reach one to those
 RUNGS = 3
 GROWTH = 1.4  # of the first rung, in √s
 LONGEST = 0.4  # share of the search that one trial takes, at most: the best are trained for longer afterwards anyway
-LONG = 3  # recipes that are trained for longer, the default among them
+LEAST_LONG, LONG = 2, 3  # recipes that are trained for longer, the default among them; the most where there is room
 SHORTEST_S = 8.0  # a first rung below which a trial is mostly its start
 START_S, TRIAL_S = 20.0, 10.0  # what the study takes to start, and a trial
 MEMBERS, SEGMENTS = 4, 5  # of a population, at least, and of each of its members
@@ -28,15 +28,15 @@ LEAST_S = 45.0  # for finalists and certificate
 SHARE = 0.1  # of a long budget, for the same
 CROWD, SMALL = 4, 1 << 28  # trials that share a GPU where the encoded table has so few bytes
 # Of a sample that is scored: as many as a short search can afford to draw, and no more where a longer one could.
-ROWS_PER_S, FEWEST_ROWS, MOST_ROWS = 2.0, 1_000, 10_000
+ROWS_PER_S, LONG_ROWS_PER_S, FEWEST_ROWS, MOST_ROWS = 2.0, 6.0, 1_000, 10_000
 
 
 @dataclass(frozen=True)
 class Plan:
     """``slots`` trials at once, of ``workers`` workers with ``cpus`` and ``gpus``, or a share of one, each; ``rungs``: seconds
-    of training after which a trial is scored, the last of them its end; ``rows`` of each sample that is scored; ``search_s``
-    seconds of search, ``ways_s`` for ways of sampling, ``last_s`` for what comes after. ``long`` recipes are trained for
-    longer at once, with ``long_cpus`` and ``long_gpus`` for each worker."""
+    of training after which a trial is scored, the last of them its end; ``rows`` of each sample that is scored in the search,
+    ``long_rows`` of those afterwards; ``search_s`` seconds of search, ``ways_s`` for ways of sampling, ``last_s`` for what
+    comes after. ``long`` recipes are trained for longer at once, with ``long_cpus`` and ``long_gpus`` for each worker."""
 
     slots: int
     workers: int
@@ -44,6 +44,7 @@ class Plan:
     gpus: float
     rungs: tuple[float, ...]
     rows: int
+    long_rows: int
     search_s: float
     ways_s: float
     last_s: float
@@ -103,12 +104,14 @@ def plan(
     first = min(max(first, SHORTEST_S), search - TRIAL_S)
     rungs = [first * FACTOR**k for k in range(RUNGS)]
     fitting = [rung for rung in rungs if rung <= max(LONGEST * search, first)]
-    rows = min(max(int(ROWS_PER_S * budget_s), FEWEST_ROWS), MOST_ROWS)
+    rows, long_rows = (
+        min(max(int(each_s * budget_s), FEWEST_ROWS), MOST_ROWS) for each_s in (ROWS_PER_S, LONG_ROWS_PER_S)
+    )
     total = sum(gpus for _, gpus in nodes)
     long = min(slots, LONG)
     share = math.ceil(long * workers / total) if total else 1  # of those that are trained for longer, on one GPU
     return Plan(
-        slots, workers, each, 1 / crowd if total else 0.0, tuple(round(rung, 1) for rung in fitting), rows, search,
+        slots, workers, each, 1 / crowd if total else 0.0, tuple(round(rung, 1) for rung in fitting), rows, long_rows, search,
         WAYS * left, last, long, cpus_each([(cpus, gpus * share) for cpus, gpus in nodes], long * workers),
         1 / share if total else 0.0,
     )  # fmt: skip

@@ -18,6 +18,8 @@ VERSION = 2
 FILE = "study.json"
 
 Origin = Literal["default", "portfolio", "surrogate", "tpe", "mutation", "population", "longer", "sampling"]
+ENDING = ("longer", "sampling")
+"""Origins of what comes after the search, which is worth more for another reason than its knobs."""
 State = Literal["waiting", "running", "stopped", "done", "failed"]
 
 

@@ -26,6 +26,7 @@ from synth.training import beacon, checkpoint, workers
 from synth.training import prepare as preparing
 from tuning.kept import Kept
 from tuning.objective import Objective, Score, draw_error, mean
+from tuning.plan import SEGMENTS
 from tuning.table import Table
 
 RUNS = "runs"  # the folder of a study that holds those that are at work
@@ -101,10 +102,7 @@ class Trial(Trainable):
         return {"failure": scrub(failure), "value": math.nan, "done": True}  # for the record, which others may see
 
     def _step(self) -> dict[str, Any]:
-        often = SAVE_S if len(self.shared.rungs) == 1 else self.shared.rungs[0]  # a rung is where it is saved
-        recipe = self.shared.table.recipe_of(
-            self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=min(often, self.ahead[0])
-        )
+        recipe = self.shared.table.recipe_of(self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=self._often)
         if self.model != self.number:
             kept, finished = Kept.load(self.shared.folder, name_of(self.model), self.shared.table.schema), True
         else:
@@ -123,6 +121,14 @@ class Trial(Trainable):
             "scores": scores, "value": worth.value, "error": draw_error(scores) / len(scores) ** 0.5,
             "done": finished,
         }  # fmt: skip
+
+    @property
+    def _often(self) -> float:
+        """Seconds between checkpoints, such that there is one at each rung, and at the end of a segment."""
+        rungs = self.shared.rungs
+        if self.ahead is not rungs:
+            return rungs[-1] / SEGMENTS
+        return rungs[0] if len(rungs) > 1 else min(SAVE_S, rungs[0])
 
     def _start(self, recipe: Recipe) -> Codec:
         """Have it trained, from where an earlier start has left it."""

@@ -93,7 +93,7 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
     page = Path(tuned.report).read_text()
     assert "Released: trial" in page
     (past,) = recall(str(store))
-    assert len([t for t in past.trials if not t.failed]) == len([t for t in found.trials if t.last is not None])
+    assert len([t for t in past.trials if not t.failed]) == len([t for t in trained if t.last is not None])
     assert len(artesian.load(out).sample(50)) == 50
     assert not (tmp_path / "release.study" / "runs").exists() or not any(
         (tmp_path / "release.study" / "runs").iterdir()

@@ -49,6 +49,8 @@ def decider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Decider:
     monkeypatch.setattr(driving.finalists, "load", lambda folder, trial, schema: None)
     of = study()
     of.trials = [trial(0, 0.8), trial(1, 0.9), trial(2)]
+    for t in of.trials:
+        t.knobs = {"family": "vae", "training.decay": t.number / 10}
     return deciding(of, tmp_path)
 
 
@@ -87,6 +89,26 @@ def test_a_study_that_died_while_they_were_trained_goes_on_with_them(decider: De
     assert [t.origin for t in again.trials[3:]] == ["longer", "longer"], "none comes twice"
     assert again.trials[3].state == "waiting"
     assert other.ran[1].rungs == (decider.study.long_s,), "as long as they were to be"
+
+
+def test_what_an_interruption_took_from_them_is_made_up_for(decider: Decider, monkeypatch: pytest.MonkeyPatch) -> None:
+    decider.lengthen(None)  # type: ignore[arg-type]
+    of = decider.study
+    of.trials[3].state = of.trials[4].state = "running"
+    monkeypatch.setattr(driving.checkpoint, "newest", lambda run: ({"elapsed_s": 100.0}, {}))
+    decider.began = time.monotonic() - 380
+    decider.lengthen(None)  # type: ignore[arg-type]
+    (length,) = decider.ran[1].rungs
+    assert length == pytest.approx(100 + 220 - decider.plan.last_s - TRIAL_S, abs=1)
+    assert length < (of.long_s or 0)
+
+
+def test_with_room_for_one_the_default_and_the_best_are_trained_one_after_the_other(decider: Decider) -> None:
+    decider.plan = plan(600, [(1, 0)])
+    decider.lengthen(None)  # type: ignore[arg-type]
+    assert [t.parent for t in decider.study.trials[3:]] == [0, 1]
+    whole = 600 - decider.plan.ways_s - decider.plan.last_s - TRIAL_S
+    assert decider.ran[1].rungs[0] == pytest.approx(whole / 2, abs=1)
 
 
 def test_where_no_time_is_left_the_searchs_own_models_are_compared(decider: Decider) -> None:

@@ -76,7 +76,7 @@ def test_a_recipe_that_is_better_by_more_than_its_error_is_chosen() -> None:
 
 def test_what_is_chosen_without_the_default_is_not_called_it() -> None:
     chosen = choose(compared([found(1, 0.95, 0.95, 0.95), found(2, 0.80, 0.81, 0.80)]), None)
-    assert chosen.why == "the best of 2 finalists on confirm; of the default recipe there is no model"
+    assert chosen.why == "the best of 2 finalists on confirm; of the default recipe there is no score"
 
 
 @pytest.mark.parametrize(("draws", "rows"), [(0.05, 0.0), (0.0, 0.03)])

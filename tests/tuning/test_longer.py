@@ -37,8 +37,7 @@ def longer(of: Study, most: int = 2, **others: Any) -> Longer:
     [
         ((0.8, 0.9, 0.7), 2, [0, 1]),
         ((0.8, 0.7, 0.9), 3, [0, 2, 1]),
-        ((0.8, 0.9), 1, [1]),
-        ((0.9, 0.9005), 1, [0]),  # no more than chance
+        ((0.8,), 2, [0]),
     ],
 )
 def test_the_default_and_the_best_others_are_trained_for_longer(
@@ -52,6 +51,20 @@ def test_a_default_that_failed_is_not_trained_again() -> None:
     of = searched(0.8, 0.9, 0.7)
     of.trials[0].state = "failed"
     assert [t.parent for t in recipes(of, 2)] == [1, 2]
+
+
+def test_of_a_recipe_with_several_segments_one_is_trained() -> None:
+    of = searched(0.8, 0.9, 0.95, 0.7)
+    of.trials[1].knobs = of.trials[0].knobs
+    assert [t.parent for t in recipes(of, 3)] == [0, 2, 3]
+
+
+def test_what_is_left_of_the_search_does_not_begin_any_more() -> None:
+    of = searched(0.8, 0.9)
+    of.trials.append(Trial(number=2, origin="portfolio", knobs=KNOBS))
+    found = longer(of).suggest("a")
+    assert isinstance(found, dict)
+    assert (found["number"], of.trials[3].parent) == (3, 0)
 
 
 def test_models_are_sampled_in_other_ways_once_they_are_trained() -> None:
