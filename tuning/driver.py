@@ -30,10 +30,11 @@ from tuning.population import Population
 from tuning.record import Study, Trial
 from tuning.search import Search
 from tuning.table import Table
-from tuning.trial import RUNS, SAVE_S, Shared, name_of, run_of
+from tuning.trial import RUNS, Shared, name_of, run_of
 
 LOOK_S = 0.5
 REPORT = "report.html"  # where what is known is to be seen
+SAVE_S = 60.0  # between checkpoints of a long training
 DRAW_S = 60.0  # between reports and records while trials run
 STOP_S = 90.0  # for trials to save where they stand, after Ctrl-C
 
@@ -92,11 +93,13 @@ class Driver:
             members, segment = self.plan.segments()
             search: Search = Population(self.study, members=members, segment_s=segment, least_s=segment, **options)
             rungs: tuple[float, ...] = (segment * SEGMENTS,)
+            save_s = segment
         else:
-            search, rungs = Search(self.study, least_s=self.plan.least_s, **options), self.plan.rungs
+            search = Search(self.study, least_s=self.plan.least_s, **options)
+            rungs, save_s = self.plan.rungs, self.plan.rungs[0]
         shared = Shared(
-            folder=self.folder, table=self.table, objective=judge, rungs=rungs, rows=self.plan.rows,
-            each=(self.plan.cpus, self.plan.gpus), embedded=self.embedded, deadline=deadline,
+            folder=self.folder, table=self.table, objective=judge, rungs=rungs, save_s=save_s,
+            rows=self.plan.rows, each=(self.plan.cpus, self.plan.gpus), embedded=self.embedded, deadline=deadline,
         )  # fmt: skip
         self._run(search, shared, self.plan.slots, "searching")
 
@@ -111,8 +114,8 @@ class Driver:
                 study, first=first, fixed=space.settings(self.table.base), deadline=deadline, on_change=self.save
             )
             shared = Shared(
-                folder=self.folder, table=self.table, objective=judge, rungs=(self._length(),), rows=plan.long_rows,
-                each=(plan.long_cpus, plan.long_gpus), embedded=self.embedded, deadline=deadline,
+                folder=self.folder, table=self.table, objective=judge, rungs=(self._length(),), save_s=SAVE_S,
+                rows=plan.long_rows, each=(plan.long_cpus, plan.long_gpus), embedded=self.embedded, deadline=deadline,
             )  # fmt: skip
             self._run(search, shared, plan.long, "training the best for longer")
 

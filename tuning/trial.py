@@ -26,13 +26,11 @@ from synth.training import beacon, checkpoint, workers
 from synth.training import prepare as preparing
 from tuning.kept import Kept
 from tuning.objective import Objective, Score, draw_error, mean
-from tuning.plan import SEGMENTS
 from tuning.table import Table
 
 RUNS = "runs"  # the folder of a study that holds those that are at work
 LOOK_S = 0.5
 STOP_S = 60.0  # for a run to save and end
-SAVE_S = 60.0  # between checkpoints of a long training
 NEAR = 0.9  # of a rung's seconds that a checkpoint has to have seen: the last one before it may be a pulse early
 DRAWS = 2  # samples that are scored at a rung: at least two, of which there is an error
 FEWER = 4  # of their rows, one of so many at the first rung
@@ -46,6 +44,7 @@ class Shared:
     table: Table
     objective: Objective
     rungs: tuple[float, ...]
+    save_s: float  # between checkpoints: there has to be one at each rung, and at the end of a segment
     rows: int  # of a sample that is scored
     each: tuple[float, float]
     embedded: bool
@@ -102,7 +101,9 @@ class Trial(Trainable):
         return {"failure": scrub(failure), "value": math.nan, "done": True}  # for the record, which others may see
 
     def _step(self) -> dict[str, Any]:
-        recipe = self.shared.table.recipe_of(self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=self._often)
+        recipe = self.shared.table.recipe_of(
+            self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=self.shared.save_s
+        )
         if self.model != self.number:
             kept, finished = Kept.load(self.shared.folder, name_of(self.model), self.shared.table.schema), True
         else:
@@ -121,14 +122,6 @@ class Trial(Trainable):
             "scores": scores, "value": worth.value, "error": draw_error(scores) / len(scores) ** 0.5,
             "done": finished,
         }  # fmt: skip
-
-    @property
-    def _often(self) -> float:
-        """Seconds between checkpoints, such that there is one at each rung, and at the end of a segment."""
-        rungs = self.shared.rungs
-        if self.ahead is not rungs:
-            return rungs[-1] / SEGMENTS
-        return rungs[0] if len(rungs) > 1 else min(SAVE_S, rungs[0])
 
     def _start(self, recipe: Recipe) -> Codec:
         """Have it trained, from where an earlier start has left it."""

@@ -30,7 +30,7 @@ SMALL = {
 
 HASTY = {
     "tuning.plan.SHORTEST_S": 1.0, "tuning.plan.TRIAL_S": 0.5, "tuning.plan.START_S": 2.0, "tuning.plan.LEAST_S": 8.0,
-    "tuning.plan.SEARCH": 0.4, "tuning.plan.WAYS": 0.2,
+    "tuning.plan.SEARCH": 0.4, "tuning.plan.WAYS": 0.2, "tuning.longer.TRIAL_S": 0.5,
 }  # fmt: skip
 """Rungs of seconds, and next to no reserves."""
 

@@ -44,7 +44,7 @@ def begun(
     saved = {"elapsed_s": 10.0, "step": 5, "cpu_s": 1.0}
     monkeypatch.setattr(trials, "checkpoint", SimpleNamespace(newest=lambda run: (saved, {})))
     mine = Trial.__new__(Trial)
-    mine.shared = Shared("study", None, None, (10.0, 30.0), 100, (1, 0), True, time.time() + deadline)  # type: ignore[arg-type]
+    mine.shared = Shared("study", None, None, (10.0, 30.0), 10.0, 100, (1, 0), True, time.time() + deadline)  # type: ignore[arg-type]
     mine._begin({"number": 3, "rung": 0, "model": 3, "continued": None, "until": None, "knobs": {}} | config)
     mine.ending = ending
     return mine, board
