@@ -70,10 +70,10 @@ def _header(study: Study) -> str:
 
 
 def _finalists(study: Study) -> str:
+    longer = ", trained for longer, and the best other ways to sample them" * bool(study.long_s)
     lead = (
-        "The default recipe and the best others, trained for longer, and the best other ways to sample them, scored on "
-        "confirm, rows on which nothing was chosen before. What reaches the dashed line, one standard error below the best, "
-        "is not told apart from it."
+        f"The default recipe and the best others{longer}, scored on confirm, rows on which nothing was chosen before. What "
+        "reaches the dashed line, one standard error below the best, is not told apart from it."
     )
     if not study.finalists:
         return section("Finalists", "None is scored on confirm yet.")
