@@ -19,7 +19,7 @@ from synth.training import beacon, checkpoint, workers
 from synth.training import prepare as preparing
 from synth.training.publish import Trained
 from synth.training.run import publish_run
-from tuning import experiment, finalists, longer, space
+from tuning import experiment, finalists, insight, longer, space
 from tuning.finalists import Found
 from tuning.ideas import Ideas
 from tuning.kept import Kept
@@ -207,7 +207,7 @@ class Driver:
         if not found:
             raise JobError("no finalist could be scored on confirm; the study's notes say why")
         self.study.finalists = finalists.compared(found)
-        usual = finalists.default(self.study)
+        usual = insight.default(self.study)
         finalists.choose(self.study.finalists, usual.number if usual else None)
         self.study.decided = True
         self.save()

@@ -23,7 +23,6 @@ from tuning.trial import name_of
 
 FINALISTS, SEEDS = 5, 3
 FIRST_SEED = 1_000  # of samples for confirm: others than those that were scored on select
-DEFAULT = 0  # the number of the default recipe's trial
 
 
 class Found(NamedTuple):
@@ -38,18 +37,12 @@ def of(study: Study) -> list[Trial]:
     """Five at most: the default recipe, trained for longer or else as far as it came, even should it have failed later; the
     others that were trained for longer; the best other way to sample each of these; and the best that the search scored."""
     sound = insight.sound(study)
-    usual = default(study)
+    usual = insight.default(study)
     others = [t for t in sound if t.origin == "longer" and t != usual]
     ways = [t for t in insight.ranked(study, sound) if t.origin == "sampling"]
     best = [next(t for t in ways if t.parent == parent) for parent in dict.fromkeys(t.parent for t in ways)]
     searched = [t for t in sound if t.origin not in ENDING and t != usual]
     return [*([usual] if usual else []), *others, *best, *insight.ranked(study, searched)][:FINALISTS]
-
-
-def default(study: Study) -> Trial | None:
-    """The default recipe's trial that all others are held against, if it was scored: trained for longer, or else the first."""
-    longer = [t for t in study.trials if t.origin == "longer" and t.parent == DEFAULT and t.state != "failed"]
-    return next((t for t in [*longer, *study.trials[: DEFAULT + 1]] if t.last is not None), None)
 
 
 def score(recipe: Recipe, kept: Kept, objective: Objective, seed: int, rows: int, threads: int) -> Score:

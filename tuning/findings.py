@@ -28,7 +28,7 @@ def progress(study: Study) -> str:
     if not trials:
         return ""
     values, default = [insight.value(t) for t in trials], insight.default(study)
-    usual = insight.value(default) if default is not None and default.last is not None else None
+    usual = insight.value(default) if default is not None else None
     spent = dict(zip((t.number for t in study.trials), accumulate(insight.trained(study)), strict=True))
     top = insight.best(study)
     assert top is not None
@@ -73,7 +73,7 @@ def learning(study: Study) -> str:
         for t in trials
     ]  # fmt: skip
     flat = [r.score.value for t in trials for r in t.curve]
-    usual = insight.value(default) if default is not None and default.last is not None else None
+    usual = insight.value(default) if default is not None else None
     label = f"Learning curves of {words.plural(len(trials), 'trial')}: value on select against seconds of training"
     rows = [
         (str(t.number), escape(t.family), f"{r.seconds:,.1f}", f"{r.step:,}", f"{r.score.value:.4f} ± {r.error:.4f}")

@@ -13,6 +13,7 @@ from tuning.record import ENDING, Finalist, Scored, Study, Trial
 
 FEWEST = 8  # scored trials, below which a forest sees patterns in noise
 FOLDS, SHUFFLES, TREES = 5, 10, 50
+DEFAULT = 0  # the number of the default recipe's trial, the first of every study
 WITH_FAMILY = "family, with the knobs of its own"
 
 
@@ -52,10 +53,10 @@ def best(study: Study) -> Trial | None:
 
 
 def default(study: Study) -> Trial | None:
-    """The first trial of the default recipe, or what was trained for longer with it, once that is scored."""
-    first = [t for t in study.trials if t.origin == "default"][:1]
-    longer = [t for t in study.trials if t.origin == "longer" and [t.parent] == [f.number for f in first] and t.curve]
-    return next(iter([*longer, *first]), None)
+    """The default recipe's trial, which all others are held against: the one that was trained for longer, once it is scored
+    and unless it failed, or else the first; None as long as neither is scored."""
+    longer = [t for t in study.trials if t.origin == "longer" and t.parent == DEFAULT and t.state != "failed"]
+    return next((t for t in [*longer, *study.trials[: DEFAULT + 1]] if t.last is not None), None)
 
 
 def released(study: Study) -> Finalist | None:
@@ -63,9 +64,8 @@ def released(study: Study) -> Finalist | None:
 
 
 def default_finalist(study: Study) -> Finalist | None:
-    """The default recipe among the finalists, the one trained longest."""
-    numbers = {t.number for t in study.trials if t.origin == "default" or (t.origin == "longer" and t.parent == 0)}
-    return max((f for f in study.finalists if f.trial in numbers), key=lambda f: f.seconds, default=None)
+    usual = default(study)
+    return next((f for f in study.finalists if usual is not None and f.trial == usual.number), None)
 
 
 def threshold(study: Study) -> float | None:

@@ -15,7 +15,6 @@ import numpy as np
 
 from synth.ranges import Range
 from tuning import insight, space
-from tuning.finalists import DEFAULT
 from tuning.plan import TRIAL_S
 from tuning.record import ENDING, Study, Trial
 from tuning.search import Search
@@ -77,7 +76,7 @@ def recipes(study: Study, most: int) -> list[Trial]:
     """What is worth training for longer, as trials: the default, unless it failed, and those recipes whose values are the
     highest, ``most`` in all."""
     trained = [t for t in insight.sound(study) if t.origin not in ENDING]
-    first = [t for t in trained if t.number == DEFAULT]
+    first = [t for t in trained if t.number == insight.DEFAULT]
     found: list[Trial] = []
     for t in [*first, *insight.ranked(study, trained)]:
         if len(found) < most and t.knobs not in [other.knobs for other in found]:  # of a population, there are segments

@@ -126,6 +126,8 @@ def against_default(study: Study, chosen: Finalist) -> str:
 
 def _gap(ours: Finalist, theirs: Finalist) -> str:
     gap, error = ours.value - theirs.value, math.hypot(ours.error, theirs.error)
+    if 0 in (ours.behind, theirs.behind):  # the best finalist: on the same rows, the error of the difference is known
+        error = max(ours.behind_error, theirs.behind_error)
     way = "better" if gap >= 0 else "worse"
     than = f"by {abs(gap):.4f} ± {error:.4f} (one standard error)"
     if abs(gap) <= error:

@@ -95,6 +95,9 @@ def study(
                 error=float(np.std(values, ddof=1) / 3**0.5),
             )
         )
+    best = max(made.finalists, key=lambda f: f.value)
+    for f in made.finalists:
+        f.behind, f.behind_error = best.value - f.value, (f is not best) * 0.8 * f.error
     made.looks = [
         Look(part="confirm", what=f"trial {f.trial}", samples=3, at=BEGAN + timedelta(minutes=21, seconds=9 * k))
         for k, f in enumerate(made.finalists)

@@ -15,7 +15,7 @@ from synth.generators.families import build
 from synth.recipe import Recipe
 from tests.tuning.test_halving import trial
 from tests.tuning.test_search import study
-from tuning import finalists
+from tuning import finalists, insight
 from tuning.finalists import Found, choose, compared
 from tuning.kept import MODELS, Kept
 from tuning.objective import Objective, Score
@@ -59,7 +59,7 @@ def test_what_was_trained_for_longer_comes_first_with_the_best_way_to_sample_eac
         number = len(of.trials)
         of.trials.append(trial(number, value).model_copy(update={"origin": origin, "parent": parent}))
     assert [t.number for t in finalists.of(of)] == [4, 5, 7, 8, 3]
-    default = finalists.default(of)
+    default = insight.default(of)
     assert default is not None and default.number == 4
     of.trials[4].state = "failed"
     assert finalists.of(of)[0].number == 0, "the default as far as the search trained it"
