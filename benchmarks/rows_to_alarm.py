@@ -1,28 +1,36 @@
 """How many rows leave before the monitor raises an alarm, by what has gone wrong; and whether a healthy stream raises none.
 
     python benchmarks/rows_to_alarm.py RELEASE [--train TRAIN] [--healthy 100000] [--seeds 3] [--budget 2m]
+    python benchmarks/rows_to_alarm.py --table
 
 RELEASE is a release of a table, which is watched as the service watches it: against the rows that it was certified with, or
-as many that it draws, and against fresh rows, within the monitor's budget. The faults are made from its own rows (the
-sparsest 11 % lost, half of twenty clusters lost, a column frozen at its commonest category), by its sampler (temperatures
-and noise of 0.7), and by training on its own rows, twice, for ``--budget`` each (left out without it). Where TRAIN is given,
-as many rows are drawn to train on as it has.
+as many that it draws, and against fresh rows, within the monitor's budget. Healthy streams come first. Each fault begins
+then twice: with the first rows that are served, of which fresh rows cost the monitor nothing, and after all rows of a
+healthy stream, when it must live on its share of the sampling time. Rows are counted from where the fault begins.
 
-The same without a neural network: a Gaussian mixture of handwritten digits (scikit-learn's, 16 principal components, 30
-components, 1,200 rows), the server of which earlier figures are known. Lines go to results/rows_to_alarm.jsonl.
+The faults are made from the release's own rows (the sparsest 11 % lost, half of twenty clusters lost, a column frozen at its
+commonest category), by its sampler (temperatures and noise of 0.7), and by training on its own rows, twice, for
+``--budget`` each (left out without it). Where TRAIN is given, as many rows are drawn to train on as it has.
+
+Beside the rows: the processor's time that the monitor took, all of it, reports included, relative to the sampler's; the same
+without what is free at the start. Lines go to results/rows_to_alarm.jsonl. What the tests do without a neural network
+and a budget, rows_to_alarm_digits.py has.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,26 +39,23 @@ import pyarrow.parquet as pq
 import torch
 from published_protocol import circumstances
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
-from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from cluster.machine import usable_cores
+from serving.front import LOOK_S
 from serving.monitor.monitor import Monitor
 from serving.monitor.view import View
-from serving.monitor.watch import Watch
 from synth import release as releases
 from synth.data.codec import Codec
-from synth.data.schema import Column, Schema
 from synth.recipe import Recipe
 from synth.release import Release
 from synth.sampling import BLOCK, Sampler
 
 RESULTS = Path(__file__).parent / "results" / "rows_to_alarm.jsonl"
-MOST = 20_000  # rows of a faulty stream
+MOST = 40_000  # rows of a faulty stream
 TAIL, CLUSTERS, COLD = 0.11, 20, 0.7
-Stream = Callable[[int], Iterator[pa.RecordBatch]]
-"""By seed, batches without end."""
+Stream = Callable[[int], Iterator[tuple[pa.RecordBatch, float]]]
+"""By seed, batches without end, each with the seconds that sampling it took."""
 
 
 def main() -> None:
@@ -58,89 +63,146 @@ def main() -> None:
     parser.add_argument("release", nargs="?")
     parser.add_argument("--train", type=Path)
     parser.add_argument("--healthy", type=int, default=100_000, help="rows of each healthy stream")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=7, help="streams of each fault")
+    parser.add_argument("--seeds", type=int, default=3, help="healthy streams, and faults that begin after one")
+    parser.add_argument("--repeats", type=int, default=7, help="faults that begin with the first rows")
     parser.add_argument("--budget", help="of each training on own rows")
     parser.add_argument("--faults", nargs="+", help="only these")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
     options = parser.parse_args()
+    if not options.table:
+        if options.release is None:
+            parser.error("give RELEASE, or --table")
+        for row in measured(options):
+            with options.results.open("a") as file:
+                file.write(json.dumps(row | circumstances()) + "\n")
+            print(json.dumps(row), flush=True)
+    print(table([json.loads(line) for line in options.results.read_text().splitlines()]))
+
+
+def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    release = releases.load(options.release)
+    with tempfile.TemporaryDirectory() as scratch:
+        own = twice(release, options, scratch) if options.budget else None
+        begin = {"mp_context": get_context("spawn"), "initializer": prepare, "initargs": (options.release, own)}
+        with ProcessPoolExecutor(usable_cores(), **begin) as pool:
+            healthy = [f"{scratch}/healthy-{seed}" for seed in range(options.seeds)]
+            runs = [pool.submit(run, "none", 10 + k, options.healthy, keep=place) for k, place in enumerate(healthy)]
+            named = [name for name in pool.submit(known).result() if options.faults is None or name in options.faults]
+            after = [place for place, found in zip(healthy, runs, strict=True) if found.result().alarm is None]
+            first = {n: [pool.submit(run, n, 100 + k, MOST) for k in range(options.repeats)] for n in named}
+            late = {n: [pool.submit(run, n, 200 + k, MOST, place) for k, place in enumerate(after)] for n in named}
+            server = {"server": release.manifest.name}
+            for seed, found in enumerate(runs):
+                yield server | {"fault": "none", "seed": seed, "rows": options.healthy, **found.result()._asdict()}
+            for name in named:
+                for before, found in ((0, first[name]), (options.healthy, late[name])):
+                    if found:
+                        yield server | {"fault": name, "after": before, **summed([f.result() for f in found])}
+
+
+class Server(NamedTuple):
+    """What a process of this benchmark watches: a release, and its faults by name."""
+
+    release: Release
+    sampler: Sampler
+    faults: dict[str, Stream]
+
+
+def prepare(release: str, own: str | None) -> None:
     torch.set_num_threads(1)
-
-    def told(row: dict[str, Any]) -> None:
-        with options.results.open("a") as file:
-            file.write(json.dumps(row | circumstances()) + "\n")
-        print(json.dumps(row), flush=True)
-
-    for row in digits(options.repeats):
-        told(row)
-    if options.release is not None:
-        release = releases.load(options.release)
-        for row in of_release(release, options):
-            told(row)
+    global SERVER
+    found = releases.load(release)
+    sampler = Sampler.from_release(found)
+    SERVER = Server(found, sampler, dict(faults(found, sampler, own)))
 
 
-def of_release(release: Release, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    sampler, name = Sampler.from_release(release), release.manifest.name
-    wanted = [
-        fault for fault in faults(release, sampler, options) if options.faults is None or fault[0] in options.faults
-    ]
-    for fault, stream in wanted:
-        found = [watched(release, sampler, stream(100 + k), MOST) for k in range(options.repeats)]
-        yield {"server": name, "fault": fault, **summed([f["rows"] for f in found], [f["detector"] for f in found])}
-    if options.faults is None or "none" in options.faults:
-        for seed in range(options.seeds):
-            stream = endless(sampler, 10 + seed)
-            found = watched(release, sampler, stream, options.healthy)
-            yield {"server": name, "fault": "none", "seed": seed, "rows": options.healthy, **found}
+def known() -> list[str]:
+    return list(SERVER.faults)
 
 
-def endless(sampler: Sampler, seed: int) -> Iterator[pa.RecordBatch]:
-    return sampler.batches(1 << 40, seed=seed)
+def run(fault: str, seed: int, most: int, after: str | None = None, keep: str | None = None) -> Found:
+    """A stream, of no fault or one, before a monitor whose state lies in ``after``, or one that has seen nothing yet."""
+    stream = endless(SERVER.sampler, seed) if fault == "none" else SERVER.faults[fault](seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(keep or f"{scratch}/state")
+        if after is None:
+            folder.mkdir()
+        else:
+            shutil.copytree(after, folder)
+        return watched(SERVER.release, SERVER.sampler, stream, most, folder)
 
 
-def watched(release: Release, sampler: Sampler, stream: Iterator[pa.RecordBatch], most: int) -> dict[str, Any]:
-    """A stream before a monitor that has seen nothing yet: rows to the alarm, None where there is none, and its cost."""
-    with tempfile.TemporaryDirectory() as folder:
-        monitor = Monitor(sampler, release.manifest.id, Path(folder), release.reference)
-        sent, sampling_s, before = 0, 0.0, 0.0
-        while sent < most:
-            began = time.thread_time()
-            batch = next(stream)
-            sampling_s += (took := time.thread_time() - began)
-            alarm = monitor.see(batch, "", took)
-            if alarm is not None:
-                return {"rows": sent + alarm.rows - before, "detector": alarm.detector}
-            sent, before = sent + batch.num_rows, monitor.watch.rows
-    share = round(monitor.budget.spent / sampling_s, 4)
-    return {"rows": None, "detector": None, "log_e": round(monitor.watch.log_value, 2), "share_of_sampling": share}
+def endless(sampler: Sampler, seed: int) -> Iterator[tuple[pa.RecordBatch, float]]:
+    batches = sampler.batches(1 << 40, seed=seed)
+    while True:
+        began = time.thread_time()
+        batch = next(batches)
+        yield batch, time.thread_time() - began
 
 
-def summed(rows: Sequence[int | None], detectors: Sequence[str | None]) -> dict[str, Any]:
+class Found(NamedTuple):
+    """Rows of a stream to the alarm, None where there was none, and by which detector; ln of the e-value at the end; the
+    monitor's time relative to the sampler's, all of it and as the budget counts it."""
+
+    alarm: int | None
+    detector: str | None
+    log_e: float
+    share: float
+    budgeted: float
+
+
+def watched(
+    release: Release, sampler: Sampler, stream: Iterator[tuple[pa.RecordBatch, float]], most: int, folder: Path
+) -> Found:
+    monitor = Monitor(sampler, release.manifest.id, folder, release.reference)
+    sent, sampling_s, told_s, monitor_s, spent = 0, 0.0, 0.0, 0.0, monitor.budget.spent
+    alarm, detector = None, None
+    while sent < most and alarm is None:
+        batch, took = next(stream)
+        began, passed = time.thread_time(), monitor.watch.rows
+        found = monitor.see(batch, "", took)
+        if found is not None:  # its rows are all that the tests have looked at
+            alarm, detector = sent + found.rows - passed, found.detector
+        sampling_s += took
+        if sampling_s - told_s > LOOK_S:  # as often as the front asks
+            told_s = sampling_s
+            monitor.report()
+        monitor_s += time.thread_time() - began
+        sent += batch.num_rows
+    monitor.save()
+    return Found(
+        alarm, detector, round(monitor.watch.log_value, 2), round(monitor_s / sampling_s, 4),
+        round((monitor.budget.spent - spent) / sampling_s, 4),
+    )  # fmt: skip
+
+
+def summed(found: Sequence[Found]) -> dict[str, Any]:
     """The median, in which an alarm that did not come counts as later than any."""
-    ordered = sorted(rows, key=lambda r: float("inf") if r is None else r)
-    return {"median_rows": ordered[len(ordered) // 2], "rows": list(rows), "detectors": list(detectors)}
+    ordered = sorted((f.alarm for f in found), key=lambda r: float("inf") if r is None else r)
+    return {
+        "median_rows": ordered[len(ordered) // 2], "rows": [f.alarm for f in found],
+        "detectors": [f.detector for f in found], "most": MOST,
+    }  # fmt: skip
 
 
-def faults(release: Release, sampler: Sampler, options: argparse.Namespace) -> Iterator[tuple[str, Stream]]:
-    view, table = View(sampler.schema, sampler.table(8 * BLOCK, seed=1)), sampler.table(8 * BLOCK, seed=2)
-
-    def points_of(rows: pa.Table) -> np.ndarray:
-        frame = view._frame(rows)
-        return view._points(view._flat(view._ranks(frame), view._codes(frame)))
-
-    some, others = np.split(points_of(table), 2)
+def faults(release: Release, sampler: Sampler, own: str | None) -> Iterator[tuple[str, Stream]]:
+    view = View(sampler.schema, sampler.table(8 * BLOCK, seed=1))
+    some, others = np.split(view.points(sampler.table(8 * BLOCK, seed=2)), 2)
     near = NearestNeighbors(n_neighbors=10).fit(some)
     sparse = np.quantile(near.kneighbors(others)[0][:, -1], 1 - TAIL)
     clusters = KMeans(CLUSTERS, n_init=3, random_state=1).fit(some)
 
     def filtered(keep: Callable[[np.ndarray], np.ndarray]) -> Stream:
-        def kept(batch: pa.RecordBatch) -> pa.RecordBatch:
-            return batch.filter(pa.array(keep(points_of(pa.Table.from_batches([batch])))))
+        def stream(seed: int) -> Iterator[tuple[pa.RecordBatch, float]]:
+            for batch, took in endless(sampler, seed):
+                yield batch.filter(pa.array(keep(view.points(pa.Table.from_batches([batch]))))), took
 
-        return lambda seed: map(kept, endless(sampler, seed))
+        return stream
 
     yield "sparsest 11 % lost", filtered(lambda p: near.kneighbors(p)[0][:, -1] < sparse)
     yield "half of the modes lost", filtered(lambda p: clusters.predict(p) % 2 == 0)
+    table = sampler.table(8 * BLOCK, seed=2)
     for column in [c.name for c in sampler.schema.columns if c.kind == "categorical"][:3]:
         yield f"{column} frozen", frozen(sampler, table, column)
     cold = {"temperature": COLD, "target_temperature": COLD, "noise": COLD}
@@ -148,87 +210,59 @@ def faults(release: Release, sampler: Sampler, options: argparse.Namespace) -> I
     codec = Codec.model_validate(release.codec | {"table": release.schema})
     colder = Sampler.of(recipe, codec, release.tensors)
     yield "temperature 0.7", lambda seed: endless(colder, seed)
-    if options.budget:
-        own = twice(release, sampler, options)
-        yield "self-trained twice", lambda seed: endless(own, seed)
+    if own is not None:
+        again = Sampler.from_release(releases.load(own))
+        yield "self-trained twice", lambda seed: endless(again, seed)
 
 
 def frozen(sampler: Sampler, table: pa.Table, column: str) -> Stream:
     value = pc.mode(table[column].combine_chunks().dictionary_encode().indices)[0]["mode"].as_py()
     value = table[column].combine_chunks().dictionary_encode().dictionary[value].as_py()
 
-    def same(batch: pa.RecordBatch) -> pa.RecordBatch:
-        at = batch.schema.get_field_index(column)
-        field = batch.schema.field(at)
-        return batch.set_column(at, field, pa.array([value] * batch.num_rows, field.type))
+    def stream(seed: int) -> Iterator[tuple[pa.RecordBatch, float]]:
+        for batch, took in endless(sampler, seed):
+            at = batch.schema.get_field_index(column)
+            field = batch.schema.field(at)
+            yield batch.set_column(at, field, pa.array([value] * batch.num_rows, field.type)), took
 
-    return lambda seed: map(same, endless(sampler, seed))
-
-
-def twice(release: Release, sampler: Sampler, options: argparse.Namespace) -> Sampler:
-    """A generator that was trained on the rows of one that was trained on this one's."""
-    rows = pq.read_metadata(options.train).num_rows if options.train else 20_000
-    with tempfile.TemporaryDirectory() as scratch:
-        for generation in (1, 2):
-            table, out = f"{scratch}/{generation}.parquet", f"{scratch}/release-{generation}"
-            pq.write_table(sampler.table(rows, seed=generation), table)
-            command = [
-                str(Path(sys.executable).parent / "artesian"),
-                "train",
-                table,
-                "--budget",
-                options.budget,
-                "--out",
-                out,
-            ]
-            command += ["--target", release.schema.target] if release.schema.target else []
-            subprocess.run([*command, "--seed", str(generation)], check=True)
-            sampler = Sampler.from_release(releases.load(out))
-    return sampler
+    return stream
 
 
-def digits(repeats: int) -> Iterator[dict[str, Any]]:
-    """The same of a Gaussian mixture, whose fresh rows cost nothing."""
-    points = PCA(16, random_state=0).fit_transform(load_digits().data)
-    schema = Schema(columns=[Column(name=f"p{k}", kind="numerical", dtype="double") for k in range(16)])
+def twice(release: Release, options: argparse.Namespace, scratch: str) -> str:
+    """The place of a generator that was trained on the rows of one that was trained on this one's."""
+    rows, place = pq.read_metadata(options.train).num_rows if options.train else 20_000, str(options.release)
+    artesian = str(Path(sys.executable).parent / "artesian")
+    target = ["--target", release.schema.target] if release.schema.target else []
+    for generation in ("1", "2"):
+        drawn, out = f"{scratch}/{generation}.parquet", f"{scratch}/release-{generation}"
+        subprocess.run([artesian, "sample", place, "-n", str(rows), "--seed", generation, "--out", drawn], check=True)
+        subprocess.run(
+            [artesian, "train", drawn, *target, "--budget", options.budget, "--seed", generation, "--out", out],
+            check=True,
+        )
+        place = out
+    return place
 
-    def fitted(rows: np.ndarray) -> GaussianMixture:
-        return GaussianMixture(30, covariance_type="full", reg_covar=1e-3, random_state=0).fit(rows)
 
-    def drawn(model: GaussianMixture, rows: int, seed: int) -> pa.Table:
-        model.random_state = seed
-        sample = np.random.default_rng(seed).permutation(model.sample(rows)[0])
-        return pa.table({f"p{k}": sample[:, k] for k in range(16)})
-
-    server = fitted(points[:1_200])
-    own = server
-    for generation in (1, 2):
-        own = fitted(np.column_stack(drawn(own, 1_200, generation).columns))
-    heavy = np.argsort(-server.weights_)
-    lost = {"tail lost": heavy[np.cumsum(server.weights_[heavy]) > 1 - TAIL], "half of the modes lost": heavy[::2]}
-    view = View(schema, drawn(server, 8 * BLOCK, 1))
-    models = {"self-trained twice": own} | {fault: without(server, parts) for fault, parts in lost.items()}
-    models["none"] = server
-    for fault, model in models.items():
-        found, by = list[int | None](), list[str | None]()
-        for k in range(repeats if fault != "none" else 3):
-            most = MOST if fault != "none" else 100_000
-            alarm = Watch(view).look(
-                view(drawn(model, most, 10 + k)), view(drawn(server, most, 50 + k)).features, plain=True
+def table(rows: list[dict[str, Any]]) -> str:
+    """The last row of each server, fault and beginning, as Markdown."""
+    last = {(r["server"], r["fault"], r.get("after", r.get("seed"))): r for r in rows if "server" in r}
+    lines = [
+        "| server | fault | healthy rows before | rows to alarm, median | each | share of sampling |",
+        "|---" * 6 + "|",
+    ]
+    for (server, fault, after), row in last.items():
+        if fault == "none":
+            found = "none" if row["alarm"] is None else f"{row['alarm']:,}"
+            lines.append(
+                f"| {server} | none, seed {after} | – | {found} in {row['rows']:,} | – | {row['share']:.3f}, as budgeted "
+                f"{row['budgeted']:.3f} |"
             )
-            found.append(alarm and alarm.rows)
-            by.append(alarm and alarm.detector)
-        yield {"server": "mixture of digits", "fault": fault, **summed(found, by)}
-
-
-def without(model: GaussianMixture, parts: Sequence[int]) -> GaussianMixture:
-    """A mixture that has lost these components."""
-    kept = np.setdiff1d(np.arange(len(model.weights_)), parts)
-    other = GaussianMixture(len(kept), covariance_type="full")
-    other.weights_ = model.weights_[kept] / model.weights_[kept].sum()
-    other.means_, other.covariances_ = model.means_[kept], model.covariances_[kept]
-    other.precisions_cholesky_ = model.precisions_cholesky_[kept]
-    return other
+        else:
+            each = ", ".join("–" if r is None else f"{r:,}" for r in row["rows"])
+            median = f"{row['median_rows']:,}" if row["median_rows"] is not None else f"over {row['most']:,}"
+            lines.append(f"| {server} | {fault} | {after:,} | {median} | {each} | – |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ import pyarrow as pa
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from serving import formats
+from serving import formats, refusals
 from serving.access import Caller
 from serving.asked import CHOSEN, Samples
 from serving.desk import Desk, Grant
 from serving.origin import Origin
 from serving.problems import Problem
+from serving.settings import Limits
 from serving.stream import Backend, drawn, pieces
 from synth.data.image_sink import encoded
 from synth.errors import ReleaseError, UserError
@@ -30,19 +31,28 @@ async def answered(
 ) -> AsyncGenerator[Answer]:
     """An answer that has begun, so that what cannot be asked is a problem, and no broken stream. Problem, UserError or a
     refusal of the desk's where there is none."""
-    who.must(name)
-    limits = desk.settings.limits
+    seed = secrets.randbelow(CHOSEN) if wanted.seed is None else wanted.seed
+    try:
+        who.must(name)
+        _bounded(wanted, desk.settings.limits)
+        told = {"asked": wanted.words, "format": chosen.name}
+        grant = desk.grant(who.key, name, seed, wanted.first, wanted.n, told)
+    except (Problem, *refusals.ALL) as e:
+        desk.refused(name, seed, (e if isinstance(e, Problem) else refusals.problem_of(e)).status)
+        raise
+    async with Answer(desk, backend, grant, wanted, chosen) as answer:
+        await answer.begin()
+        yield answer
+
+
+def _bounded(wanted: Samples, limits: Limits) -> None:
+    """Problem for more than one answer may have."""
     if wanted.n > limits.rows:
         raise Problem(
             413, "More rows than one answer has", f"n={wanted.n:,}: an answer has at most {limits.rows:,} rows",
             "/problems/too-many-rows", "/n", "have a job draw them: POST /v1/jobs",
         )  # fmt: skip
     wanted.check(limits)
-    seed = secrets.randbelow(CHOSEN) if wanted.seed is None else wanted.seed
-    grant = desk.grant(who.key, name, seed, wanted.first, wanted.n)
-    async with Answer(desk, backend, grant, wanted, chosen) as answer:
-        await answer.begin()
-        yield answer
 
 
 class Answer:
@@ -107,8 +117,7 @@ class Answer:
         try:
             await self.source.aclose()
         finally:  # a server may cancel more than once
-            told = {"asked": self.wanted.words, "format": self.chosen.name}
-            self.desk.done(self.grant, self._code(error), told)
+            self.desk.done(self.grant, self._code(error))
 
     def _code(self, error: BaseException | None) -> int:
         match error:

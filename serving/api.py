@@ -13,6 +13,7 @@ from serving.access import Who, desk_of
 from serving.bounds import Bounds
 from serving.desk import Desk
 from serving.jobs import Jobs
+from serving.nearby import Nearby
 from serving.stream import Backend
 
 ABOUT = "Synthetic rows of certified generators, watched for falling diversity. Every answer says, signed, where it comes from."
@@ -26,8 +27,10 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
         docs_url=None, redoc_url=None,  # whose pages fetch their scripts from other hosts
         responses=documented.PROBLEMS,
     )  # fmt: skip
-    app.state.desk, app.state.backend, app.state.jobs = desk, backend, Jobs(desk.folder / "jobs")
+    app.state.desk, app.state.backend, app.state.jobs = desk, backend, Jobs(desk.folder / "jobs", desk.settings.jobs)
     app.add_middleware(Bounds, limits=desk.settings.limits)
+    if desk.keys is None:
+        app.add_middleware(Nearby)
     problems.install(app)
     for error in refusals.ALL:
         app.add_exception_handler(error, _told)

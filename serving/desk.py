@@ -7,6 +7,7 @@ nothing of HTTP and of Ray. What it must not forget lies in the folder of the se
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from serving.audit import Audit
 from serving.catalogue import Catalogue, UnknownError, Version
 from serving.key_file import KeyFile
 from serving.keys import Key
-from serving.metrics import Metrics
+from serving.metrics import OTHER, Metrics
 from serving.monitor.monitor import Report
 from serving.monitor.watch import Alarm
 from serving.quota import Exceeded, Quotas
@@ -48,6 +49,8 @@ class Grant:
     first: int
     rows: int
     began: float
+    asked: Mapping[str, Any]
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
     sent: int = 0
     first_row_s: float | None = field(default=None)
 
@@ -102,8 +105,11 @@ class Desk:
             )
         return shelf
 
-    def grant(self, key: Key | None, wanted: str, seed: int, first: int, rows: int) -> Grant:
-        """Let a request in. UnknownError, Exceeded, UnhealthyError or OverloadError where it is not."""
+    def grant(
+        self, key: Key | None, wanted: str, seed: int, first: int, rows: int, asked: Mapping[str, Any] | None = None
+    ) -> Grant:
+        """Let a request in, and write down what it may be sent, and what else was ``asked``: should the service be killed, what
+        had left is in the audit. UnknownError, Exceeded, UnhealthyError or OverloadError where it is not let in."""
         shelf = self.sound(wanted, seed)
         try:
             self.admission.enter(rows)
@@ -119,7 +125,17 @@ class Desk:
                 raise
         self.metrics.queue_changed(self.admission.queued_rows)
         self.under_way += 1
-        return Grant(key, shelf, seed, first, rows, self.clock())
+        grant = Grant(key, shelf, seed, first, rows, self.clock(), asked or {})
+        self.audit.write({"event": "grant", **_told(grant)})
+        return grant
+
+    def refused(self, wanted: str, seed: int, code: int) -> None:
+        """A request was told no before it was let in."""
+        try:
+            release = str(self.catalogue.find(wanted, seed))
+        except UnknownError:
+            release = OTHER
+        self.metrics.request_refused(release, code)
 
     def sampled(self, grant: Grant, rows: int, seconds: float) -> None:
         """So many rows were drawn in so many seconds."""
@@ -137,7 +153,7 @@ class Desk:
         self.metrics.rows_sent(str(grant.shelf.version), rows)
         self.metrics.queue_changed(self.admission.queued_rows)
 
-    def done(self, grant: Grant, code: int, asked: Mapping[str, Any]) -> None:
+    def done(self, grant: Grant, code: int) -> None:
         """The answer is over, whole or not: what was not sent costs nothing, and what was is written down."""
         self.under_way -= 1
         unsent = grant.rows - grant.sent
@@ -146,13 +162,7 @@ class Desk:
             self.quotas.give_back(grant.key, unsent)
         self.metrics.queue_changed(self.admission.queued_rows)
         self.metrics.request_done(str(grant.shelf.version), code, self.clock() - grant.began)
-        self.audit.write(
-            {
-                "event": "sample", "key": grant.key and grant.key.id, "release": grant.shelf.manifest.id,
-                "version": str(grant.shelf.version), "seed": grant.seed, "first": grant.first, "rows": grant.rows,
-                "sent": grant.sent, "code": code, **asked,
-            }
-        )  # fmt: skip
+        self.audit.write({"event": "sample", **_told(grant), "sent": grant.sent, "code": code})
         if self.clock() - self.saved > SAVE_S:
             self.save()
 
@@ -276,3 +286,11 @@ class Desk:
     def close(self) -> None:
         self.save()
         self.audit.close()
+
+
+def _told(grant: Grant) -> dict[str, Any]:
+    """What the audit says of an answer when it begins and when it is over: enough to draw it again."""
+    return {
+        "answer": grant.id, "key": grant.key and grant.key.id, "release": grant.shelf.manifest.id,
+        "version": str(grant.shelf.version), "seed": grant.seed, "first": grant.first, "rows": grant.rows, **grant.asked,
+    }  # fmt: skip

@@ -59,6 +59,13 @@ SAMPLES: dict[int | str, dict[str, Any]] = {
     }
 }  # fmt: skip
 
+PART: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file.",
+        "content": {FORMATS["parquet"].media_type: {"schema": TEXT | {"format": "binary"}}},
+    }
+}
+
 METRICS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "By the Accept header, in one of Prometheus's two formats.",

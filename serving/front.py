@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serving.api import close, create
 from serving.catalogue import Version
+from serving.crowd import crowded
 from serving.desk import Desk
 from serving.listener import listener
 from serving.patience import Patient
@@ -131,8 +132,8 @@ class Front:
         limits = self.settings.limits
         self.server = uvicorn.Server(
             uvicorn.Config(
-                self.app, http=Patient.waiting(limits.head_s), ws="none", lifespan="off",
-                limit_concurrency=limits.connections, timeout_keep_alive=30, timeout_graceful_shutdown=int(DRAIN_S),
+                self.app, http=Patient.of(limits.head_s, limits.connections, crowded(self.desk)), ws="none", lifespan="off",
+                timeout_keep_alive=30, timeout_graceful_shutdown=int(DRAIN_S),
                 server_header=False, log_level="warning", access_log=False, proxy_headers=False,
                 ssl_certfile=self.settings.certificate, ssl_keyfile=self.settings.certificate_key,
             )

@@ -55,13 +55,14 @@ class Record(BaseModel):
 
 
 class Jobs:
-    """All jobs of a service, each a file under ``folder``; they are drawn on the cluster that this process has joined.
+    """All jobs of a service, each a file under ``folder``, and their rows under the folder or URI ``rows``, or there, too; they
+    are drawn on the cluster that this process has joined.
 
     Opens with UserError for a file that is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, rows: str | None = None) -> None:
+        self.folder, self.place = folder, str(folder) if rows is None else rows
         folder.mkdir(parents=True, exist_ok=True)
         self.records = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
         self.room, self.stopping = threading.Semaphore(AT_ONCE), set[str]()
@@ -81,7 +82,7 @@ class Jobs:
         id = secrets.token_hex(8)
         record = Record(
             id=id, key=key, version=str(version), release=release, seed=seed, rows=rows, asked=asked,
-            out=str(self.folder / f"{id}-rows") if out is None else out, created=datetime.now(UTC),
+            out=storage.join(self.place, f"{id}-rows") if out is None else out, created=datetime.now(UTC),
         )  # fmt: skip
         return self._begin(record, version.place)
 

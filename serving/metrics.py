@@ -25,7 +25,7 @@ OTHER = "other"  # the label of what was asked of a release that is not served
 FIRST_SEEN = (200, 500)  # status codes that are there from the start: Prometheus takes no rise from what was absent
 LARGEST = 700.0  # a logarithm whose exponential still is a float
 
-Shed = Literal["overload", "unhealthy", "draining"]
+Shed = Literal["overload", "unhealthy", "connections"]
 Quota = Literal["rows", "requests"]
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)  # a request may be for millions
@@ -112,6 +112,11 @@ class Metrics:
         assert 100 <= code <= 599, code
         self._of(self._requests, release, code).inc()
         self._of(self._seconds, release).observe(seconds)
+
+    def request_refused(self, release: str, code: int) -> None:
+        """A request was told no before anything was done for it; its duration would say nothing."""
+        assert 400 <= code <= 599, code
+        self._of(self._requests, release, code).inc()
 
     def first_row_sent(self, release: str, seconds: float) -> None:
         """So long after the request came."""

@@ -1,16 +1,18 @@
-"""A connection that is hung up where a request's head does not come, or nobody takes the end of an answer: slow callers keep
-a socket for a while, and no more. Heads whose lines end otherwise than HTTP's do, or go on in the next, are refused, since a
-proxy might read others in them."""
+"""Connections that are turned away, or hung up: one too many; one of whose request the head does not come; one whose caller
+does not take the end of an answer. Slow callers keep a socket for a while, and no more. Heads whose lines end otherwise than
+HTTP's do, or go on in the next, are refused, since a proxy might read others in them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from h11 import RemoteProtocolError
 from h11._receivebuffer import ReceiveBuffer
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r\n[ \t]")
@@ -50,20 +52,30 @@ class Curt:
                 self.loop.call_later(LINGER_S, self._look, left)
 
 
-class Patient(H11Protocol):
-    """h11, which is strict about what a head may say, with a limit to the time that one takes to come."""
+class Room(NamedTuple):
+    """Seconds that a head has to come in, how many connections there may be, and what answers one beyond that."""
 
-    head_s: ClassVar[float]
+    head_s: float
+    most: int
+    full: ASGIApp
+
+
+class Patient(H11Protocol):
+    """h11, which is strict about what a head may say, with limits to the time that one takes to come, and to connections."""
+
+    room: ClassVar[Room]
     timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    def waiting(cls, head_s: float) -> type[Patient]:
-        """The protocol that waits so long."""
-        return type("Patient", (cls,), {"head_s": head_s})
+    def of(cls, head_s: float, most: int, full: ASGIApp) -> type[Patient]:
+        """The protocol that waits so long, and has whoever is there while there are ``most`` others answered by ``full``."""
+        return type("Patient", (cls,), {"room": Room(head_s, most, full)})
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Curt(transport, self.loop))  # type: ignore[arg-type]
         self.conn._receive_buffer = Lines()
+        if len(self.connections) > self.room.most:  # uvicorn's own limit answers with bare text
+            self.app = self.room.full
         self._time()
 
     def data_received(self, data: bytes) -> None:
@@ -78,7 +90,7 @@ class Patient(H11Protocol):
         """Start the clock while a head is waited for; stop it when there is one."""
         expected = not over and (self.cycle is None or self.cycle.response_complete)
         if expected and self.timer is None:
-            self.timer = self.loop.call_later(self.head_s, self._hang_up)
+            self.timer = self.loop.call_later(self.room.head_s, self._hang_up)
         elif not expected and self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import aclosing
 from typing import Annotated
@@ -9,15 +10,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
 
+from cluster import storage
+from serving import documented
 from serving.access import Who, desk_of
 from serving.asked import CHOSEN, Job
+from serving.formats import FORMATS
 from serving.jobs import Jobs, Record
 from serving.problems import Problem
 from serving.stream import Piece, drawn
 from synth.errors import UserError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+PART = r"part-[0-9]{6}\.parquet"
 Id = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
 
 
@@ -29,6 +35,12 @@ class Wanted(Job):
 
 class Listed(BaseModel):
     jobs: list[Record]
+
+
+class Parts(BaseModel):
+    """Bytes by file."""
+
+    parts: dict[str, int]
 
 
 def _jobs(request: Request) -> Jobs:
@@ -99,6 +111,30 @@ async def listed(request: Request, who: Who) -> Listed:
 async def status(record: Mine) -> Record:
     """How far a job is."""
     return record
+
+
+@router.get("/{id}/parts")
+def parts(record: Mine) -> Parts:
+    """The whole Parquet files that there are of a job's rows, by their order."""
+    return Parts(parts={name: size for name, size in sorted(_files(record).items()) if re.fullmatch(PART, name)})
+
+
+@router.get("/{id}/parts/{name}", response_class=StreamingResponse, responses=documented.PART)
+def part(record: Mine, name: Annotated[str, Path(pattern=f"^{PART}$")]) -> Response:
+    """One of these files."""
+    if (size := _files(record).get(name)) is None:
+        raise Problem(
+            404, "There is no such part", f"{name}: is not there, or not yet", "/problems/unknown-part",
+            remedy="look at the list of them: GET /v1/jobs/{id}/parts",
+        )  # fmt: skip
+    headers = {"Content-Length": str(size), "Content-Disposition": f'attachment; filename="{record.id}-{name}"'}
+    chunks = storage.read_chunks(storage.join(record.out, name))
+    return StreamingResponse(chunks, headers=headers, media_type=FORMATS["parquet"].media_type)
+
+
+def _files(record: Record) -> dict[str, int]:
+    """Of a job that has not begun to write there are none."""
+    return storage.list_files(record.out) if storage.exists(record.out) else {}
 
 
 @router.delete("/{id}")

@@ -88,7 +88,8 @@ def checked_shares(alias: str, shares: Mapping[int, float], versions: Mapping[in
 
 class Settings(_Document):
     """A service: ``generators`` by name; the address it listens at, for gRPC at a port of its own or not at all; a file of
-    ``keys``, which it cannot do without beyond loopback; a certificate and its key for TLS; where its ``state`` is kept; how
+    ``keys``, which it cannot do without beyond loopback; a certificate and its key for TLS; where its ``state`` is kept, and
+    where the rows of ``jobs`` go, a folder or a storage URI (in the state, where nothing is said); how
     many ``replicas`` of the sampler there may be, and the parts of a CPU and of a GPU that Ray sets aside for each, whose rest
     jobs may have; what is done on an alarm; and whether releases of signers who are not known here are served.
     """
@@ -101,6 +102,7 @@ class Settings(_Document):
     certificate: str | None = None
     certificate_key: str | None = None
     state: str = Field(default_factory=lambda: str(user_state_path("artesian") / "serve"))
+    jobs: str | None = None
     replicas: tuple[int, int] = (1, 1)
     replica_cpus: float = Field(default=1.0, gt=0, le=1)
     replica_gpus: float = Field(default=0.0, ge=0, le=1)

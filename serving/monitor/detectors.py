@@ -23,7 +23,8 @@ TAIL = 0.5  # weight of the rows that lie apart, against all other kinds togethe
 CLOSER = 1.1  # by how much more rows may resemble each other
 
 REMEMBERED = 4_096  # rows of each side that the classifier learns from again
-AT_ONCE, AGAIN = 128, 4  # rows of each side at a step, and steps at each look
+AT_ONCE = 128  # rows of each side at a step
+AGAIN, PREPARING = 3, 1  # further steps at each look, from remembered rows: with fresh rows, and without
 RATE, DECAY = 0.1, 1e-4
 
 
@@ -43,13 +44,13 @@ class Classifier:
         """That a row (n, d) is a served one, float64 (n,)."""
         return np.asarray(1 / (1 + np.exp(-np.clip(rows @ self.weights, -30, 30))), np.float64)
 
-    def learn(self, served: NDArray[np.float32], fresh: NDArray[np.float32]) -> None:
-        """As many served rows as fresh ones, at least one."""
+    def learn(self, served: NDArray[np.float32], fresh: NDArray[np.float32], again: int) -> None:
+        """As many served rows as fresh ones, at least one, and so many steps from remembered ones."""
         at = np.arange(self.learnt, self.learnt + len(served)) % REMEMBERED
         self.kept[0, at], self.kept[1, at] = served, fresh
         self.learnt += len(served)
         self._step(served, fresh)
-        for _ in range(AGAIN - 1):
+        for _ in range(again):
             self._step(*(side[self.rng.integers(0, min(self.learnt, REMEMBERED), AT_ONCE)] for side in self.kept))
 
     def _step(self, served: NDArray[np.float32], fresh: NDArray[np.float32]) -> None:
@@ -80,7 +81,13 @@ class Shadow:
             return
         payoffs = np.clip(2 * (self.classifier.chance(served) - self.classifier.chance(fresh)), -1, 1)
         self.mixture.update(even(payoffs, BETS))
-        self.classifier.learn(served, fresh)
+        self.classifier.learn(served, fresh, AGAIN)
+
+    def prepare(self, served: NDArray[np.float32], certified: NDArray[np.float32]) -> None:
+        """Learn from served rows that have no fresh ones, against as many of the certificate's. Those come again and again and
+        are learnt by heart, which is no harm: what is bet on are fresh rows alone."""
+        if len(served):
+            self.classifier.learn(served, certified, PREPARING)
 
 
 class Kinds:

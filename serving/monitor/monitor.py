@@ -72,7 +72,7 @@ class Monitor:
         if self.seen >= FREE and self.budget.left < 0:
             self.skipped += batch.num_rows
             return None
-        fresh = self.supply.take(text, batch.num_rows)
+        fresh = self.supply.take(text, batch.num_rows, odd=self.watch.odd)
         with self.budget.charged():
             rows = self.view(pa.Table.from_batches([batch]).select(self.view.columns))
             alarm = self.watch.look(rows, fresh, plain=not text)

@@ -17,6 +17,7 @@ from synth.sampling import BLOCK, Sampler
 
 SHARE = 0.05  # of the time that samples take
 FREE = 8_192  # fresh rows that cost nothing: the first that a release serves are watched closely
+SAVED = 4_096  # fresh rows whose cost is saved up, for when something looks odd
 REQUESTS = 32  # whose fresh rows are kept
 
 
@@ -56,10 +57,13 @@ class Supply:
         self.block_s = 0.0  # what the latest block took
         self.drawn = 0
 
-    def take(self, text: str, rows: int) -> NDArray[np.float32]:
-        """Features of at most so many rows, as ``text`` asks for them: what is there, and what the budget allows for."""
+    def take(self, text: str, rows: int, *, odd: bool = False) -> NDArray[np.float32]:
+        """Features of at most so many rows, as ``text`` asks for them: what is there, and what the budget allows for. Where
+        something looks ``odd``, what was saved is spent: a share of the sampling time is little when it is needed. That it
+        is spent then is decided by earlier rows, as a sequential test has it."""
         kept = self.kept.pop(text, self.view.reference.features[:0])
-        while len(kept) < rows and (self.drawn < FREE or self.budget.left > self.block_s):
+        saved = 0.0 if odd else SAVED / BLOCK * self.block_s
+        while len(kept) < rows and (self.drawn < FREE or self.budget.left > saved + self.block_s):
             kept = np.concatenate([kept, self._block(text)])
         self.kept[text] = kept[rows:]
         if len(self.kept) > REQUESTS:

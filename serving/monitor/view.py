@@ -129,6 +129,11 @@ class View:
         table = self.gist(table)
         return self._rows(table, self._frame(table))
 
+    def points(self, table: pa.Table) -> NDArray[np.float64]:
+        """Where rows lie among the reference: the principal components, float64 (n, PARTS), in which cells are told apart."""
+        frame = self._frame(self.gist(table))
+        return self._points(self._flat(self._ranks(frame), self._codes(frame)))
+
     def _rows(self, table: pa.Table, frame: Frame) -> Rows:
         ranks, codes = self._ranks(frame), self._codes(frame)
         flat = self._flat(ranks, codes)

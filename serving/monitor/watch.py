@@ -52,6 +52,7 @@ class Watch:
     def __init__(self, view: View) -> None:
         self.view = view
         self.shadow, self.kinds, self.alike = Shadow(view.width), Kinds(view), Alike(view, STEP)
+        self.certified, self.rng = view.reference.kinds.mean(axis=0), np.random.default_rng(0)
         self.rows = 0
         self.recent = np.zeros(len(view.names))  # of which kinds rows were, the older the less
         self.weight = 0.0
@@ -76,6 +77,8 @@ class Watch:
         for start in range(0, len(served), STEP):
             rows, others = served.take(slice(start, start + STEP)), fresh[start : start + STEP]
             self.shadow.update(rows.features[: len(others)], others)
+            if plain:
+                self.shadow.prepare(rows.features[len(others) :], self._certified(len(rows) - len(others)))
             comparable = rows if plain else rows.take(slice(0))
             self.kinds.update(comparable.kinds)
             self.alike.update(comparable.waves, comparable.keys)
@@ -90,18 +93,31 @@ class Watch:
                 return alarm
         return None
 
+    @property
+    def odd(self) -> bool:
+        """Whether some kind of rows is rarer or commoner than it was, as far as can be seen without fresh rows. No test: looked
+        at so often, it errs now and then."""
+        return bool((np.abs(self._apart()) >= SURE).any())
+
     def changes(self) -> list[Change]:
         """The kinds of rows whose share differs most surely from that which was certified; fewer of them first."""
-        certified = self.view.reference.kinds.mean(axis=0)
-        share = self.recent / max(self.weight, 1.0)
-        # Of the recent rows and of the reference.
-        sizes = 1 / max(self.weight, 1.0) + 1 / len(self.view.reference)
-        both = np.clip((share + certified) / 2, 1e-6, 1 - 1e-6)
-        apart = (share - certified) / np.sqrt(both * (1 - both) * sizes)
+        apart, share, certified = self._apart(), self.recent / max(self.weight, 1.0), self.certified
         order = np.argsort(np.where(apart < 0, apart, -apart / 1e3))
         return [
             Change(self.view.names[k], float(share[k]), float(certified[k])) for k in order if abs(apart[k]) >= SURE
         ][:NAMED]
+
+    def _apart(self) -> NDArray[np.float64]:
+        """By how many standard errors, of the recent rows and of the reference, each kind's share is more than certified."""
+        share, certified = self.recent / max(self.weight, 1.0), self.certified
+        sizes = 1 / max(self.weight, 1.0) + 1 / len(self.view.reference)
+        both = np.clip((share + certified) / 2, 1e-6, 1 - 1e-6)
+        return np.asarray((share - certified) / np.sqrt(both * (1 - both) * sizes))
+
+    def _certified(self, rows: int) -> NDArray[np.float32]:
+        """Features of rows of the certificate, as they come."""
+        features = self.view.reference.features
+        return features[self.rng.integers(0, len(features), rows)]
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What a restart goes on from; the rows that the classifier would learn from again are not kept."""

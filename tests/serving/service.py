@@ -41,7 +41,14 @@ class Service:
         )
         desk, backend = Desk(checked), LocalBackend()
         app = create(desk, backend)
-        return cls(desk, backend, app, TestClient(app, raise_server_exceptions=False), state)
+        client = TestClient(app, "http://127.0.0.1", raise_server_exceptions=False)
+        return cls(desk, backend, app, client, state)
+
+    def still(self) -> Service:
+        """The same, for whose quotas no time passes: they do not fill up again, however slow the machine is."""
+        moment = self.desk.now()
+        self.desk.now = lambda: moment
+        return self
 
     def draw(self, name: str = "people", *, token: str | None = None, **asked: Any) -> Any:
         """The answer to a request for samples."""
@@ -50,7 +57,9 @@ class Service:
 
     @property
     def audit(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.desk.audit.path.read_text("utf-8").splitlines()]
+        """Its lines but for those that an answer began with."""
+        lines = [json.loads(line) for line in self.desk.audit.path.read_text("utf-8").splitlines()]
+        return [line for line in lines if line["event"] != "grant"]
 
     @property
     def idle(self) -> bool:
@@ -80,7 +89,8 @@ class Caller:
         self.scope = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
             "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
-            "headers": [(b"content-type", b"application/json"), *headers], "client": ("127.0.0.1", 1), "server": ("x", 1),
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), *headers],
+            "client": ("127.0.0.1", 1), "server": ("x", 1),
         }  # fmt: skip
         if body is not None:
             self.part(json.dumps(body).encode(), more=False)
@@ -137,10 +147,8 @@ class Listener:
 def post(path: str, body: Any) -> bytes:
     """A request as it comes over the wire."""
     content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 def until(met: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -154,7 +162,7 @@ def until(met: Callable[[], bool], seconds: float = 10.0) -> bool:
 @contextmanager
 def listening(app: Any, **settings: Any) -> Iterator[Listener]:
     """A server that serves ``app`` as the service does; ``settings`` are uvicorn's."""
-    chosen: dict[str, Any] = {"http": Patient.waiting(10.0), "lifespan": "off", "log_level": "critical"}
+    chosen: dict[str, Any] = {"http": Patient.of(10.0, 2_000, app), "lifespan": "off", "log_level": "critical"}
     server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", **(chosen | settings)))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

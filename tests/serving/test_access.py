@@ -23,7 +23,8 @@ CLOSED = [
     ("PUT", "/v1/generators/people/aliases/beta"), ("POST", "/v1/generators/people/aliases/beta/rollback"),
     ("POST", "/v1/generators/people@1/acknowledge"), ("GET", "/v1/jobs"), ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/0123456789abcdef"), ("DELETE", "/v1/jobs/0123456789abcdef"),
-    ("POST", "/v1/jobs/0123456789abcdef/resume"), ("GET", "/metrics"), ("GET", "/v1/me"),
+    ("POST", "/v1/jobs/0123456789abcdef/resume"), ("GET", "/v1/jobs/0123456789abcdef/parts"),
+    ("GET", "/v1/jobs/0123456789abcdef/parts/part-000000.parquet"), ("GET", "/metrics"), ("GET", "/v1/me"),
 ]  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def test_every_way_in_is_known_here(service: Service) -> None:
     paths = service.app.openapi()["paths"]
     assert {(method.upper(), path) for path, methods in paths.items() for method in methods} == {
         (method, path.replace("people@1", "{name}").replace("people", "{name}").replace("beta", "{alias}")
-         .replace("0123456789abcdef", "{id}"))
+         .replace("0123456789abcdef", "{id}").replace("part-000000.parquet", "{name}"))
         for method, path in [*CLOSED, *OPEN] if path not in ("/-/healthz", "/openapi.json")
     }  # fmt: skip
 

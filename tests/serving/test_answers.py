@@ -66,7 +66,7 @@ def test_a_caller_who_hangs_up_has_nothing_more_drawn_and_gets_his_quota_back(
     token = key(file, rows_per_day=100 * BLOCK)
 
     async def main() -> Service:
-        service = serve(keys=str(file))
+        service = serve(keys=str(file)).still()
         caller = Caller(service.app, SAMPLES, {"n": 50 * BLOCK, "seed": 3, "format": format}, headers=bearer(token))
         await caller.sent(4)
         caller.reading.clear()
@@ -90,7 +90,7 @@ def test_of_parquet_only_whole_row_groups_have_been_sent(serve: Serve, file: Pat
     token = key(file, rows_per_day=100 * BLOCK)
 
     async def main() -> Service:
-        service = serve(keys=str(file))
+        service = serve(keys=str(file)).still()
         caller = Caller(service.app, SAMPLES, {"n": 50 * BLOCK, "format": "parquet"}, headers=bearer(token))
         while len(service.backend.watched) < 4:
             await asyncio.sleep(0.001)
@@ -107,7 +107,7 @@ def test_who_hangs_up_before_his_rows_are_there_costs_little(serve: Serve, file:
     token = key(file, rows_per_day=50 * BLOCK)
 
     async def main() -> Service:
-        service = serve(keys=str(file))
+        service = serve(keys=str(file)).still()
         service.backend.slow = 0.05
         caller = Caller(service.app, SAMPLES, {"n": 50 * BLOCK}, headers=bearer(token))
         await asyncio.sleep(0.02)
@@ -179,7 +179,7 @@ def test_an_answer_takes_no_longer_than_it_may(serve: Serve, file: Path) -> None
     token = key(file, rows_per_day=100 * BLOCK)
 
     async def main() -> tuple[Service, Caller]:
-        service = serve(keys=str(file), limits={"answer_s": 0.3})
+        service = serve(keys=str(file), limits={"answer_s": 0.3}).still()
         caller = Caller(service.app, SAMPLES, {"n": 50 * BLOCK, "format": "csv"}, headers=bearer(token))
         await caller.sent(2)
         caller.reading.clear()  # and never again
@@ -214,7 +214,7 @@ def test_over_a_socket_who_reads_slowly_gets_all_of_it(serve: Serve, monkeypatch
     monkeypatch.setattr(patience, "LINGER_S", 0.1)
     service = serve()
     request = post(SAMPLES, {"n": 20_000, "format": "csv", "seed": 1}).replace(
-        b"Host: x", b"Host: x\r\nConnection: close"
+        b"Host: localhost", b"Host: localhost\r\nConnection: close"
     )
     with listening(service.app) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

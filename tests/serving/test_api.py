@@ -38,12 +38,16 @@ def test_metrics_come_as_prometheus_reads_them(serve: Serve, accept: str) -> Non
     service = serve()
     service.draw(n=7)
     service.draw(n=7, where="agee>3")
+    service.draw("nobody")
+    service.draw(n=10**9)
     answer = service.client.get("/metrics", headers={"accept": accept})
     kind = "application/openmetrics-text" if "openmetrics" in accept else "text/plain"
     assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
     for line in (
         'artesian_samples_total{release="people@1"} 7.0', 'artesian_requests_total{code="200",release="people@1"} 1.0',
-        'artesian_requests_total{code="422",release="people@1"} 1.0', 'artesian_healthy{release="others@1"} 1.0',
+        'artesian_requests_total{code="422",release="people@1"} 1.0', 'artesian_requests_total{code="404",release="other"} 1.0',
+        'artesian_requests_total{code="413",release="people@1"} 1.0',
+        'artesian_healthy{release="others@1"} 1.0',
         "artesian_queued_rows 0.0", 'artesian_first_row_seconds_count{release="people@1"} 1.0',
     ):  # fmt: skip
         assert line in answer.text, line
@@ -59,7 +63,7 @@ def test_metrics_come_as_prometheus_reads_them(serve: Serve, accept: str) -> Non
     ],
 )
 def test_what_there_is_not_is_a_problem(serve: Serve, method: str, path: str, status: int) -> None:
-    answer = serve().client.request(method, f"http://testserver{path}")
+    answer = serve().client.request(method, f"http://127.0.0.1{path}")
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert answer.json()["remedy"]
 

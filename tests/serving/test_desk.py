@@ -85,11 +85,11 @@ def test_whatever_becomes_of_answers_nothing_is_lost_count_of(
                 lasting.sent(one, rows)
                 spent += rows
             else:
-                lasting.done(one, value, {})
+                lasting.done(one, value)
                 open.remove(one)
         assert lasting.admission.queued_rows == sum(one.rows - one.sent for one in open)
     for one in open:
-        lasting.done(one, 499, {})
+        lasting.done(one, 499)
     lasting.admission.blocks = 0.0
     assert lasting.admission.queued_rows == 0
     assert lasting.quotas.left(key, NOW) == {"requests": 20 - granted, "rows": limit - spent}
@@ -97,14 +97,17 @@ def test_whatever_becomes_of_answers_nothing_is_lost_count_of(
 
 def test_what_was_sent_is_written_down_enough_to_draw_it_again(desk: Open, people: Path) -> None:
     made, key = desk(), a_key()
-    grant = made.grant(key, "people@1", 7, 100, 50)
+    grant = made.grant(key, "people@1", 7, 100, 50, {"asked": {"where": "age>30"}, "format": "csv"})
     made.sent(grant, 20)
-    made.done(grant, 499, {"asked": {"where": "age>30"}, "format": "csv"})
-    [line] = [json.loads(line) for line in made.audit.path.read_text().splitlines()]
-    assert line.pop("at") and line == {
-        "event": "sample", "key": key.id, "release": made.shelves["people@1"].manifest.id, "version": "people@1", "seed": 7,
-        "first": 100, "rows": 50, "sent": 20, "code": 499, "asked": {"where": "age>30"}, "format": "csv",
+    begun = json.loads(made.audit.path.read_text())  # before a row leaves: the service may be killed then
+    made.done(grant, 499)
+    line = json.loads(made.audit.path.read_text().splitlines()[1])
+    told = {
+        "answer": grant.id, "key": key.id, "release": made.shelves["people@1"].manifest.id, "version": "people@1", "seed": 7,
+        "first": 100, "rows": 50, "asked": {"where": "age>30"}, "format": "csv",
     }  # fmt: skip
+    assert begun.pop("at") and begun == {"event": "grant", **told}
+    assert line.pop("at") and line == {"event": "sample", **told, "sent": 20, "code": 499}
 
 
 def test_an_unknown_name_costs_nothing(desk: Open) -> None:
@@ -178,14 +181,14 @@ def test_aliases_alarms_and_quotas_survive_a_restart(desk: Open, tmp_path: Path)
     made.raise_alarm("people@1", ALARM)
     grant = made.grant(key, "people", 0, 0, 60)
     made.sent(grant, 60)
-    made.done(grant, 200, {})
+    made.done(grant, 200)
     made.close()
     again = desk(keys=str(tmp_path / "keys.yaml"))
     assert again.find("people", 0) is again.shelves["people@1"] and not again.shelves["people@1"].healthy
     assert again.quotas.left(key, NOW) == {"requests": 9, "rows": 40}
     assert again.roll_back(key, "people", "production") == {3: 1.0}
     assert [line.get("event") for line in map(json.loads, again.audit.path.read_text().splitlines())] == [
-        "assign", "alarm", "sample", "roll back",
+        "assign", "alarm", "grant", "sample", "roll back",
     ]  # fmt: skip
 
 
@@ -195,7 +198,7 @@ def test_a_crash_gives_back_little_of_what_was_spent(desk: Open) -> None:
     for _ in range(3):
         grant = made.grant(key, "people", 0, 0, 10)
         made.sent(grant, 10)
-        made.done(grant, 200, {})
+        made.done(grant, 200)
         time[0] += 0.6 * SAVE_S
     assert desk().quotas.left(key, NOW) == {"rows": 70}
 

@@ -91,7 +91,7 @@ def test_the_service_s_own_state(metrics: Metrics) -> None:
     assert value(metrics, "replicas", state="running") == 2
     assert value(metrics, "replicas", state="target") == 3
     assert value(metrics, "shed_total", reason="overload") == 1
-    assert value(metrics, "shed_total", reason="unhealthy") == value(metrics, "shed_total", reason="draining") == 0
+    assert value(metrics, "shed_total", reason="unhealthy") == value(metrics, "shed_total", reason="connections") == 0
     assert value(metrics, "quota_refused_total", kind="rows") == 1
     assert value(metrics, "build_info", version="1.2.3", ray="2.60.0") == 1
 

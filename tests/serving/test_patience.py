@@ -40,7 +40,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def server(echo: Echo) -> Iterator[Listener]:
-    with listening(Bounds(echo, Limits()), http=Patient.waiting(HEAD_S)) as found:
+    with listening(Bounds(echo, Limits()), http=Patient.of(HEAD_S, 2_000, echo)) as found:
         yield found
 
 
@@ -102,7 +102,7 @@ def descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("descriptors")
 def test_a_thousand_idle_connections_stop_nobody() -> None:
-    with listening(Bounds(Echo(), Limits()), http=Patient.waiting(10.0)) as server, ExitStack() as stack:
+    with listening(Bounds(Echo(), Limits()), http=Patient.of(10.0, 2_000, Echo())) as server, ExitStack() as stack:
         for k in range(1_000):
             stack.enter_context(server.connect()).sendall(b"GET / HTTP/1.1\r\n" if k % 2 else b"")
         began = time.monotonic()

@@ -14,6 +14,7 @@ from tests.serving.service import Service, key, until
 
 Serve = Callable[..., Service]
 JOB = {"generator": "people", "n": 200, "seed": 3}
+PART = b"PAR1" + bytes(range(256)) * 9_000
 
 
 class Parts:
@@ -21,6 +22,9 @@ class Parts:
 
     @staticmethod
     def sample(release: Any, rows: int, out: str, *, progress: Callable[[int], None], **_: Any) -> int:
+        Path(out).mkdir(parents=True)
+        Path(out, "part-000000.parquet").write_bytes(PART)
+        Path(out, "parts.json").write_bytes(b"{}")  # which is nobody's business
         progress(rows)
         return 1
 
@@ -58,6 +62,36 @@ def test_a_job_is_started_shown_and_listed(serve: Serve) -> None:
     assert [found["id"] for found in ask(service, "GET").json()["jobs"]] == [other["id"], job["id"]]
     line = service.audit[0]
     assert (line["event"], line["rows"], line["asked"], line["seed"]) == ("job", 200, {"where": "age>=40"}, 3)
+
+
+def test_a_job_s_rows_are_fetched_part_by_part_by_whoever_may_see_it(serve: Serve, tmp_path: Path) -> None:
+    mine, other = (key(tmp_path / "keys.yaml", name) for name in ("ana", "bo"))
+    service = serve(keys=str(tmp_path / "keys.yaml"), jobs=str(tmp_path / "shared"))
+    job = ask(service, "POST", token=mine, body=JOB).json()
+    assert Path(job["out"]).parent == tmp_path / "shared"
+    over()
+    place = f"/{job['id']}/parts"
+    assert ask(service, "GET", place, mine).json() == {"parts": {"part-000000.parquet": len(PART)}}
+    answer = ask(service, "GET", f"{place}/part-000000.parquet", mine)
+    assert answer.content == PART and answer.headers["content-type"] == "application/vnd.apache.parquet"
+    assert answer.headers["content-length"] == str(len(PART))
+    for path, status in (
+        ("part-000001.parquet", 404),
+        ("parts.json", 422),
+        ("..%2fkeys.yaml", 404),
+        ("part-000000", 422),
+    ):
+        assert ask(service, "GET", f"{place}/{path}", mine).status_code == status, path
+    for path in (place, f"{place}/part-000000.parquet"):
+        assert ask(service, "GET", path, other).status_code == 404
+
+
+def test_a_job_that_has_not_begun_to_write_has_no_parts(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Parts, "sample", lambda release, rows, out, *, progress, **_: progress(rows))
+    service = serve()
+    job = ask(service, "POST", body=JOB).json()
+    over()
+    assert ask(service, "GET", f"/{job['id']}/parts").json() == {"parts": {}}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from serving.monitor import supply as supply_module
-from serving.monitor.supply import FREE, REQUESTS, SHARE, Budget, Supply
+from serving.monitor.supply import FREE, REQUESTS, SAVED, SHARE, Budget, Supply
 from serving.monitor.view import View
 from synth import release as releases
 from synth.sampling import BLOCK, Sampler
@@ -83,11 +83,19 @@ def test_the_first_rows_are_free_and_the_others_paid_for(make: Make, monkeypatch
     supply = make(earned=0.0)
     assert len(supply.take("", FREE + 5)) == FREE and supply.budget.spent == 0.0
     assert len(supply.take("", 5)) == 0
-    supply.budget.earned = 5 * supply.block_s
-    spent = supply.budget.spent
-    assert len(supply.take("", 5)) == 5 and supply.budget.spent > spent
-    assert len(supply.take("", 10 * BLOCK)) < 10 * BLOCK
+    supply.budget.earned = 1.5 * supply.block_s
+    assert len(supply.take("", 5)) == 0, "which is saved"
+    assert len(supply.take("", 5, odd=True)) == 5 and supply.budget.spent > 0
+    assert len(supply.take("", 10 * BLOCK, odd=True)) < 10 * BLOCK
     assert supply.budget.spent < supply.budget.earned + supply.block_s
+
+
+def test_what_is_beyond_the_savings_is_spent_as_it_comes(make: Make) -> None:
+    supply = make(earned=0.0)
+    supply.take("", FREE)
+    supply.budget.earned = (SAVED / BLOCK + 1.5) * supply.block_s
+    assert len(supply.take("", 5)) == 5
+    assert supply.budget.left > (SAVED / BLOCK - 1) * supply.block_s
 
 
 def test_a_budget_is_a_share_of_what_sampling_takes() -> None:

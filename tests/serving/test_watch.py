@@ -50,6 +50,37 @@ def test_what_went_missing_is_named_first(view: View, draw: Draw) -> None:
     assert "certified 8." in str(alarm.changes[0])
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_looks_odd_without_fresh_rows_and_a_healthy_stream_does_not(view: View, draw: Draw, fault: str) -> None:
+    for served, odd in ((FAULTS[fault](draw), True), (draw(9_000, 1), False)):
+        watch = Watch(view)
+        watch.look(view(served.slice(0, 2_000)), view.reference.features[:0], plain=True)
+        assert watch.odd is odd or watch.rows == 0  # an alarm has begun it anew
+
+
+def test_rows_of_the_certificate_prepare_the_classifier_and_are_not_bet_on(view: View, draw: Draw) -> None:
+    """Of a healthy stream with few fresh rows, however well it knows the certificate's; of a faulty one it needs fewer."""
+    fresh, none = view(draw(2_048, 2)).features, view.reference.features[:0]
+    watch = Watch(view)
+    for part in range(6):
+        watch.look(view(draw(4_096, 10 + part)), none, plain=True)
+    assert watch.shadow.mixture.log_value == -np.inf
+    assert watch.look(view(draw(2_048, 30)), fresh, plain=True) is None
+    needed = []
+    for prepared in (True, False):
+        watch = Watch(view)
+        if prepared:
+            watch.shadow.prepare(view(draw(2_048, 3, width=0.7)).features, watch._certified(2_048))
+        served = view(draw(2_048, 1, width=0.7)).features
+        steps = 0
+        while watch.shadow.mixture.log_value < np.log(1e6):
+            at = slice(32 * steps, 32 * steps + 32)
+            watch.shadow.update(served[at], fresh[at])
+            steps += 1
+        needed.append(steps)
+    assert needed[0] < needed[1]
+
+
 def test_what_was_asked_for_is_no_fault(view: View, draw: Draw) -> None:
     """Rows of one town, beside fresh rows of it: other than certified ones, and as they should be."""
 
