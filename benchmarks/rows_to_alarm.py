@@ -12,16 +12,16 @@ The faults are made from the release's own rows (the sparsest 11 % lost, half of
 commonest category), by its sampler (temperatures and noise of 0.7), and by training on its own rows, twice, for
 ``--budget`` each (left out without it). Where TRAIN is given, as many rows are drawn to train on as it has.
 
-Beside the rows: the processor's time that the monitor took, all of it, reports included, relative to the sampler's; the same
-without what is free at the start. Lines go to results/rows_to_alarm.jsonl. What the tests do without a neural network
-and a budget, rows_to_alarm_digits.py has.
+Beside the rows: the processor's time that the monitor took with them, fresh rows and reports included, relative to the
+sampler's; the same without what is free at the start. What it takes to begin with a release is in neither. Lines go to
+results/rows_to_alarm.jsonl. What the tests do without a neural network and a budget, rows_to_alarm_digits.py has.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +40,7 @@ import torch
 from published_protocol import circumstances
 from sklearn.cluster import KMeans
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from cluster.machine import usable_cores
 from serving.front import LOOK_S
@@ -86,19 +87,16 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         own = twice(release, options, scratch) if options.budget else None
         begin = {"mp_context": get_context("spawn"), "initializer": prepare, "initargs": (options.release, own)}
         with ProcessPoolExecutor(usable_cores(), **begin) as pool:
-            healthy = [f"{scratch}/healthy-{seed}" for seed in range(options.seeds)]
-            runs = [pool.submit(run, "none", 10 + k, options.healthy, keep=place) for k, place in enumerate(healthy)]
             named = [name for name in pool.submit(known).result() if options.faults is None or name in options.faults]
-            after = [place for place, found in zip(healthy, runs, strict=True) if found.result().alarm is None]
-            first = {n: [pool.submit(run, n, 100 + k, MOST) for k in range(options.repeats)] for n in named}
-            late = {n: [pool.submit(run, n, 200 + k, MOST, place) for k, place in enumerate(after)] for n in named}
+            late = [pool.submit(healthy_then, named, seed, options.healthy) for seed in range(options.seeds)]
+            first = {name: [pool.submit(run, name, 100 + k) for k in range(options.repeats)] for name in named}
             server = {"server": release.manifest.name}
-            for seed, found in enumerate(runs):
-                yield server | {"fault": "none", "seed": seed, "rows": options.healthy, **found.result()._asdict()}
+            for seed, found in enumerate(late):
+                yield server | {"fault": "none", "seed": seed, "rows": options.healthy, **found.result()[0]._asdict()}
             for name in named:
-                for before, found in ((0, first[name]), (options.healthy, late[name])):
-                    if found:
-                        yield server | {"fault": name, "after": before, **summed([f.result() for f in found])}
+                yield server | {"fault": name, "after": 0, **summed([found.result() for found in first[name]])}
+                if after := [found.result()[1][name] for found in late if found.result()[1]]:
+                    yield server | {"fault": name, "after": options.healthy, **summed(after)}
 
 
 class Server(NamedTuple):
@@ -111,6 +109,7 @@ class Server(NamedTuple):
 
 def prepare(release: str, own: str | None) -> None:
     torch.set_num_threads(1)
+    threadpool_limits(1)  # as Ray has it in the watcher's process; of other threads the time is not counted
     global SERVER
     found = releases.load(release)
     sampler = Sampler.from_release(found)
@@ -121,16 +120,28 @@ def known() -> list[str]:
     return list(SERVER.faults)
 
 
-def run(fault: str, seed: int, most: int, after: str | None = None, keep: str | None = None) -> Found:
-    """A stream, of no fault or one, before a monitor whose state lies in ``after``, or one that has seen nothing yet."""
-    stream = endless(SERVER.sampler, seed) if fault == "none" else SERVER.faults[fault](seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(keep or f"{scratch}/state")
-        if after is None:
-            folder.mkdir()
-        else:
-            shutil.copytree(after, folder)
-        return watched(SERVER.release, SERVER.sampler, stream, most, folder)
+def run(fault: str, seed: int) -> Found:
+    """A fault that begins with the first rows that are served."""
+    with tempfile.TemporaryDirectory() as folder:
+        return watched(begun(Path(folder)), SERVER.faults[fault](seed), MOST)
+
+
+def healthy_then(named: Sequence[str], seed: int, rows: int) -> tuple[Found, dict[str, Found]]:
+    """A healthy stream, and each fault as it would begin after that; none where the healthy one raised an alarm."""
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = begun(Path(folder))
+        found = watched(monitor, endless(SERVER.sampler, 10 + seed), rows)
+        if found.alarm is not None:
+            return found, {}
+        same = {id(part): part for part in (SERVER.sampler, monitor.view)}  # what nothing is written to
+        return found, {
+            name: watched(copy.deepcopy(monitor, dict(same)), SERVER.faults[name](200 + seed), MOST) for name in named
+        }
+
+
+def begun(folder: Path) -> Monitor:
+    """A monitor that has seen nothing yet."""
+    return Monitor(SERVER.sampler, SERVER.release.manifest.id, folder, SERVER.release.reference)
 
 
 def endless(sampler: Sampler, seed: int) -> Iterator[tuple[pa.RecordBatch, float]]:
@@ -152,10 +163,8 @@ class Found(NamedTuple):
     budgeted: float
 
 
-def watched(
-    release: Release, sampler: Sampler, stream: Iterator[tuple[pa.RecordBatch, float]], most: int, folder: Path
-) -> Found:
-    monitor = Monitor(sampler, release.manifest.id, folder, release.reference)
+def watched(monitor: Monitor, stream: Iterator[tuple[pa.RecordBatch, float]], most: int) -> Found:
+    """So many rows of a stream, or those until the alarm, before a monitor."""
     sent, sampling_s, told_s, monitor_s, spent = 0, 0.0, 0.0, 0.0, monitor.budget.spent
     alarm, detector = None, None
     while sent < most and alarm is None:
@@ -170,7 +179,6 @@ def watched(
             monitor.report()
         monitor_s += time.thread_time() - began
         sent += batch.num_rows
-    monitor.save()
     return Found(
         alarm, detector, round(monitor.watch.log_value, 2), round(monitor_s / sampling_s, 4),
         round((monitor.budget.spent - spent) / sampling_s, 4),
@@ -196,7 +204,8 @@ def faults(release: Release, sampler: Sampler, own: str | None) -> Iterator[tupl
     def filtered(keep: Callable[[np.ndarray], np.ndarray]) -> Stream:
         def stream(seed: int) -> Iterator[tuple[pa.RecordBatch, float]]:
             for batch, took in endless(sampler, seed):
-                yield batch.filter(pa.array(keep(view.points(pa.Table.from_batches([batch]))))), took
+                kept = batch.filter(pa.array(keep(view.points(pa.Table.from_batches([batch])))))
+                yield kept, took * kept.num_rows / batch.num_rows  # a model that has lost them would draw no others
 
         return stream
 

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -70,22 +71,18 @@ def measure(every: dict[str, Measure], releases: list[str], options: argparse.Na
 @contextmanager
 def service(releases: list[str]) -> Iterator[tuple[str, psutil.Process]]:
     """A service of its own, of these releases as the versions of one generator, ready and warm."""
-    with tempfile.TemporaryDirectory() as state, subprocess.Popen(
+    with tempfile.TemporaryDirectory() as state, (log := Path(state, "said")).open("w") as said, subprocess.Popen(
         [
             str(Path(sys.executable).parent / "artesian"), "serve",
             *(f"g@{k}={place}" for k, place in enumerate(releases, start=1)), "--port", "0",
             "--state", state, "--replicas", f"{usable_cores()},{usable_cores()}",
-        ], stderr=subprocess.PIPE, text=True,
+        ], stderr=said,
     ) as running:  # fmt: skip
-        assert running.stderr is not None
-        told = []
-        for line in running.stderr:
-            told.append(line)
-            if " at http" in line:
-                break
-        else:
-            raise SystemExit("the service did not start:\n" + "".join(told))
-        url = told[-1].split(" at ")[1].split("/ ;")[0]
+        while " at http" not in (told := log.read_text()):
+            if running.poll() is not None:
+                raise SystemExit(f"the service did not start:\n{told}")
+            time.sleep(0.2)
+        url = told.split(" at ")[1].split("/ ;")[0]
         process = psutil.Process(running.pid)
         try:
             while httpx2.get(f"{url}/readyz").status_code != 200 or len(replicas(process)) < usable_cores():
@@ -118,10 +115,13 @@ def speed(url: str, process: psutil.Process, options: argparse.Namespace) -> dic
     cores, spawn = usable_cores(), get_context("spawn")
     rates: dict[str, float] = {}
     for name, processes, threads in (("one_process", 1, cores), ("process_a_core", cores, 1)):
-        with ProcessPoolExecutor(
-            processes, mp_context=spawn, initializer=loaded, initargs=(options.release, threads)
-        ) as pool:
-            list(pool.map(drawn, [FEW] * processes, range(processes)))  # imports, and loads
+        begin = {
+            "mp_context": spawn,
+            "initializer": loaded,
+            "initargs": (options.release, threads, spawn.Barrier(processes)),
+        }
+        with ProcessPoolExecutor(processes, **begin) as pool:
+            pool.submit(drawn, FEW, 0).result()
             began = time.monotonic()
             list(pool.map(drawn, [MANY // processes] * processes, range(processes)))
             rates[name] = round(MANY / (time.monotonic() - began), 1)
@@ -136,7 +136,8 @@ def speed(url: str, process: psutil.Process, options: argparse.Namespace) -> dic
     }  # fmt: skip
 
 
-def loaded(release: str, threads: int) -> None:
+def loaded(release: str, threads: int, others: Barrier) -> None:
+    """Load the release in this process, and wait until the others have, too."""
     import torch
 
     from synth import release as releases
@@ -145,6 +146,8 @@ def loaded(release: str, threads: int) -> None:
     torch.set_num_threads(threads)
     global SAMPLER
     SAMPLER = Sampler.from_release(releases.load(release))
+    drawn(FEW, 0)
+    others.wait()
 
 
 def drawn(rows: int, seed: int) -> float:
@@ -156,9 +159,9 @@ def drawn(rows: int, seed: int) -> float:
 def latency(url: str, process: psutil.Process, options: argparse.Namespace) -> dict[str, Any]:
     """Of one caller at a time that asks for few rows: by how many milliseconds the service's median and 99th percentile are
     above the sampler's, on a thread, as a replica has."""
-    with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=loaded, initargs=(options.release, 1)
-    ) as pool:
+    spawn = get_context("spawn")
+    begin = {"mp_context": spawn, "initializer": loaded, "initargs": (options.release, 1, spawn.Barrier(1))}
+    with ProcessPoolExecutor(1, **begin) as pool:
         alone = list(pool.map(drawn, [FEW] * (WARM + ASKED), range(WARM + ASKED)))[WARM:]
     with httpx2.Client(timeout=60) as client:
 
@@ -231,8 +234,8 @@ async def with_client(call: Callable[[httpx2.AsyncClient], Awaitable[Any]]) -> A
 
 
 def quantile(values: list[float], q: float) -> float:
-    """The smallest value that at least a share of ``q`` does not exceed."""
-    return sorted(values)[math.ceil(q * len(values)) - 1]
+    """The smallest value that at least a share of ``q`` does not exceed; NaN of none."""
+    return math.nan if not values else sorted(values)[math.ceil(q * len(values)) - 1]
 
 
 if __name__ == "__main__":

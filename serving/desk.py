@@ -123,10 +123,16 @@ class Desk:
                 self.admission.leave(rows)
                 self.metrics.quota_refused(e.kind)
                 raise
+        grant = Grant(key, shelf, seed, first, rows, self.clock(), asked or {})
+        try:
+            self.audit.write({"event": "grant", **_told(grant)})
+        except BaseException:  # such as of a disk that is full: nothing is sent that is not written down, or paid for
+            self.admission.leave(rows)
+            if key is not None:
+                self.quotas.give_back(key, rows)
+            raise
         self.metrics.queue_changed(self.admission.queued_rows)
         self.under_way += 1
-        grant = Grant(key, shelf, seed, first, rows, self.clock(), asked or {})
-        self.audit.write({"event": "grant", **_told(grant)})
         return grant
 
     def refused(self, wanted: str, seed: int, code: int) -> None:

@@ -49,6 +49,7 @@ class Metrics:
 
         self._samples = self._counter("samples", "rows sent")
         self._requests = self._counter("requests", "requests done, by HTTP status", "code")
+        self._refusals = self._counter("refused_requests", "requests that were not let in, by HTTP status", "code")
         self._seconds = self._histogram(
             "request_duration_seconds", "from a request's arrival to its last byte", SECONDS
         )
@@ -114,9 +115,9 @@ class Metrics:
         self._of(self._seconds, release).observe(seconds)
 
     def request_refused(self, release: str, code: int) -> None:
-        """A request was told no before anything was done for it; its duration would say nothing."""
+        """A request was told no before anything was done for it. It is none of those whose errors and durations count."""
         assert 400 <= code <= 599, code
-        self._of(self._requests, release, code).inc()
+        self._of(self._refusals, release, code).inc()
 
     def first_row_sent(self, release: str, seconds: float) -> None:
         """So long after the request came."""

@@ -38,14 +38,20 @@ def _refusal(method: str, headers: Headers) -> Problem | None:
             421, "Asked for by another name", f"this service has no keys, and is not {cut(host, MOST_ECHO)}",
             "/problems/other-host", remedy="ask for 127.0.0.1 or localhost, or give it keys: artesian serve --keys",
         )  # fmt: skip
-    origin = headers.get("origin")
-    site = headers.get("sec-fetch-site") or ("cross-site" if origin and urlsplit(origin).netloc != host else "none")
-    if method not in HARMLESS and site not in OURS:
+    if method not in HARMLESS and (site := _site(headers)) not in OURS:
         return Problem(
             403, "Asked by another site's page", f"this service has no keys, and the request came from {site}",
             "/problems/other-site", remedy="use the page at /, or give the service keys: artesian serve --keys",
         )  # fmt: skip
     return None
+
+
+def _site(headers: Headers) -> str:
+    """Which site's page has the browser ask, in the words of Sec-Fetch-Site; from one that does not say so, by the Origin."""
+    if told := headers.get("sec-fetch-site"):
+        return told
+    scheme, _, place = headers.get("origin", "").partition("://")
+    return "none" if not scheme or place == headers.get("host") else "cross-site"
 
 
 def _name(url: str) -> str:

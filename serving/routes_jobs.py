@@ -18,6 +18,7 @@ from serving.access import Who, desk_of
 from serving.asked import CHOSEN, Job
 from serving.formats import FORMATS
 from serving.jobs import Jobs, Record
+from serving.limited import Limited
 from serving.problems import Problem
 from serving.stream import Piece, drawn
 from synth.errors import UserError
@@ -115,12 +116,13 @@ async def status(record: Mine) -> Record:
 
 @router.get("/{id}/parts")
 def parts(record: Mine) -> Parts:
-    """The whole Parquet files that there are of a job's rows, by their order."""
+    """The Parquet files that there are of a job's rows, in their order. Each is there when it is whole; in a store that shows
+    what is still being written, when the job is done."""
     return Parts(parts={name: size for name, size in sorted(_files(record).items()) if re.fullmatch(PART, name)})
 
 
 @router.get("/{id}/parts/{name}", response_class=StreamingResponse, responses=documented.PART)
-def part(record: Mine, name: Annotated[str, Path(pattern=f"^{PART}$")]) -> Response:
+def part(request: Request, record: Mine, name: Annotated[str, Path(pattern=f"^{PART}$")]) -> Response:
     """One of these files."""
     if (size := _files(record).get(name)) is None:
         raise Problem(
@@ -129,7 +131,8 @@ def part(record: Mine, name: Annotated[str, Path(pattern=f"^{PART}$")]) -> Respo
         )  # fmt: skip
     headers = {"Content-Length": str(size), "Content-Disposition": f'attachment; filename="{record.id}-{name}"'}
     chunks = storage.read_chunks(storage.join(record.out, name))
-    return StreamingResponse(chunks, headers=headers, media_type=FORMATS["parquet"].media_type)
+    most_s = desk_of(request).settings.limits.answer_s
+    return Limited(chunks, most_s, headers=headers, media_type=FORMATS["parquet"].media_type)
 
 
 def _files(record: Record) -> dict[str, int]:

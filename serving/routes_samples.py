@@ -17,6 +17,7 @@ from serving import documented, formats
 from serving.access import Name, Who, desk_of
 from serving.answer import GONE, Answer, answered
 from serving.asked import Samples
+from serving.limited import Limited
 from serving.problems import Problem
 
 router = APIRouter()
@@ -66,14 +67,14 @@ async def _gone(request: Request) -> None:
         pass
 
 
-class Streamed(StreamingResponse):
-    """An answer on its way out, until it was sent, the caller is gone or its time is up; ``ends`` ends it. One that ends early
-    is cut, and looks to no caller like a whole one."""
+class Streamed(Limited):
+    """An answer on its way out, until it was sent, the caller is gone or its time is up; ``ends`` ends it."""
 
     def __init__(self, answer: Answer, ends: AsyncExitStack) -> None:
-        self.rows, self.ends, self.most_s = answer.stream(), ends, answer.desk.settings.limits.answer_s
-        super().__init__(self.rows, media_type=answer.chosen.media_type, headers=answer.headers)
+        self.rows, self.ends = answer.stream(), ends
+        most_s = answer.desk.settings.limits.answer_s
+        super().__init__(self.rows, most_s, media_type=answer.chosen.media_type, headers=answer.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self.ends, aclosing(self.rows), asyncio.timeout(self.most_s):
+        async with self.ends, aclosing(self.rows):
             await super().__call__(scope, receive, send)

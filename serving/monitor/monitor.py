@@ -96,7 +96,7 @@ class Monitor:
     def save(self) -> None:
         """What a restart goes on from."""
         counters = np.array([self.seen, self.skipped, self.supply.drawn, self.supply.position], np.int64)
-        seconds = np.array([self.budget.earned, self.budget.spent])
+        seconds = np.array([self.budget.earned, self.budget.spent, self.supply.block_s])
         arrays = {n: np.ascontiguousarray(a) for n, a in self.watch.state().items()} | {"places": self.once.state()}
         content = safetensors.numpy.save(
             arrays | {"counters": counters, "seconds": seconds}, metadata={"seed": str(self.seed)}
@@ -124,11 +124,11 @@ class Monitor:
     def _restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         try:
             seen, skipped, drawn, position = (int(k) for k in state["counters"])
-            earned, spent = (float(s) for s in state["seconds"])
+            earned, spent, block_s = (float(s) for s in state["seconds"])
             self.watch.restore({name: state[name] for name in self.watch.state()})
             self.once.restore(state["places"])
         except (LookupError, ValueError) as e:
             logger.warning("%s: is of another version, and the release is watched anew: %s", self.path, e)
             return
         self.seen, self.skipped, self.supply.drawn, self.supply.position = seen, skipped, drawn, position
-        self.budget.earned, self.budget.spent = earned, spent
+        self.budget.earned, self.budget.spent, self.supply.block_s = earned, spent, block_s

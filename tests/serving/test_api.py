@@ -45,8 +45,9 @@ def test_metrics_come_as_prometheus_reads_them(serve: Serve, accept: str) -> Non
     assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
     for line in (
         'artesian_samples_total{release="people@1"} 7.0', 'artesian_requests_total{code="200",release="people@1"} 1.0',
-        'artesian_requests_total{code="422",release="people@1"} 1.0', 'artesian_requests_total{code="404",release="other"} 1.0',
-        'artesian_requests_total{code="413",release="people@1"} 1.0',
+        'artesian_requests_total{code="422",release="people@1"} 1.0',
+        'artesian_refused_requests_total{code="404",release="other"} 1.0',
+        'artesian_refused_requests_total{code="413",release="people@1"} 1.0',
         'artesian_healthy{release="others@1"} 1.0',
         "artesian_queued_rows 0.0", 'artesian_first_row_seconds_count{release="people@1"} 1.0',
     ):  # fmt: skip

@@ -110,6 +110,22 @@ def test_what_was_sent_is_written_down_enough_to_draw_it_again(desk: Open, peopl
     assert line.pop("at") and line == {"event": "sample", **told, "sent": 20, "code": 499}
 
 
+def test_what_cannot_be_written_down_is_not_let_in_and_costs_nothing(
+    desk: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, key = desk(), a_key(rows_per_day=100)
+
+    def full(facts: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(made.audit, "write", full)
+    for _ in range(5):
+        with pytest.raises(OSError, match="No space"):
+            made.grant(key, "people@1", 7, 0, 50)
+    assert made.quotas.left(key, NOW)["rows"] == 100
+    assert (made.under_way, made.admission.queued_rows, made.admission.blocks) == (0, 0, 0)
+
+
 def test_an_unknown_name_costs_nothing(desk: Open) -> None:
     made, key = desk(), a_key(rows_per_day=100, requests_per_minute=1)
     with pytest.raises(UnknownError):

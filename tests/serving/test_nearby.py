@@ -31,7 +31,7 @@ def test_a_name_that_somebody_has_stand_for_this_machine_is_not_its_own(serve: S
     "headers",
     [
         {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://evil.example"},
-        {"origin": "null"}, {"origin": "http://127.0.0.1:9999"},
+        {"origin": "null"}, {"origin": "http://127.0.0.1:9999"}, {"origin": "http://["}, {"origin": "127.0.0.1"},
     ],
 )  # fmt: skip
 def test_another_site_s_page_has_nothing_drawn_or_changed(serve: Serve, headers: dict[str, str]) -> None:

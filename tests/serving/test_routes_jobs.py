@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from serving import jobs as jobs_module
-from tests.serving.service import Service, key, until
+from serving import patience
+from tests.serving.service import Service, key, listening, until
 
 Serve = Callable[..., Service]
 JOB = {"generator": "people", "n": 200, "seed": 3}
@@ -84,6 +86,25 @@ def test_a_job_s_rows_are_fetched_part_by_part_by_whoever_may_see_it(serve: Serv
         assert ask(service, "GET", f"{place}/{path}", mine).status_code == status, path
     for path in (place, f"{place}/part-000000.parquet"):
         assert ask(service, "GET", path, other).status_code == 404
+
+
+def test_over_a_socket_who_does_not_read_a_part_is_hung_up_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LINGER_S", 0.1)
+    monkeypatch.setattr(f"{__name__}.PART", PART * 8)
+    service = serve(limits={"answer_s": 0.5})
+    job = ask(service, "POST", body=JOB).json()
+    over()
+    with listening(service.app) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(
+            f"GET /v1/jobs/{job['id']}/parts/part-000000.parquet HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
+        assert until(lambda: bool(server.connections)) and until(lambda: not server.connections)
+        received = 0
+        while content := connection.recv(1 << 20):
+            received += len(content)
+        assert 0 < received < len(PART)
 
 
 def test_a_job_that_has_not_begun_to_write_has_no_parts(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -90,12 +91,16 @@ def test_the_first_rows_are_free_and_the_others_paid_for(make: Make, monkeypatch
     assert supply.budget.spent < supply.budget.earned + supply.block_s
 
 
-def test_what_is_beyond_the_savings_is_spent_as_it_comes(make: Make) -> None:
+def test_what_is_beyond_the_savings_is_spent_as_it_comes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = itertools.count()  # so that each block takes a second
+    monkeypatch.setattr(supply_module.time, "thread_time", lambda: float(next(moments)))
     supply = make(earned=0.0)
     supply.take("", FREE)
-    supply.budget.earned = (SAVED / BLOCK + 1.5) * supply.block_s
-    assert len(supply.take("", 5)) == 5
-    assert supply.budget.left > (SAVED / BLOCK - 1) * supply.block_s
+    supply.budget.earned = SAVED / BLOCK + 1
+    assert len(supply.take("", 5)) == 0
+    supply.budget.earned += 0.5
+    assert len(supply.take("", BLOCK + 5)) == BLOCK
+    assert supply.budget.left == SAVED / BLOCK + 0.5
 
 
 def test_a_budget_is_a_share_of_what_sampling_takes() -> None:
