@@ -1,0 +1,95 @@
+"""What a generation of generators learns from: real rows, what earlier generations drew, and how much each counts.
+
+replace                 what the generation before it drew
+mix:0.1                 the same, but for a tenth of real rows, which are drawn anew each time
+accumulate              the real rows and all that was ever drawn
+accumulate-subsample    as many of those as there are real rows, at random
+fresh:golden            new real rows each time, and what the generation before it drew, with the weight that is best
+fresh:0.3               the same, real rows having that weight
+real                    real rows alone, as many as ``share`` says: the control
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth.collapse.rows import Rows
+from synth.errors import UserError
+
+Kind = Literal["replace", "mix", "accumulate", "accumulate-subsample", "fresh", "real"]
+GOLDEN = "golden"
+SHARED = ("mix", "fresh", "real")  # which take a share
+
+
+def golden(ratio: float) -> float:
+    """The weight of real rows, with which a model of ``ratio`` real rows to one synthetic row is estimated best, generation
+    after generation: w* = (√(k² + 4k) − k) / 2 (He, Xu and Cheng 2025, arXiv 2502.18049); of one to one, 1/φ."""
+    return (math.sqrt(ratio * ratio + 4 * ratio) - ratio) / 2
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``share``: of real rows among all in ``mix`` and ``real``, their weight in ``fresh``; None is the golden one."""
+
+    kind: Kind
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Policy:
+        """UserError for what is none."""
+        kind, _, share = text.partition(":")
+        if kind not in get_args(Kind):
+            raise UserError(f"--policy {text}: is none of {', '.join(get_args(Kind))}")
+        if kind not in SHARED:
+            if share:
+                raise UserError(f"--policy {text}: {kind} takes no share; leave :{share} out")
+            return cls(kind)  # type: ignore[arg-type]
+        if share in ("", GOLDEN) and kind == "fresh":
+            return cls("fresh")
+        try:
+            value = float(share or 1 if kind == "real" else share)
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= 1:
+            raise UserError(f"--policy {text}: the share of real rows is above 0 and at most 1, as in {kind}:0.1")
+        return cls(kind, value)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        share = GOLDEN if self.kind == "fresh" and self.share is None else self.share
+        return (
+            f"{self.kind}:{share:g}"
+            if isinstance(share, float)
+            else self.kind
+            if share is None
+            else f"{self.kind}:{share}"
+        )
+
+    def learnt(self, real: Rows, drawn: Sequence[Rows], rng: np.random.Generator) -> tuple[Rows, NDArray[np.float64]]:
+        """What the next generation learns from, and the rows' weights, float64 (n,), which sum to 1; ``real`` are the rows
+        that it may have, new ones where they are ``fresh``, and ``drawn`` what each earlier generation drew."""
+        size = len(real)
+        match self.kind:
+            case "replace":
+                found = drawn[-1]
+            case "mix" | "real":
+                assert self.share is not None
+                own = max(1, round(self.share * size))
+                found = real.take(rng.permutation(size)[:own])
+                if self.kind == "mix":
+                    found = Rows.joined([found, drawn[-1].take(rng.permutation(len(drawn[-1]))[: size - own])])
+            case "accumulate":
+                found = Rows.joined([real, *drawn])
+            case "accumulate-subsample":
+                pool = Rows.joined([real, *drawn])
+                found = pool.take(rng.choice(len(pool), size, replace=False))
+            case "fresh":
+                weight = golden(size / len(drawn[-1])) if self.share is None else self.share
+                parts = [np.full(size, weight / size), np.full(len(drawn[-1]), (1 - weight) / len(drawn[-1]))]
+                return Rows.joined([real, drawn[-1]]), np.concatenate(parts)
+        return found, np.full(len(found), 1 / len(found))
