@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +68,26 @@ def shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "train_worker", train)
 
 
-def fit(run: Path, **settings: Any) -> dict[str, Any]:
+def fit(run: Path, progress: Callable[..., None] = lambda *said: None, **settings: Any) -> dict[str, Any]:
     draw = np.random.default_rng(0)
     table = pa.table({"x": draw.normal(size=3000), "y": draw.normal(size=3000)})
     keys = {key.replace("__", "."): value for key, value in settings.items()}
     recipe = Recipe.read(None, SETTINGS | keys).resolved(test_apart=False)
     prepared = prepare.prepare(*prepare.open_sources(table, None, recipe), recipe)
-    return workers.fit(ray, recipe, prepared, str(run), lambda *_: None, embedded=True)
+    return workers.fit(ray, recipe, prepared, str(run), progress, embedded=True)
 
 
-def test_a_run_that_collapses_ends_at_its_best(shrinking: None, tmp_path: Path) -> None:
-    found = fit(tmp_path / "x.run", training__zero=2, training__workers=2)
+def test_a_run_that_collapses_ends_at_its_best(
+    shrinking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "LOOK_S", 0.01)  # 80 steps may be over within one of its looks
+    seen: list[float] = []
+
+    def progress(phase: str, done: float, facts: dict[str, Any]) -> None:
+        if facts.get("coverage") is not None:
+            seen.append(facts["coverage"])
+
+    found = fit(tmp_path / "x.run", progress, training__zero=2, training__workers=2)
     watched = Watched.model_validate(found["checks"]["watched"])
     assert watched.part == "select" and watched.rows >= 100 and watched.real.coverage > 0.9
     steps = [check.step for check in watched.checks]
@@ -95,6 +104,7 @@ def test_a_run_that_collapses_ends_at_its_best(shrinking: None, tmp_path: Path) 
     assert published == f"what is published is the best checkpoint, of step {found['step']}"
     assert best.step <= found["step"] < last.step - STEPS // 10
     assert found["weights"]["spread.weight"].diagonal().min() > 0.5
+    assert seen and min(seen) < 1
 
 
 def test_a_fall_too_short_to_end_a_run_is_told(shrinking: None, tmp_path: Path) -> None:
