@@ -40,7 +40,7 @@ def _refusal(method: str, headers: Headers) -> Problem | None:
         )  # fmt: skip
     if method not in HARMLESS and (site := _site(headers)) not in OURS:
         return Problem(
-            403, "Asked by another site's page", f"this service has no keys, and the request came from {site}",
+            403, "Asked by another site's page", f"this service has no keys, and the request came from {cut(site, MOST_ECHO)}",
             "/problems/other-site", remedy="use the page at /, or give the service keys: artesian serve --keys",
         )  # fmt: skip
     return None

@@ -64,6 +64,7 @@ def released(study: Study) -> Finalist | None:
 
 
 def default_finalist(study: Study) -> Finalist | None:
+    """The default recipe among the finalists; None where its trial could not be scored on confirm."""
     usual = default(study)
     return next((f for f in study.finalists if usual is not None and f.trial == usual.number), None)
 
