@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from serving import formats, refusals
 from serving.access import Caller
 from serving.asked import CHOSEN, Samples
-from serving.desk import Desk, Grant
+from serving.desk import Desk
+from serving.grant import Grant
 from serving.origin import Origin
 from serving.problems import Problem
 from serving.settings import Limits

@@ -27,7 +27,8 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
         docs_url=None, redoc_url=None,  # whose pages fetch their scripts from other hosts
         responses=documented.PROBLEMS,
     )  # fmt: skip
-    app.state.desk, app.state.backend, app.state.jobs = desk, backend, Jobs(desk.folder / "jobs", desk.settings.jobs)
+    app.state.desk, app.state.backend = desk, backend
+    app.state.jobs = Jobs(desk.folder / "jobs", desk.settings.jobs, check=desk.check_sound, watch=backend.watch)
     app.add_middleware(Bounds, limits=desk.settings.limits)
     if desk.keys is None:
         app.add_middleware(Nearby)
@@ -56,6 +57,7 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
     @app.get("/metrics", tags=["service"], response_class=Response, responses=documented.METRICS)
     async def metrics(request: Request, who: Who) -> Response:
         """Prometheus metrics, one value a release whatever the number of replicas."""
+        desk.metrics.keys_stale(desk.keys is not None and desk.keys.problem is not None)
         content, kind = desk.metrics.render(request.headers.get("accept", ""))
         return Response(content, media_type=kind)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serving.problems import MOST_ECHO, Problem, cut
 from serving.settings import Limits
+from serving.stream import text_of
 
 FormatName = Literal["json", "ndjson", "csv", "parquet", "arrow"]
 LONGEST = 1_000  # characters of a clause
@@ -54,8 +55,7 @@ class Asked(BaseModel):
     @property
     def text(self) -> str:
         """The same as canonical JSON; empty where nothing is asked."""
-        words = self.words
-        return json.dumps(words, sort_keys=True, separators=(",", ":")) if words else ""
+        return text_of(self.words)
 
     @property
     def clauses(self) -> int:

@@ -7,10 +7,8 @@ nothing of HTTP and of Ray. What it must not forget lies in the folder of the se
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +18,7 @@ from cluster import storage
 from serving.admission import Admission, OverloadError
 from serving.audit import Audit
 from serving.catalogue import Catalogue, UnknownError, Version
+from serving.grant import Grant
 from serving.key_file import KeyFile
 from serving.keys import Key
 from serving.metrics import OTHER, Metrics
@@ -37,22 +36,6 @@ SAVE_S = 10.0  # after which what was spent is saved again: so much a crash give
 
 class UnhealthyError(Exception):
     """The monitor has raised an alarm for what was asked for, and the policy is to serve nothing then."""
-
-
-@dataclass
-class Grant:
-    """An answer that is under way: for whom, from which release, rows ``first`` … ``first + rows − 1`` of ``seed``."""
-
-    key: Key | None
-    shelf: Shelf
-    seed: int
-    first: int
-    rows: int
-    began: float
-    asked: Mapping[str, Any]
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    sent: int = 0
-    first_row_s: float | None = field(default=None)
 
 
 class Desk:
@@ -97,13 +80,20 @@ class Desk:
         """The same, to draw from it. UnhealthyError where the policy is against it: to stop, or to fall back on what is not
         there."""
         shelf = self.find(wanted, seed)
-        if not shelf.healthy and self.settings.policy != "warn":
+        try:
+            self.check_sound(shelf.version)
+        except UnhealthyError:
             self.metrics.request_shed("unhealthy")
-            raise UnhealthyError(
-                f"{shelf.version}: its samples are no longer what was certified; serving is stopped until someone who may has "
-                "looked at it"
-            )
+            raise
         return shelf
+
+    def check_sound(self, version: Version) -> None:
+        """UnhealthyError where the policy is against drawing from it."""
+        if not self.shelves[str(version)].healthy and self.settings.policy != "warn":
+            raise UnhealthyError(
+                f"{version}: its samples are no longer what was certified; serving is stopped until someone who may has looked "
+                "at it"
+            )
 
     def grant(
         self, key: Key | None, wanted: str, seed: int, first: int, rows: int, asked: Mapping[str, Any] | None = None
@@ -125,7 +115,7 @@ class Desk:
                 raise
         grant = Grant(key, shelf, seed, first, rows, self.clock(), asked or {})
         try:
-            self.audit.write({"event": "grant", **_told(grant)})
+            self.audit.write({"event": "grant", **grant.told})
         except BaseException:  # such as of a disk that is full: nothing is sent that is not written down, or paid for
             self.admission.leave(rows)
             if key is not None:
@@ -168,7 +158,7 @@ class Desk:
             self.quotas.give_back(grant.key, unsent)
         self.metrics.queue_changed(self.admission.queued_rows)
         self.metrics.request_done(str(grant.shelf.version), code, self.clock() - grant.began)
-        self.audit.write({"event": "sample", **_told(grant), "sent": grant.sent, "code": code})
+        self.audit.write({"event": "sample", **grant.told, "sent": grant.sent, "code": code})
         if self.clock() - self.saved > SAVE_S:
             self.save()
 
@@ -292,11 +282,3 @@ class Desk:
     def close(self) -> None:
         self.save()
         self.audit.close()
-
-
-def _told(grant: Grant) -> dict[str, Any]:
-    """What the audit says of an answer when it begins and when it is over: enough to draw it again."""
-    return {
-        "answer": grant.id, "key": grant.key and grant.key.id, "release": grant.shelf.manifest.id,
-        "version": str(grant.shelf.version), "seed": grant.seed, "first": grant.first, "rows": grant.rows, **grant.asked,
-    }  # fmt: skip

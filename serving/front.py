@@ -49,6 +49,7 @@ class RayBackend:
         self.desk, self.replicas, self.watcher, self.app = desk, replicas, watcher, app
         self.several = len({shelf.manifest.id for shelf in desk.shelves.values()}) > MODELS
         self.up, self.heard = False, set[str]()
+        self.loop = asyncio.get_running_loop()
         self.unseen = set[asyncio.Task[None]]()
 
     async def draw(self, version: Version, release: str, piece: Piece) -> Drawn:
@@ -67,10 +68,13 @@ class RayBackend:
         raise AssertionError("the last try returns or raises")
 
     def watch(self, version: Version, piece: Piece, drawn: Drawn) -> None:
+        self.loop.call_soon_threadsafe(self._watch, version, piece, drawn)
+
+    def _watch(self, version: Version, piece: Piece, drawn: Drawn) -> None:
         if len(self.unseen) >= UNSEEN:
             self.desk.metrics.rows_skipped(str(version), piece.rows)
         else:
-            task = asyncio.get_running_loop().create_task(self._show(version, piece, drawn))
+            task = self.loop.create_task(self._show(version, piece, drawn))
             self.unseen.add(task)
             task.add_done_callback(self.unseen.discard)
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cluster import storage
 from cluster.location import scrub
 from serving.admission import OverloadError
 from serving.catalogue import Version
+from serving.desk import UnhealthyError
+from serving.stream import Drawn, Piece, text_of
 from synth import parts
 from synth import release as releases
 from synth.errors import JobError, ReleaseError, UserError
@@ -56,13 +60,17 @@ class Record(BaseModel):
 
 class Jobs:
     """All jobs of a service, each a file under ``folder``, and their rows under the folder or URI ``rows``, or there, too; they
-    are drawn on the cluster that this process has joined.
+    are drawn on the cluster that this process has joined. Before each look at its progress a job ``check``s whether to go on,
+    by UnhealthyError, and the monitor is to ``watch`` some of its rows, both from the job's thread.
 
     Opens with UserError for a file that is damaged.
     """
 
-    def __init__(self, folder: Path, rows: str | None = None) -> None:
-        self.folder, self.place = folder, str(folder) if rows is None else rows
+    def __init__(
+        self, folder: Path, rows: str | None = None, *, check: Callable[[Version], None],
+        watch: Callable[[Version, Piece, Drawn], None],
+    ) -> None:  # fmt: skip
+        self.folder, self.place, self.check, self.watch = folder, str(folder) if rows is None else rows, check, watch
         folder.mkdir(parents=True, exist_ok=True)
         self.records = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
         self.room, self.stopping = threading.Semaphore(AT_ONCE), set[str]()
@@ -84,14 +92,15 @@ class Jobs:
             id=id, key=key, version=str(version), release=release, seed=seed, rows=rows, asked=asked,
             out=storage.join(self.place, f"{id}-rows") if out is None else out, created=datetime.now(UTC),
         )  # fmt: skip
-        return self._begin(record, version.place)
+        return self._begin(record, version)
 
-    def resume(self, record: Record, place: str) -> Record:
-        """Go on with one that was cancelled, interrupted or failed. UserError for one that is at work or done."""
+    def resume(self, record: Record, version: Version) -> Record:
+        """Go on with one of this version that was cancelled, interrupted or failed. UserError for one that is at work or
+        done."""
         if record.state in ("running", "done"):
             raise UserError(f"job {record.id}: is {record.state}; only one that was cut can go on")
         self.stopping.discard(record.id)
-        return self._begin(record, place)
+        return self._begin(record, version)
 
     def cancel(self, record: Record) -> Record:
         """Have it stop; whole parts stay, and it can go on."""
@@ -107,13 +116,13 @@ class Jobs:
                 self.stopping.add(record.id)
                 self._change(record, state="interrupted", detail="the service ended; resume it")
 
-    def _begin(self, record: Record, place: str) -> Record:
+    def _begin(self, record: Record, version: Version) -> Record:
         self._change(record, state="running", detail=None)
         self.records[record.id] = record
-        threading.Thread(target=self._work, args=(record, place), daemon=True, name=f"job-{record.id}").start()
+        threading.Thread(target=self._work, args=(record, version), daemon=True, name=f"job-{record.id}").start()
         return record
 
-    def _work(self, record: Record, place: str) -> None:
+    def _work(self, record: Record, version: Version) -> None:
         # By an error that nobody foresaw, which the thread's end tells.
         outcome: dict[str, Any] = {
             "state": "failed",
@@ -121,28 +130,36 @@ class Jobs:
         }
         try:
             with self.room:
-                self._draw(record, place)
+                self._draw(record, version)
             outcome = {"state": "done", "drawn": record.rows}
         except Cancelled:
             outcome = {}
-        except (UserError, JobError, OSError) as e:
+        except (UserError, JobError, OSError, UnhealthyError) as e:
             outcome = {"state": "failed", "detail": scrub(str(e))}
         finally:
             self._change(record, **outcome)
 
-    def _draw(self, record: Record, place: str) -> None:
-        release = releases.load(place)
+    def _draw(self, record: Record, version: Version) -> None:
+        release = releases.load(version.place)
         if release.manifest.id != record.release:
-            raise ReleaseError(f"{place}: is another release than when the job began")
+            raise ReleaseError(f"{version.place}: is another release than when the job began")
         request = Sampler.from_release(release).ask(**record.asked)
 
         def progress(rows: int) -> None:
             if record.id in self.stopping:
                 raise Cancelled
             self._change(record, drawn=rows)
+            if rows < record.rows:
+                self.check(version)
+
+        def show(first: int, batch: pa.RecordBatch, seconds: float) -> None:
+            if record.id in self.stopping:  # at the service's end nobody is there to see them
+                return
+            piece = Piece(record.seed, first, batch.num_rows, text_of(record.asked))
+            self.watch(version, piece, Drawn(batch, seconds, None if request is None else request.key))
 
         progress(record.drawn)
-        parts.sample(release, record.rows, record.out, seed=record.seed, request=request, progress=progress)
+        parts.sample(release, record.rows, record.out, seed=record.seed, request=request, progress=progress, show=show)
 
     def _change(self, record: Record, **facts: Any) -> None:
         for name, value in facts.items():

@@ -76,6 +76,9 @@ class Metrics:
         self._shed = {reason: shed.labels(reason) for reason in get_args(Shed)}
         refused = Counter("artesian_quota_refused", "requests beyond a key's quota", ["kind"], registry=mine)
         self._refused = {kind: refused.labels(kind) for kind in get_args(Quota)}
+        self._stale = Gauge(
+            "artesian_keys_stale", "1 while the keys file cannot be read and earlier keys hold", registry=mine
+        )
         Info("artesian_build", "versions of what runs", registry=mine).info({"version": version, "ray": ray})
 
     def add_release(self, release: str) -> None:
@@ -133,6 +136,10 @@ class Metrics:
 
     def quota_refused(self, kind: Quota) -> None:
         self._refused[kind].inc()
+
+    def keys_stale(self, stale: bool) -> None:
+        """Whether keys hold that are not those of the file, which cannot be read."""
+        self._stale.set(stale)
 
     def queue_changed(self, rows: int) -> None:
         """To so many admitted rows that are not yet sent."""

@@ -154,4 +154,4 @@ async def resume(request: Request, record: Mine) -> Record:
         raise Problem(409, "Its release is gone", f"{record.version}: is no longer served", "/problems/gone")
     shelf = desk.sound(record.version, record.seed)
     _jobs(request).enter()
-    return await run_in_threadpool(_jobs(request).resume, record, shelf.version.place)
+    return await run_in_threadpool(_jobs(request).resume, record, shelf.version)

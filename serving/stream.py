@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,10 +18,15 @@ from synth.sampling import BLOCK, SMALL, TOGETHER
 AHEAD = 2  # blocks that are computed or wait to be sent; one more than is being sent keeps a replica at work
 
 
+def text_of(words: Mapping[str, Any]) -> str:
+    """Arguments of ``Sampler.ask`` as canonical JSON; empty where nothing is asked."""
+    return json.dumps(words, sort_keys=True, separators=(",", ":")) if words else ""
+
+
 @dataclass(frozen=True)
 class Piece:
-    """Rows ``first`` … ``first + rows − 1`` of a seed's table, all of one block, as ``text`` asks for them: the arguments of
-    ``Sampler.ask`` as JSON, empty where nothing is asked."""
+    """Rows ``first`` … ``first + rows − 1`` of a seed's table, all of one block, as ``text`` asks for them (see
+    ``text_of``)."""
 
     seed: int
     first: int
@@ -56,7 +61,7 @@ class Backend(Protocol):
         ...
 
     def watch(self, version: Version, piece: Piece, drawn: Drawn) -> None:
-        """Show the monitor what was sent; never waits."""
+        """Show the monitor what was sent; never waits, and may be called from any thread."""
         ...
 
     def watch_anew(self, version: Version) -> None:

@@ -10,9 +10,11 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
 
@@ -30,18 +32,23 @@ if TYPE_CHECKING:
 PART = 256 * BLOCK
 PART_PIXELS = 256 << 20
 AHEAD = 2  # parts for each core of the cluster, that wait or are drawn
+SHOWN = 8  # blocks of a part, evenly spread, of those that ``show`` is shown
 LOOK_S = 1.0  # between two calls of ``progress`` at most: it may stop the drawing
 MARKER = "_artesian.json"  # readers of folders pass over names that begin with an underscore
+
+Show = Callable[[int, pa.RecordBatch, float], None]
+"""Is shown rows, the number of the first of them, and the seconds of sampling that they stand for."""
 
 
 def sample(
     release: Release, rows: int, out: str, *, seed: int, request: Request | None = None, address: str | None = None,
-    overwrite: bool = False, progress: Callable[[int], None] = lambda rows: None,
+    overwrite: bool = False, progress: Callable[[int], None] = lambda rows: None, show: Show | None = None,
 ) -> int:  # fmt: skip
     """Draw ``rows`` rows, as ``request`` asks, into the folder ``out``; whole parts of the same request that are there are
     kept.
 
-    ``progress`` is told how many rows are there. Returns the number of parts drawn now. Raises UserError where ``out``
+    ``progress`` is told how many rows are there, and ``show`` is shown SHOWN blocks of each part that is drawn now, before
+    pixels become files. Returns the number of parts drawn now. Raises UserError where ``out``
     holds something else, and for what cannot be written; JobError where workers failed.
     """
     out = out if storage.is_remote(out) else storage.resolve(out)[1]  # workers have a working directory of their own
@@ -70,20 +77,25 @@ def sample(
         try:
             while True:
                 for name, rows_of in itertools.islice(todo, room - len(pending)):
-                    pending[draw.remote(held, seed, request, *rows_of, storage.join(out, name))] = name
+                    place = storage.join(out, name)
+                    pending[draw.remote(held, seed, request, *rows_of, place, show is not None)] = name
                 if not pending:
                     break
                 ready, _ = ray.wait(list(pending), timeout=LOOK_S)
                 for one in ready:
                     name = pending.pop(one)
                     try:
-                        done += ray.get(one)
+                        rows_there, blocks = ray.get(one)
                     except RayTaskError as e:
                         if isinstance(e.cause, UserError):
                             raise UserError(str(e.cause)) from e
                         raise JobError(f"{name}: {type(e.cause).__name__}: {e.cause}") from e
                     except RayError as e:
                         raise JobError(f"{name}: {e}") from e
+                    done += rows_there
+                    for block in blocks:
+                        assert show is not None
+                        show(*block)
                 progress(done)
         finally:
             for one in pending:  # whoever stops, by an error or a Ctrl-C, wants the cores back
@@ -96,15 +108,32 @@ def sample(
     return len(missing)
 
 
-def _draw(release: Release, seed: int, request: Request | None, first: int, rows: int, out: str) -> int:
+def _draw(
+    release: Release, seed: int, request: Request | None, first: int, rows: int, out: str, show: bool
+) -> tuple[int, list[tuple[int, pa.RecordBatch, float]]]:
+    """Write a part; how many rows it has, and what is to be shown of it."""
     import torch
 
     impatient()
     torch.set_num_threads(1)  # everywhere: another number of threads may round otherwise
     sampler = Sampler.from_release(release)
-    batches = sampler.batches(rows, seed=seed, first=first, request=request)
-    arrow = image_sink.file_schema(sampler.arrow(request), sampler.schema)
-    return sink.write(image_sink.encoded(batches, sampler.schema, first), arrow, out, "parquet")
+    drawn = sampler.arrow(request)
+    kept, seconds = list[tuple[int, pa.RecordBatch]](), 0.0
+    every = max(1, math.ceil(rows / BLOCK) // SHOWN)
+
+    def blocks() -> Iterator[pa.RecordBatch]:
+        nonlocal seconds
+        began = time.perf_counter()
+        for k, block in enumerate(sampler.batches(rows, seed=seed, first=first, request=request)):
+            seconds += time.perf_counter() - began
+            if show and k % every == 0 and block.num_rows:
+                kept.append((first + k * BLOCK, block.cast(drawn)))
+            yield block
+            began = time.perf_counter()
+
+    arrow = image_sink.file_schema(drawn, sampler.schema)
+    written = sink.write(image_sink.encoded(blocks(), sampler.schema, first), arrow, out, "parquet")
+    return written, [(at, block, seconds / len(kept)) for at, block in kept]
 
 
 def _part(schema: Schema) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import signal
 import socket
@@ -273,7 +274,12 @@ def test_prometheus_pages_for_the_release_that_has_collapsed_and_for_no_other(al
     assert not [release for _, release in fired() if release.startswith("people")]
 
 
-def test_a_job_writes_a_folder_of_the_same_rows(service: httpx2.Client, sampler: Sampler) -> None:
+def test_a_job_writes_a_folder_of_the_same_rows_which_are_watched(service: httpx2.Client, sampler: Sampler) -> None:
+    def watched() -> float:
+        series = r'^artesian_monitor_(?:skipped_)?rows_total\{release="people@1"\} (\S+)$'
+        return sum(map(float, re.findall(series, service.get("/metrics").text, re.MULTILINE)))
+
+    before = watched()
     started = service.post("/v1/jobs", json={"generator": "people", "n": 2_500, "seed": 9})
     assert started.status_code == 202, started.text
     place = f"/v1/jobs/{started.json()['id']}"
@@ -283,6 +289,7 @@ def test_a_job_writes_a_folder_of_the_same_rows(service: httpx2.Client, sampler:
     drawn = pq.read_table(job["out"]).replace_schema_metadata()
     assert drawn.combine_chunks().equals(sampler.table(2_500, seed=9).combine_chunks())
     assert service.post(f"{place}/resume").status_code == 422
+    assert until(lambda: watched() - before >= 2_500, 30)
 
 
 def test_what_is_under_way_ends_before_the_service_does(service: httpx2.Client, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -63,13 +64,20 @@ def test_parts_drawn_side_by_side_are_the_rows_that_one_process_draws(
 ) -> None:
     monkeypatch.setattr(parts, "PART", 2 * BLOCK)
     release, out, seen = releases.load(finished.location), tmp_path / "rows", list[int]()
-    assert parts.sample(release, 5000, str(out), seed=7, progress=seen.append) == 3
+    shown = list[tuple[int, pa.RecordBatch, float]]()
+    told = {"progress": seen.append, "show": lambda *block: shown.append(block)}
+    assert parts.sample(release, 5000, str(out), seed=7, **told) == 3
     assert seen[0] == 0 and sorted(seen) == seen and seen[-1] == 5000
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     expected = Sampler.from_release(release).table(5000, seed=7)
     torch.set_num_threads(threads)
     assert pq.read_table(out).equals(expected)
+    assert sorted(first for first, _, _ in shown) == list(
+        range(0, 5000, BLOCK)
+    )  # parts of so few blocks are shown whole
+    for first, block, seconds in shown:
+        assert block.equals(expected.slice(first, BLOCK).combine_chunks().to_batches()[0]) and seconds > 0
     second = out / "part-000001.parquet"
     second.write_bytes(second.read_bytes()[:1000])
     assert parts.sample(release, 5000, str(out), seed=7) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,6 +120,22 @@ def test_keys_are_added_and_revoked_while_it_runs(service: Service, file: Path) 
     os.utime(file, (1, 1))
     later(service)
     assert refused(ask(service, "GET", "/v1/me", token), "was revoked")
+
+
+def test_that_the_keys_file_cannot_be_read_is_told_until_it_can(service: Service, file: Path) -> None:
+    token = key(file, name="watcher")
+
+    def stale() -> float:
+        later(service)
+        text = ask(service, "GET", "/metrics", token).text
+        return float(re.search(r"^artesian_keys_stale (\S+)$", text, re.MULTILINE)[1])
+
+    assert stale() == 0
+    whole = file.read_text()
+    file.write_text("keys: [")
+    assert stale() == 1
+    file.write_text(whole)
+    assert stale() == 0
 
 
 def test_a_key_expires(serve: Serve, file: Path) -> None:

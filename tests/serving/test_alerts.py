@@ -98,7 +98,7 @@ def test_an_alert_says_what_and_where_and_how_urgent(alert: str) -> None:
     rule = ALERTS[alert]
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-    place = "instance" if alert in ("ArtesianMetricsAbsent", "ArtesianSaturation") else "release"
+    place = "instance" if alert in ("ArtesianMetricsAbsent", "ArtesianSaturation", "ArtesianKeysStale") else "release"
     for text in ("summary", "description"):
         assert f"$labels.{place}" in rule["annotations"][text]
     file, anchor = rule["annotations"]["runbook_url"].split("#")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from serving.admission import Admission, OverloadError
 from serving.catalogue import UnknownError
-from serving.desk import SAVE_S, STATE, Desk, Grant, UnhealthyError
+from serving.desk import SAVE_S, STATE, Desk, UnhealthyError
+from serving.grant import Grant
 from serving.keys import Key, Keys
 from serving.monitor.monitor import Report
 from serving.monitor.trends import Trend

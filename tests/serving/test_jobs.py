@@ -12,15 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from serving import jobs as jobs_module
 from serving.admission import OverloadError
 from serving.catalogue import Version
+from serving.desk import UnhealthyError
 from serving.jobs import Jobs, Record
+from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.errors import JobError, UserError
 from tests.serving.service import until
+
+BLOCK = pa.record_batch({"age": [40]})
 
 
 class Parts:
@@ -32,7 +37,7 @@ class Parts:
         self.calls = list[dict[str, Any]]()
 
     def sample(
-        self, release: Any, rows: int, out: str, *, seed: int, request: Any, progress: Callable[[int], None]
+        self, release: Any, rows: int, out: str, *, seed: int, request: Any, progress: Callable[[int], None], show: Any
     ) -> int:
         self.calls.append({"rows": rows, "out": out, "seed": seed, "request": request, "release": release.manifest.id})
         progress(0)
@@ -40,6 +45,7 @@ class Parts:
             self.go.acquire()
             if self.error is not None:
                 raise self.error
+            show(done - 100, BLOCK, 0.5)
             progress(done)
         return 1
 
@@ -61,6 +67,26 @@ def id(people: Path) -> str:
     return releases.load(str(people)).manifest.id
 
 
+class Desk:
+    """What a job asks whether to go on, and shows its rows."""
+
+    def __init__(self) -> None:
+        self.seen = list[tuple[Version, Piece, Drawn]]()
+        self.refused: set[Version] = set()
+
+    def check(self, version: Version) -> None:
+        if version in self.refused:
+            raise UnhealthyError(f"{version}: its samples are no longer what was certified")
+
+    def watch(self, *seen: Any) -> None:
+        self.seen.append(seen)
+
+
+def opened(folder: Path, desk: Desk | None = None) -> Jobs:
+    desk = desk or Desk()
+    return Jobs(folder, check=desk.check, watch=desk.watch)
+
+
 def started(jobs: Jobs, version: Version, id: str, **more: Any) -> Record:
     told = {"key": "abc", "seed": 3, "rows": 300, "asked": {}, "out": None} | more
     return jobs.start(version, id, **told)
@@ -72,7 +98,7 @@ def kept(jobs: Jobs, record: Record) -> dict[str, Any]:
 
 
 def test_a_job_is_drawn_and_says_how_far_it_is(tmp_path: Path, parts: Parts, version: Version, id: str) -> None:
-    jobs = Jobs(tmp_path / "jobs")
+    jobs = opened(tmp_path / "jobs")
     record = started(jobs, version, id, asked={"where": "age>=40"})
     assert (record.state, record.version, record.release) == ("running", "people@1", id)
     parts.go.release()
@@ -83,14 +109,14 @@ def test_a_job_is_drawn_and_says_how_far_it_is(tmp_path: Path, parts: Parts, ver
     assert call["request"].kinds[0].keys() == {"age"} and (call["rows"], call["seed"], call["release"]) == (300, 3, id)
     assert Path(call["out"]).parent == tmp_path / "jobs" and record.id in call["out"]
     with pytest.raises(UserError, match=f"job {record.id}: is done; only one that was cut can go on"):
-        jobs.resume(record, version.place)
+        jobs.resume(record, version)
 
 
 def test_a_job_that_is_cancelled_stops_and_can_go_on(tmp_path: Path, parts: Parts, version: Version, id: str) -> None:
-    jobs = Jobs(tmp_path)
+    jobs = opened(tmp_path)
     record = started(jobs, version, id, out=str(tmp_path / "out"))
     with pytest.raises(UserError, match="is running"):
-        jobs.resume(record, version.place)
+        jobs.resume(record, version)
     parts.go.release()
     assert until(lambda: record.drawn == 100)
     jobs.cancel(record)
@@ -98,7 +124,7 @@ def test_a_job_that_is_cancelled_stops_and_can_go_on(tmp_path: Path, parts: Part
     parts.go.release()
     assert until(lambda: not any(t.name == f"job-{record.id}" for t in threading.enumerate()))
     assert (record.state, record.drawn) == ("cancelled", 100) and record.detail is None
-    jobs.resume(record, version.place)
+    jobs.resume(record, version)
     parts.go.release(3)
     assert until(lambda: kept(jobs, record)["state"] == "done")
     assert len(parts.calls) == 2 and parts.calls[0] == parts.calls[1]
@@ -106,7 +132,7 @@ def test_a_job_that_is_cancelled_stops_and_can_go_on(tmp_path: Path, parts: Part
 
 
 def test_jobs_are_drawn_one_after_the_other(tmp_path: Path, parts: Parts, version: Version, id: str) -> None:
-    jobs = Jobs(tmp_path)
+    jobs = opened(tmp_path)
     first, second, third = (started(jobs, version, id, seed=k) for k in range(3))
     assert until(lambda: len(parts.calls) == 1)
     jobs.cancel(second)
@@ -129,12 +155,12 @@ def test_jobs_are_drawn_one_after_the_other(tmp_path: Path, parts: Parts, versio
 def test_a_job_that_fails_says_why_and_can_go_on(
     tmp_path: Path, parts: Parts, version: Version, id: str, error: Exception, detail: str
 ) -> None:
-    jobs = Jobs(tmp_path)
+    jobs = opened(tmp_path)
     record, parts.error = started(jobs, version, id), error
     parts.go.release()
     assert until(lambda: kept(jobs, record)["state"] == "failed") and kept(jobs, record)["detail"] == detail
     parts.error = None
-    jobs.resume(record, version.place)
+    jobs.resume(record, version)
     parts.go.release(3)
     assert until(lambda: record.state == "done") and record.detail is None
 
@@ -142,12 +168,12 @@ def test_a_job_that_fails_says_why_and_can_go_on(
 def test_what_cannot_be_asked_fails_the_job_with_its_reason(
     tmp_path: Path, parts: Parts, version: Version, id: str
 ) -> None:
-    record = started(Jobs(tmp_path), version, id, asked={"where": "agee>3"})
+    record = started(opened(tmp_path), version, id, asked={"where": "agee>3"})
     assert until(lambda: record.state == "failed") and "there is no column 'agee'" in str(record.detail)
 
 
 def test_another_release_at_its_place_is_not_drawn_from(tmp_path: Path, parts: Parts, version: Version) -> None:
-    record = started(Jobs(tmp_path), version, "0" * 64)
+    record = started(opened(tmp_path), version, "0" * 64)
     assert until(lambda: record.state == "failed")
     assert "is another release than when the job began" in str(record.detail) and parts.calls == []
 
@@ -155,23 +181,51 @@ def test_another_release_at_its_place_is_not_drawn_from(tmp_path: Path, parts: P
 def test_after_a_restart_what_was_running_is_interrupted_and_goes_on(
     tmp_path: Path, parts: Parts, version: Version, id: str
 ) -> None:
-    before = Jobs(tmp_path)
+    before = opened(tmp_path)
     record = started(before, version, id)
     parts.go.release()
     assert until(lambda: record.drawn == 100)
-    after = Jobs(tmp_path)  # as after a crash
+    after = opened(tmp_path)  # as after a crash
     [found] = after.records.values()
     assert (found.id, found.state, found.drawn) == (record.id, "interrupted", 100) and "resume it" in str(found.detail)
     assert found.model_dump(exclude={"state", "detail"}) == record.model_dump(exclude={"state", "detail"})
     before.close()
     parts.go.release()
-    after.resume(found, version.place)
+    after.resume(found, version)
     parts.go.release(3)
     assert until(lambda: found.state == "done")
 
 
+def test_the_monitor_sees_rows_of_a_job(tmp_path: Path, parts: Parts, version: Version, id: str) -> None:
+    desk = Desk()
+    record = started(opened(tmp_path, desk), version, id, asked={"where": "age>=40"})
+    parts.go.release(3)
+    assert until(lambda: record.state == "done")
+    text = '{"where":"age>=40"}'
+    drawn = Drawn(BLOCK, 0.5, parts.calls[0]["request"].key)
+    assert desk.seen == [(version, Piece(3, first, 1, text), drawn) for first in (0, 100, 200)]
+
+
+def test_a_job_ends_where_its_release_is_no_longer_served_and_goes_on_when_it_is(
+    tmp_path: Path, parts: Parts, version: Version, id: str
+) -> None:
+    desk = Desk()
+    jobs = opened(tmp_path, desk)
+    record = started(jobs, version, id)
+    parts.go.release()
+    assert until(lambda: record.drawn == 100)
+    desk.refused.add(version)
+    parts.go.release()
+    assert until(lambda: kept(jobs, record)["state"] == "failed") and record.drawn == 200
+    assert record.detail == "people@1: its samples are no longer what was certified"
+    desk.refused.clear()
+    jobs.resume(record, version)
+    parts.go.release(3)
+    assert until(lambda: record.state == "done")
+
+
 def test_at_its_end_the_service_stops_its_jobs(tmp_path: Path, parts: Parts, version: Version, id: str) -> None:
-    jobs = Jobs(tmp_path)
+    jobs = opened(tmp_path)
     records = [started(jobs, version, id) for _ in range(2)]
     jobs.close()
     parts.go.release()
@@ -184,7 +238,7 @@ def test_there_is_room_for_so_many(
     tmp_path: Path, parts: Parts, version: Version, id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "WAITING", 3)
-    jobs = Jobs(tmp_path)
+    jobs = opened(tmp_path)
     for _ in range(3):
         jobs.enter()
         started(jobs, version, id)
@@ -199,4 +253,4 @@ def test_there_is_room_for_so_many(
 def test_a_damaged_job_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "0123456789abcdef.json").write_text(text)
     with pytest.raises(UserError, match=r"0123456789abcdef.json: is no job .* move it away to forget the job"):
-        Jobs(tmp_path)
+        opened(tmp_path)
