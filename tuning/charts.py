@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from synth.evaluation.axes import Axis, shown
 from synth.evaluation.charts import short, svg
-from tuning.axes import Axis, shown
 
 WIDTH, HEIGHT = 560, 320
 LEFT, RIGHT, TOP, BOTTOM = 60, 12, 12, 40  # margins

@@ -11,11 +11,11 @@ from itertools import accumulate, combinations
 
 import numpy as np
 
+from synth.evaluation.axes import Axis, below
 from synth.evaluation.charts import number
 from synth.evaluation.page import card, grid, section, table
 from synth.ranges import Choice, Range
 from tuning import charts, insight, space, words
-from tuning.axes import Axis, below
 from tuning.charts import Curve, Point
 from tuning.record import Study, Trial
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synth.evaluation.axes import Axis, below
 from tests.evaluation.test_report import checked
 from tuning import charts
-from tuning.axes import Axis, below
 from tuning.charts import Curve, Interval, Point
 
 reals = st.floats(-1e6, 1e6)
