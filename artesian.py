@@ -21,6 +21,7 @@ import typer.core
 import cluster.commands
 import serving.commands
 import serving.key_commands
+import synth.collapse.commands
 import synth.commands
 import tuning.commands
 from synth.errors import JobError, ReleaseError, UserError
@@ -264,6 +265,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
 )  # fmt: skip
 app.add_typer(synth.commands.app)
+app.add_typer(synth.collapse.commands.app)
 app.add_typer(tuning.commands.app)
 app.add_typer(serving.commands.app)
 app.add_typer(serving.key_commands.keys)

@@ -137,7 +137,8 @@ class Jobs:
         except (UserError, JobError, OSError, UnhealthyError) as e:
             outcome = {"state": "failed", "detail": scrub(str(e))}
         finally:
-            self._change(record, **outcome)
+            if record.id not in self.stopping:  # whoever stops it says why
+                self._change(record, **outcome)
 
     def _draw(self, record: Record, version: Version) -> None:
         release = releases.load(version.place)

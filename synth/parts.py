@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PART = 256 * BLOCK
 PART_PIXELS = 256 << 20
 AHEAD = 2  # parts for each core of the cluster, that wait or are drawn
-SHOWN = 8  # blocks of a part, evenly spread, of those that ``show`` is shown
+SHOWN, SHOWN_BYTES = 8, 32 << 20  # blocks of a part, evenly spread, and bytes, that ``show`` is shown at most
 LOOK_S = 1.0  # between two calls of ``progress`` at most: it may stop the drawing
 MARKER = "_artesian.json"  # readers of folders pass over names that begin with an underscore
 
@@ -47,7 +47,7 @@ def sample(
     """Draw ``rows`` rows, as ``request`` asks, into the folder ``out``; whole parts of the same request that are there are
     kept.
 
-    ``progress`` is told how many rows are there, and ``show`` is shown SHOWN blocks of each part that is drawn now, before
+    ``progress`` is told how many rows are there, and ``show`` is shown some blocks of each part that is drawn now, before
     pixels become files. Returns the number of parts drawn now. Raises UserError where ``out``
     holds something else, and for what cannot be written; JobError where workers failed.
     """
@@ -119,14 +119,15 @@ def _draw(
     sampler = Sampler.from_release(release)
     drawn = sampler.arrow(request)
     kept, seconds = list[tuple[int, pa.RecordBatch]](), 0.0
-    every = max(1, math.ceil(rows / BLOCK) // SHOWN)
+    every = max(1, math.ceil(rows / (BLOCK * SHOWN)))
 
     def blocks() -> Iterator[pa.RecordBatch]:
         nonlocal seconds
         began = time.perf_counter()
         for k, block in enumerate(sampler.batches(rows, seed=seed, first=first, request=request)):
             seconds += time.perf_counter() - began
-            if show and k % every == 0 and block.num_rows:
+            room = SHOWN_BYTES - sum(part.nbytes for _, part in kept)
+            if show and k % every == 0 and 0 < block.nbytes <= room:
                 kept.append((first + k * BLOCK, block.cast(drawn)))
             yield block
             began = time.perf_counter()

@@ -2,19 +2,22 @@
 
 Each is fitted to weighted rows by maximum likelihood, whose bias and noise are those that the theory of collapse is about;
 what it keeps fixed from generation to generation (kernel widths, bins, the number of components) was chosen once, on real
-rows.
+rows. Of a density categories have UNSEEN of the probability shared out among them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.sparse import csr_matrix, hstack
 from scipy.special import logsumexp
+from sklearn.cluster import KMeans
+from sklearn.preprocessing import OneHotEncoder
 
 from synth.collapse.rows import Rows
 
@@ -23,28 +26,16 @@ ROUNDS, GAIN = 100, 1e-3  # of expectation maximisation, and the gain in nats a 
 CHUNK = 1 << 24  # cells of a matrix of distances
 
 
-class Model(Protocol):
-    """A fitted generator."""
+class OfRows:
+    """What they have in common."""
 
-    def sample(self, count: int, rng: np.random.Generator) -> Rows:
-        """So many rows."""
-        ...
-
-    def log_density(self, rows: Rows) -> NDArray[np.float64]:
-        """ln p of each row, in nats, float64 (n,); categories have UNSEEN of the probability shared out among them."""
-        ...
-
-
-class Family(Protocol):
-    """A kind of generator, with all that generations have in common."""
-
-    def fit(self, rows: Rows, weights: NDArray[np.float64], rng: np.random.Generator) -> Model:
-        """The most likely model of rows with these weights, float64 (n,), which sum to 1."""
-        ...
+    def gather(self, parts: Sequence[Rows], rows: NDArray[np.intp]) -> Rows:
+        """Rows by their numbers, as if the parts were laid end to end."""
+        return Rows.joined(parts).take(rows)
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(OfRows):
     """Gaussians with full covariances, in each of which the categories are independent, fitted by expectation maximisation.
 
     ``sizes``: the categories of each column; ``floor`` is added to variances, so that no component shrinks to a point.
@@ -55,7 +46,9 @@ class Mixture:
     floor: float = 0.0
 
     def fit(self, rows: Rows, weights: NDArray[np.float64], rng: np.random.Generator) -> Mixed:
-        hot = [np.eye(size)[rows.codes[:, j]] for j, size in enumerate(self.sizes)]
+        counted = np.flatnonzero(weights)  # a row that weighs nothing may be one that no component could have drawn
+        rows, weights = rows.take(counted), weights[counted]
+        hot = self._hot(rows)
         shares, before = self._begin(rows, hot, weights, rng), -np.inf
         for _ in range(ROUNDS):
             model = self._most_likely(rows, hot, shares * weights[:, None])
@@ -69,19 +62,24 @@ class Mixture:
             before = now
         return model
 
+    def _hot(self, rows: Rows) -> Any:
+        """A column for each category of each column, sparse (n, categories), of one that has any; None without them."""
+        if not self.sizes:
+            return None
+        return OneHotEncoder(categories=[np.arange(size) for size in self.sizes]).fit_transform(rows.codes)
+
     def _begin(
-        self, rows: Rows, hot: Sequence[NDArray[np.float64]], weights: NDArray[np.float64], rng: np.random.Generator
+        self, rows: Rows, hot: Any, weights: NDArray[np.float64], rng: np.random.Generator
     ) -> NDArray[np.float64]:
         """To which component each row belongs at first, float64 (n, k): that of k-means."""
         if self.components == 1:
             return np.ones((len(rows), 1))
-        from sklearn.cluster import KMeans
-
+        points = rows.numbers if hot is None else hstack([csr_matrix(rows.numbers), hot], format="csr")
         means = KMeans(self.components, n_init=1, random_state=int(rng.integers(2**31)))
-        labels = means.fit(np.hstack([rows.numbers, *hot]), sample_weight=weights).labels_
+        labels = means.fit(points, sample_weight=weights).labels_
         return np.eye(self.components)[labels]
 
-    def _most_likely(self, rows: Rows, hot: Sequence[NDArray[np.float64]], shares: NDArray[np.float64]) -> Mixed:
+    def _most_likely(self, rows: Rows, hot: Any, shares: NDArray[np.float64]) -> Mixed:
         mass = shares.sum(axis=0) + 1e-300
         means = shares.T @ rows.numbers / mass[:, None]
         roots = np.empty((self.components, means.shape[1], means.shape[1]))
@@ -89,7 +87,8 @@ class Mixture:
             apart = rows.numbers - means[k]
             spread = (shares[:, k, None] * apart).T @ apart / mass[k] + self.floor * np.eye(means.shape[1])
             roots[k] = np.linalg.cholesky(spread)
-        return Mixed(mass / mass.sum(), means, roots, [one.T @ shares / mass for one in hot])
+        chances = [] if hot is None else np.split(hot.T @ shares / mass, np.cumsum(self.sizes)[:-1])
+        return Mixed(mass / mass.sum(), means, roots, chances)
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Mixed:
 
 
 @dataclass(frozen=True)
-class Kernel:
+class Kernel(OfRows):
     """A Gaussian around each row, and its categories, of which one in a while is another's.
 
     ``width``: float64 (p,), standard deviations; ``sizes``: the categories of each column; ``changed``: how often a category
@@ -182,7 +181,7 @@ class Kernels:
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(OfRows):
     """Independent columns, of which each value is drawn as often as it was seen: of one column without numbers, the
     Wright-Fisher model of genetic drift. Numbers are those of a bin, anywhere between its ``edges``, of each column
     float64 (bins + 1,)."""

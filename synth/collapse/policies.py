@@ -19,11 +19,11 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.collapse.rows import Rows
 from synth.errors import UserError
 
 Kind = Literal["replace", "mix", "accumulate", "accumulate-subsample", "fresh", "real"]
 GOLDEN = "golden"
+CONTROL = "real"
 SHARED = ("mix", "fresh", "real")  # which take a share
 
 
@@ -62,34 +62,33 @@ class Policy:
 
     def __str__(self) -> str:
         share = GOLDEN if self.kind == "fresh" and self.share is None else self.share
-        return (
-            f"{self.kind}:{share:g}"
-            if isinstance(share, float)
-            else self.kind
-            if share is None
-            else f"{self.kind}:{share}"
-        )
+        if share is None or (self.kind, share) == ("real", 1):
+            return self.kind
+        return f"{self.kind}:{share if share == GOLDEN else f'{share:g}'}"
 
-    def learnt(self, real: Rows, drawn: Sequence[Rows], rng: np.random.Generator) -> tuple[Rows, NDArray[np.float64]]:
-        """What the next generation learns from, and the rows' weights, float64 (n,), which sum to 1; ``real`` are the rows
-        that it may have, new ones where they are ``fresh``, and ``drawn`` what each earlier generation drew."""
-        size = len(real)
+    def learnt(
+        self, real: int, drawn: Sequence[int], rng: np.random.Generator
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """What the next generation learns from, and the rows' weights, float64 (n,), which sum to 1. Rows are numbered as if
+        the ``real`` ones, which it may have, new ones where they are ``fresh``, and those that each earlier generation has
+        ``drawn`` were laid end to end."""
+        every, last = np.arange(real + sum(drawn)), drawn[-1]
+        latest = every[-last:]
         match self.kind:
             case "replace":
-                found = drawn[-1]
+                found = latest
             case "mix" | "real":
                 assert self.share is not None
-                own = max(1, round(self.share * size))
-                found = real.take(rng.permutation(size)[:own])
+                own = max(1, round(self.share * real))
+                found = rng.permutation(real)[:own]
                 if self.kind == "mix":
-                    found = Rows.joined([found, drawn[-1].take(rng.permutation(len(drawn[-1]))[: size - own])])
+                    found = np.concatenate([found, rng.permutation(latest)[: real - own]])
             case "accumulate":
-                found = Rows.joined([real, *drawn])
+                found = every
             case "accumulate-subsample":
-                pool = Rows.joined([real, *drawn])
-                found = pool.take(rng.choice(len(pool), size, replace=False))
+                found = rng.choice(every, real, replace=False)
             case "fresh":
-                weight = golden(size / len(drawn[-1])) if self.share is None else self.share
-                parts = [np.full(size, weight / size), np.full(len(drawn[-1]), (1 - weight) / len(drawn[-1]))]
-                return Rows.joined([real, drawn[-1]]), np.concatenate(parts)
+                weight = golden(real / last) if self.share is None else self.share
+                weights = np.concatenate([np.full(real, weight / real), np.full(last, (1 - weight) / last)])
+                return np.concatenate([every[:real], latest]), weights
         return found, np.full(len(found), 1 / len(found))

@@ -6,15 +6,15 @@ Each figure is compared within four standard errors over independent chains.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from synth.collapse.chain import chain
-from synth.collapse.exact import Categorical, Family, Frequencies, Kernel, Kernels, Mixed, Mixture, Model
+from synth.collapse.chain import Family, Model, chain
+from synth.collapse.exact import Categorical, Frequencies, Kernel, Kernels, Mixed, Mixture
 from synth.collapse.policies import Policy
 from synth.collapse.rows import Rows
 
@@ -26,20 +26,27 @@ def normal(count: int, rng: np.random.Generator) -> Rows:
     return Rows.of_numbers(rng.normal(size=(count, 1)))
 
 
-def moments(model: Model) -> tuple[float, float]:
+def moments(model: Model[Rows]) -> tuple[float, float]:
     """The mean and the variance of a normal distribution."""
     assert isinstance(model, Mixed)
     return float(model.means[0, 0]), float(model.roots[0, 0, 0] ** 2)
 
 
+def generations(
+    family: Family[Rows], policy: str, real: Rows, count: int, rng: np.random.Generator
+) -> Iterator[tuple[Model[Rows], Rows]]:
+    """Of so many generations after the first, which all may have the same real rows."""
+    return chain(family, Policy.parse(policy), lambda _: real, count, lambda _: rng)
+
+
 def last(
-    family: Family, policy: str, size: int, fits: int, chains: int, read: Callable[[Model], float]
+    family: Family[Rows], policy: str, size: int, fits: int, chains: int, read: Callable[[Model[Rows]], float]
 ) -> NDArray[np.float64]:
     """A figure of the last model of each chain that began with normal rows."""
     found = np.empty(chains)
     for k in range(chains):
         rng = np.random.default_rng([k, size, fits])
-        *_, model = chain(family, Policy.parse(policy), normal(size, rng), fits - 1, rng)
+        *_, (model, _) = generations(family, policy, normal(size, rng), fits - 1, rng)
         found[k] = read(model)
     return found
 
@@ -86,15 +93,14 @@ def test_who_keeps_a_sample_of_all_rows_is_between() -> None:
 def test_of_new_rows_and_drawn_ones_the_golden_weight_is_best(policy: str, ratio: int) -> None:
     """With w for real rows and k of them to one that was drawn, n Var µ is (w² + k (1 − w)²) / (2w − w²) in the end: of equal
     numbers .618 instead of .667 for all rows alike; of nine drawn rows to a real one .282 instead of .526."""
-    size, generations, settled, k = 50, 60, 20, 1 / ratio
+    size, fits, settled, k = 50, 60, 20, 1 / ratio
     given = Policy.parse(policy)
     weight = given.share or (np.sqrt(k * k + 4 * k) - k) / 2
     found = np.empty(250)
     for c in range(len(found)):
         rng = np.random.default_rng([c, ratio])
-        fresh = [normal(size, rng) for _ in range(generations)]
-        models = chain(GAUSSIAN, given, normal(size, rng), generations, rng, fresh=fresh, draws=ratio * size)
-        found[c] = size * np.mean([moments(m)[0] ** 2 for m in list(models)[settled:]])
+        models = chain(GAUSSIAN, given, lambda _: normal(size, rng), fits, lambda _: rng, draws=ratio * size)  # noqa: B023
+        found[c] = size * np.mean([moments(m)[0] ** 2 for m, _ in list(models)[settled:]])
     expected = (weight**2 + k * (1 - weight) ** 2) / (2 * weight - weight**2)
     near(found, expected)
     if given.share is None:
@@ -105,7 +111,7 @@ def test_categories_drift_until_one_is_left() -> None:
     """Wright-Fisher: the chance that two rows differ, E 1 − Σp², is (1 − 1/n)^t (1 − 1/K)."""
     size, kinds, fits = 200, 50, 60
 
-    def apart(model: Model) -> float:
+    def apart(model: Model[Rows]) -> float:
         assert isinstance(model, Frequencies)
         return float(1 - (model.common[0] ** 2).sum())
 
@@ -113,7 +119,7 @@ def test_categories_drift_until_one_is_left() -> None:
     for k in range(len(found)):
         rng = np.random.default_rng(k)
         real = Rows.of_codes(rng.integers(0, kinds, (size, 1)).astype(np.int32))
-        *_, model = chain(Categorical([kinds]), Policy.parse("replace"), real, fits - 1, rng)
+        *_, (model, _) = generations(Categorical([kinds]), "replace", real, fits - 1, rng)
         found[k], alive[k] = apart(model), np.count_nonzero(model.common[0])  # type: ignore[attr-defined]
     near(found, (1 - 1 / size) ** fits * (1 - 1 / kinds))
     assert alive.mean() < kinds / 2, "rare ones go first, long before the figure above says so"
@@ -127,7 +133,7 @@ def test_kernels_spread() -> None:
         expected = (1 - 1 / size) * expected + width**2
     assert expected > 4
 
-    def variance(model: Model) -> float:
+    def variance(model: Model[Rows]) -> float:
         assert isinstance(model, Kernels)
         return float(model.rows.numbers.var() + width**2)
 

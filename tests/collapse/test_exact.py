@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 from sklearn.mixture import GaussianMixture
 
-from synth.collapse.exact import UNSEEN, Categorical, Family, Kernel, Mixture
+from synth.collapse.chain import Family
+from synth.collapse.exact import UNSEEN, Categorical, Kernel, Mixture
 from synth.collapse.rows import Rows
 
 
@@ -24,7 +25,7 @@ def clouds(count: int, seed: int) -> Rows:
     return Rows(numbers, np.stack([codes, rng.integers(0, 2, count)], axis=1).astype(np.int32))
 
 
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, Family[Rows]] = {
     "mixture": Mixture(3, (3, 2), 1e-6),
     "kernel": Kernel(np.array([0.3, 0.3]), (3, 2)),
     "categorical": Categorical((3, 2), [np.linspace(-5, 12, 60)] * 2),
@@ -46,17 +47,29 @@ def test_what_is_drawn_is_like_what_was_fitted(name: str) -> None:
         assert np.corrcoef(drawn.numbers.T)[0, 1] == pytest.approx(np.corrcoef(rows.numbers.T)[0, 1], abs=0.03)
 
 
+def test_rows_that_weigh_nothing_are_not_there() -> None:
+    """Even one with a category that no other row has."""
+    rows = clouds(500, 0)
+    odd = Rows.joined([rows, Rows(np.array([[90.0, 90.0]]), np.array([[2, 1]], np.int32))])
+    family = Mixture(3, (4, 2), 1e-6)
+    odd.codes[-1] = (3, 1)
+    with_it = family.fit(odd, np.append(even(rows), 0.0), np.random.default_rng(0))
+    without = family.fit(rows, even(rows), np.random.default_rng(0))
+    assert np.array_equal(with_it.means, without.means) and np.array_equal(with_it.chances[0], without.chances[0])
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_density_is_one_over_all_rows(name: str) -> None:
     """Summed over the categories and a fine grid of numbers."""
     rows = clouds(500, 0)
     model = FAMILIES[name].fit(rows, even(rows), np.random.default_rng(0))
-    axis = np.linspace(-5, 12, 340, endpoint=False) + 0.025
+    step = 0.05 if name == "categorical" else 0.1  # whose density has edges
+    axis = np.arange(-5, 12, step) + step / 2
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     total = 0.0
     for code in np.ndindex(3, 2):
         codes = np.tile(np.array(code, np.int32), (len(grid), 1))
-        total += np.exp(model.log_density(Rows(grid, codes))).sum() * 0.05**2
+        total += np.exp(model.log_density(Rows(grid, codes))).sum() * step**2
     assert total == pytest.approx(1, abs=0.01)
 
 

@@ -14,9 +14,9 @@ DRAWN = [Rows.of_numbers(1_000.0 * (k + 1) + np.arange(100.0)[:, None]) for k in
 
 
 def learnt(text: str, drawn: list[Rows] = DRAWN) -> tuple[np.ndarray, np.ndarray]:
-    rows, weights = Policy.parse(text).learnt(REAL, drawn, np.random.default_rng(0))
-    assert len(rows) == len(weights) and weights.sum() == pytest.approx(1)
-    return rows.numbers[:, 0], weights
+    chosen, weights = Policy.parse(text).learnt(len(REAL), [len(rows) for rows in drawn], np.random.default_rng(0))
+    assert len(chosen) == len(weights) and weights.sum() == pytest.approx(1)
+    return Rows.joined([REAL, *drawn]).take(chosen).numbers[:, 0], weights
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_of_more_drawn_rows_each_counts_less() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["replace", "mix:0.1", "fresh:golden", "fresh:0.3", "accumulate-subsample", "real:0.5"]
+    "text", ["replace", "mix:0.1", "fresh:golden", "fresh:0.3", "accumulate-subsample", "real:0.5", "real"]
 )
 def test_a_policy_is_written_as_it_is_read(text: str) -> None:
     assert str(Policy.parse(text)) == text
