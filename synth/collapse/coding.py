@@ -82,8 +82,8 @@ class Coding:
 
 @dataclass(frozen=True)
 class Scores:
-    """Numbers to normal scores and back, by their quantiles among so many ``rows``; the k-th of n
-    has that of the share (k − ½)/n. Before, numbers are brought to [0, 1], as scikit-learn takes what is 1e-7 apart for equal."""
+    """Numbers to normal scores and back, by their quantiles among so many ``rows``; the k-th of n has that of the share
+    (k − ½)/n. Before, numbers are brought to [0, 1], as scikit-learn takes what is 1e-7 apart for equal."""
 
     low: float
     span: float

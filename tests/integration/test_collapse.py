@@ -22,7 +22,7 @@ from synth.errors import UserError
 from synth.recipe import Recipe
 from tests.collapse.tables import mixed
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 RECIPE = Recipe.check({"target": "class"})
 POLICIES = ("replace", "accumulate", "fresh:golden")
 
