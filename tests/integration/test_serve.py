@@ -279,6 +279,11 @@ def test_a_job_writes_a_folder_of_the_same_rows_which_are_watched(service: httpx
         series = r'^artesian_monitor_(?:skipped_)?rows_total\{release="people@1"\} (\S+)$'
         return sum(map(float, re.findall(series, service.get("/metrics").text, re.MULTILINE)))
 
+    def known() -> bool:
+        return any(version["trends"] for version in service.get("/v1/generators/people").json()["versions"])
+
+    assert draw(service, n=600, seed=88).status_code == 200
+    assert until(known, 60), "what comes after the monitor's first report is counted"
     before = watched()
     started = service.post("/v1/jobs", json={"generator": "people", "n": 2_500, "seed": 9})
     assert started.status_code == 202, started.text
