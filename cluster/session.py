@@ -126,6 +126,21 @@ def _patient() -> Iterator[None]:
             impatient()
 
 
+def result(task: Any, what: str) -> Any:
+    """What a task of Ray returned; its own UserError, or JobError, which says ``what`` failed, for any other that ended it."""
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return ray.get(task)
+    except RayTaskError as e:
+        if isinstance(e.cause, UserError):
+            raise UserError(str(e.cause)) from e
+        raise JobError(f"{what}: {type(e.cause).__name__}: {e.cause}") from e
+    except RayError as e:
+        raise JobError(f"{what}: {e}") from e
+
+
 def impatient() -> None:
     """Let this thread, and those that it starts, be scheduled as usual, whatever Ray's processes are."""
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_BATCH:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
 
 from cluster import storage
-from cluster.session import connected, impatient, terminable
+from cluster.session import connected, impatient, result, terminable
 from synth.data import image_sink, sink
 from synth.errors import JobError, UserError
 from synth.sampling import BLOCK, Sampler
@@ -48,8 +48,8 @@ def sample(
     kept.
 
     ``progress`` is told how many rows are there, and ``show`` is shown some blocks of each part that is drawn now, before
-    pixels become files. Returns the number of parts drawn now. Raises UserError where ``out``
-    holds something else, and for what cannot be written; JobError where workers failed.
+    pixels become files. Returns the number of parts drawn now. Raises UserError where ``out`` holds something else, and for
+    what cannot be written; JobError where workers failed.
     """
     out = out if storage.is_remote(out) else storage.resolve(out)[1]  # workers have a working directory of their own
     part = _part(release.schema)
@@ -64,8 +64,6 @@ def sample(
     if not missing:
         return 0
     with connected(address) as ray, terminable():
-        from ray.exceptions import RayError, RayTaskError
-
         gpus = ray.cluster_resources().get("GPU", 0)
         draw = ray.remote(num_cpus=1, num_gpus=int(gpus > 0), max_retries=3)(_draw)
         held = ray.put(release)
@@ -84,14 +82,7 @@ def sample(
                 ready, _ = ray.wait(list(pending), timeout=LOOK_S)
                 for one in ready:
                     name = pending.pop(one)
-                    try:
-                        rows_there, blocks = ray.get(one)
-                    except RayTaskError as e:
-                        if isinstance(e.cause, UserError):
-                            raise UserError(str(e.cause)) from e
-                        raise JobError(f"{name}: {type(e.cause).__name__}: {e.cause}") from e
-                    except RayError as e:
-                        raise JobError(f"{name}: {e}") from e
+                    rows_there, blocks = result(one, name)
                     done += rows_there
                     for block in blocks:
                         assert show is not None

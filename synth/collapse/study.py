@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster import storage
-from cluster.session import connected, impatient, terminable
+from cluster.session import connected, impatient, result, terminable
 from synth.collapse.chain import Family, chain
 from synth.collapse.families import family
 from synth.collapse.measures import Judge
@@ -145,8 +145,6 @@ def _run(shared: Shared, address: str | None, progress: Callable[[float], None])
     every = len(shared.asked.chains) * (shared.asked.generations + 1)
     progress(0.0)
     with connected(address) as ray, terminable():
-        from ray.exceptions import RayError, RayTaskError
-
         work = ray.remote(num_cpus=1, max_retries=3)(work_on)
         held = ray.put(shared)
         pending = [work.remote(held, policy, seed) for policy, seed in shared.asked.chains]
@@ -154,14 +152,7 @@ def _run(shared: Shared, address: str | None, progress: Callable[[float], None])
             while pending:
                 ready, pending = ray.wait(pending, timeout=LOOK_S)
                 for one in ready:
-                    try:
-                        ray.get(one)
-                    except RayTaskError as e:
-                        if isinstance(e.cause, UserError):
-                            raise UserError(str(e.cause)) from e
-                        raise JobError(f"a generation failed: {type(e.cause).__name__}: {e.cause}; {GOES_ON}") from e
-                    except RayError as e:
-                        raise JobError(f"a chain of generations was lost: {e}; {GOES_ON}") from e
+                    result(one, f"a chain of generations ({GOES_ON})")
                 progress(_measured(shared.folder) / every)
         finally:
             for one in pending:  # whoever stops wants the cores back
