@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from synth.errors import JobError, UserError
@@ -141,10 +142,15 @@ def result(task: Any, what: str) -> Any:
         raise JobError(f"{what}: {e}") from e
 
 
-def impatient() -> None:
-    """Let this thread, and those that it starts, be scheduled as usual, whatever Ray's processes are."""
-    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_BATCH:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+def impatient(*, process: bool = False) -> None:
+    """Let this thread, and those that it starts, be scheduled as usual, whatever Ray's processes are; or all threads of this
+    ``process``, of one whose answers are waited for."""
+    if not hasattr(os, "sched_setscheduler"):
+        return
+    for thread in [int(path.name) for path in Path("/proc/self/task").iterdir()] if process else [0]:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            if os.sched_getscheduler(thread) == os.SCHED_BATCH:
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from synth.data.image_sink import encoded
 from synth.errors import ReleaseError, UserError
 
 GONE = 499  # nginx's number for a caller who has gone away
+LATE = "no rows in time"  # why an answer was given up, where its caller did not
 
 
 @asynccontextmanager
@@ -49,9 +50,10 @@ async def answered(
 def _bounded(wanted: Samples, limits: Limits) -> None:
     """Problem for more than one answer may have."""
     if wanted.n > limits.rows:
+        jobs = f"have a job draw them, at most {limits.job_rows:,}: POST /v1/jobs"
         raise Problem(
             413, "More rows than one answer has", f"n={wanted.n:,}: an answer has at most {limits.rows:,} rows",
-            "/problems/too-many-rows", "/n", "have a job draw them: POST /v1/jobs",
+            "/problems/too-many-rows", "/n", jobs if wanted.n <= limits.job_rows else f"ask for fewer, or {jobs}",
         )  # fmt: skip
     wanted.check(limits)
 
@@ -65,7 +67,8 @@ class Answer:
         shelf, text = grant.shelf, wanted.text
         whole = bool(text) or not shelf.joins
         todo = pieces(grant.seed, grant.first, grant.rows, text, whole=whole)
-        self.source = drawn(backend, desk.admission, shelf.version, shelf.manifest.id, todo, whole=whole)
+        alone = whole or not shelf.at_once
+        self.source = drawn(backend, desk.admission, shelf.version, shelf.manifest.id, todo, alone=alone)
         self.begun = self.sent = False
 
     async def __aenter__(self) -> Answer:
@@ -73,6 +76,7 @@ class Answer:
 
     async def begin(self) -> None:
         self.piece, self.drawn = await anext(self.source)
+        self.grant.shelf.at_once = self.drawn.at_once
         self.batch = await self._files()
         grant, key = self.grant, self.desk.signing_key
         origin = Origin.of(
@@ -124,6 +128,8 @@ class Answer:
         match error:
             case None:
                 return 200 if self.sent else GONE
+            case asyncio.CancelledError(args=(why,)) if why == LATE:
+                return 503
             case asyncio.CancelledError() | ClientDisconnect():
                 return GONE
             case TimeoutError():

@@ -25,7 +25,7 @@ from serving.shelf import opened
 from serving.watcher import Watcher
 
 IN_LINE = 64  # calls that a replica takes in: the desk lets in fewer, and Serve's own limit must not be felt
-BUSY = 1.0  # blocks at a replica, on average, above which there are to be more of them
+BUSY = 1.0  # pieces at a replica, on average, above which there are to be more of them
 LOOK_BACK_S, UP_S, DOWN_S = 15.0, 5.0, 120.0
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}  # which Ray gives its head, and no other node
 

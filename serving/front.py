@@ -18,6 +18,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from cluster.session import impatient
 from serving.api import close, create
 from serving.catalogue import Version
 from serving.crowd import crowded
@@ -125,6 +126,7 @@ class Front:
     async def __init__(  # type: ignore[misc]  # Serve awaits it, in the loop that the server runs in
         self, settings: dict[str, Any], replicas: DeploymentHandle, watcher: DeploymentHandle
     ) -> None:
+        impatient(process=True)
         self.settings = Settings.model_validate(settings)
         try:
             self.socket = listener(self.settings)

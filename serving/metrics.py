@@ -25,7 +25,7 @@ OTHER = "other"  # the label of what was asked of a release that is not served
 FIRST_SEEN = (200, 500)  # status codes that are there from the start: Prometheus takes no rise from what was absent
 LARGEST = 700.0  # a logarithm whose exponential still is a float
 
-Shed = Literal["overload", "unhealthy", "connections"]
+Shed = Literal["overload", "late", "unhealthy", "connections"]
 Quota = Literal["rows", "requests"]
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)  # a request may be for millions
@@ -54,7 +54,7 @@ class Metrics:
             "request_duration_seconds", "from a request's arrival to its last byte", SECONDS
         )
         self._first_row = self._histogram("first_row_seconds", "from a request's arrival to its first row", FIRST_ROW)
-        self._batch = self._histogram("batch_rows", "rows of a call of the sampler", BATCH_ROWS)
+        self._batch = self._histogram("batch_rows", "rows of a piece that a sampler drew", BATCH_ROWS)
         self._sampling = self._counter("sampling_seconds", "time spent in the sampler")
 
         self._ratio = self._gauge("diversity_ratio", "a figure over its baseline; about 1 while all is well", "figure")

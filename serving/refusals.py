@@ -18,7 +18,10 @@ def problem_of(error: Exception) -> Problem:
     """What the desk says no to, as a problem."""
     match error:
         case UnknownError():
-            return Problem(404, "There is no such generator", str(error.args[0]), "/problems/unknown-generator")
+            return Problem(
+                404, "There is no such generator", str(error.args[0]), "/problems/unknown-generator",
+                remedy="GET /v1/generators lists those that there are",
+            )  # fmt: skip
         case Exceeded():
             return Problem(
                 429, "The key's quota is used up", str(error), "/problems/quota", remedy="come again then, or have it raised",

@@ -16,6 +16,7 @@ import torch
 from ray import serve
 
 from cluster.location import without_credentials
+from cluster.session import impatient
 from serving.shelf import trusted
 from serving.stream import Drawn, Piece
 from synth import release as releases
@@ -74,6 +75,7 @@ class Replica:
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
+        impatient(process=True)
         torch.set_num_threads(1)
         self.places, self.work = places, ThreadPoolExecutor(1, "draw")
         self.waiting: deque[Task] = deque()
@@ -139,6 +141,7 @@ def drawn(tasks: Sequence[Task]) -> list[Drawn]:
         [batch] = sampler.batches(first.piece.rows, seed=first.piece.seed, first=first.piece.first, request=request)
         key = None if request is None else request.key
         return [Drawn(batch.cast(sampler.arrow(request)), time.perf_counter() - began, key)]
+    at_once = torch.device(sampler.device).type != "cpu"
     blocks = [(task.piece.seed, block) for task in tasks for block in task.piece.blocks]
     parts, found = iter(sampler.together(blocks)), []
     for task in tasks:
@@ -147,4 +150,4 @@ def drawn(tasks: Sequence[Task]) -> list[Drawn]:
         found.append(rows.combine_chunks().to_batches()[0])
     seconds = time.perf_counter() - began
     every = sum(task.piece.rows for task in tasks)
-    return [Drawn(rows, seconds * rows.num_rows / every, None) for rows in found]
+    return [Drawn(rows, seconds * rows.num_rows / every, None, at_once) for rows in found]

@@ -21,7 +21,6 @@ from serving.jobs import Jobs, Record
 from serving.limited import Limited
 from serving.problems import Problem
 from serving.stream import Piece, drawn
-from synth.errors import UserError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 PART = r"part-[0-9]{6}\.parquet"
@@ -85,20 +84,20 @@ async def start(request: Request, wanted: Wanted, who: Who) -> Record:
     if wanted.text:
         desk.admission.enter(0)
     desk.charge(who.key, shelf, seed, wanted.n, wanted.words)
-    if wanted.text:  # what cannot be asked is said now, and not by a job that has failed
-        first = drawn(
-            backend, desk.admission, shelf.version, shelf.manifest.id, [Piece(seed, 0, 1, wanted.text)], whole=True
-        )  # fmt: skip
-        try:
+    try:
+        if wanted.text:  # what cannot be asked is said now, and not by a job that has failed
+            first = drawn(
+                backend, desk.admission, shelf.version, shelf.manifest.id, [Piece(seed, 0, 1, wanted.text)], alone=True
+            )  # fmt: skip
             async with aclosing(first):
                 await anext(first)
-        except UserError:
-            desk.give_back(who.key, wanted.n)
-            raise
-    return await run_in_threadpool(
-        _jobs(request).start, shelf.version, shelf.manifest.id, key=key, seed=seed, rows=wanted.n,
-        asked=wanted.words, out=wanted.out,
-    )  # fmt: skip
+        return await run_in_threadpool(
+            _jobs(request).start, shelf.version, shelf.manifest.id, key=key, seed=seed, rows=wanted.n,
+            asked=wanted.words, out=wanted.out,
+        )  # fmt: skip
+    except Exception:  # whatever it was, there is no job
+        desk.give_back(who.key, wanted.n)
+        raise
 
 
 @router.get("")

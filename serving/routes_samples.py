@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from serving import documented, formats
 from serving.access import Name, Who, desk_of
-from serving.answer import GONE, Answer, answered
+from serving.answer import GONE, LATE, Answer, answered
 from serving.asked import Samples
 from serving.limited import Limited
 from serving.problems import Problem
@@ -45,17 +45,19 @@ async def samples(request: Request, wanted: Samples, name: Name, who: Who) -> Re
 
 async def _unless_gone(request: Request, begun: Coroutine[Any, Any, Answer], most_s: float) -> Answer:
     """The answer that has begun. ClientDisconnect where its caller has gone before, Problem 503 after so many seconds."""
-    work, gone = asyncio.create_task(begun), asyncio.create_task(_gone(request))
+    work, gone, why = asyncio.create_task(begun), asyncio.create_task(_gone(request)), None
     try:
         done, _ = await asyncio.wait({work, gone}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
         if work in done:
             return work.result()
+        why = None if done else LATE
     finally:
         for task in (work, gone):
-            task.cancel()
+            task.cancel(why)
         await asyncio.gather(work, gone, return_exceptions=True)
     if done:
         raise ClientDisconnect
+    desk_of(request).metrics.request_shed("late")
     raise Problem(
         503, "No rows yet", f"no sampler has drawn any within {most_s:g} s", "/problems/busy", remedy="come again then",
         headers={"Retry-After": str(math.ceil(most_s))},

@@ -20,7 +20,7 @@ from synth.release import Release
 @dataclass
 class Shelf:
     """A release that is served. ``joins`` says that rows of which nothing is asked are drawn in small blocks (see
-    ``synth.sampling``)."""
+    ``synth.sampling``), ``at_once`` that the device which drew last draws several of them in the time of one."""
 
     version: Version
     manifest: Manifest
@@ -28,6 +28,7 @@ class Shelf:
     certificate: dict[str, Any] | None
     signer: str
     joins: bool
+    at_once: bool = False
     alarm: dict[str, Any] | None = None
     report: Report | None = None
 

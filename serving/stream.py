@@ -46,11 +46,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The rows of a piece, the seconds that a replica took for them, and ``synth.asking``'s key of what was asked."""
+    """The rows of a piece, the seconds that a replica took for them, ``synth.asking``'s key of what was asked, and whether the
+    device draws several small pieces in the time of one, as GPUs do."""
 
     batch: pa.RecordBatch
     seconds: float
     key: str | None
+    at_once: bool = False
 
 
 class Backend(Protocol):
@@ -84,9 +86,10 @@ def pieces(seed: int, first: int, rows: int, text: str, *, whole: bool) -> Itera
 
 
 async def drawn(
-    backend: Backend, admission: Admission, version: Version, release: str, wanted: Iterable[Piece], *, whole: bool
+    backend: Backend, admission: Admission, version: Version, release: str, wanted: Iterable[Piece], *, alone: bool
 ) -> AsyncGenerator[tuple[Piece, Drawn]]:
-    """The pieces in their order, of which AHEAD are asked for at once.
+    """The pieces in their order, of which AHEAD are asked for at once; each takes a turn of a replica ``alone``, or small ones
+    are drawn in the time of one.
 
     Where the reader stops, what is still being computed is given up.
     """
@@ -100,14 +103,14 @@ async def drawn(
     try:
         for _ in range(AHEAD):
             ask()
-        blocks = min(1.0, sum(_blocks(piece, whole) for piece, _ in waiting))
+        turns = min(1.0, sum(_turns(piece, alone) for piece, _ in waiting))
         while waiting:
             piece, task = waiting[0]
             # What is waited for counts, from the moment on that it was asked for, so that callers who come at once are
             # counted, each of them; what is drawn ahead keeps nobody out.
-            with admission.waiting(blocks):
+            with admission.waiting(turns):
                 found = await task
-            admission.took(found.seconds, _blocks(piece, whole))
+            admission.took(found.seconds, _turns(piece, alone))
             waiting.popleft()
             ask()
             yield piece, found
@@ -117,6 +120,6 @@ async def drawn(
         await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
 
 
-def _blocks(piece: Piece, whole: bool) -> float:
-    """What is computed for a piece, in blocks."""
-    return 1.0 if whole else len(piece.blocks) / TOGETHER
+def _turns(piece: Piece, alone: bool) -> float:
+    """What a piece takes of a replica's turn."""
+    return 1.0 if alone else len(piece.blocks) / TOGETHER

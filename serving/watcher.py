@@ -1,4 +1,7 @@
-"""The monitors of all releases, in a process of their own: they compute, and must not keep answers waiting."""
+"""The monitors of all releases, in a process of their own: they compute, and must not keep answers waiting.
+
+So this one stays patient where the front and the samplers do not (see ``cluster.session.impatient``).
+"""
 
 from __future__ import annotations
 

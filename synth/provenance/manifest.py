@@ -28,6 +28,7 @@ from synth.provenance import keys
 IDENTITY = ("weights.safetensors", "codec.json", "schema.yaml", "recipe.yaml")
 
 _PACKAGES = ("artesian", "torch", "ray", "deepspeed", "numpy", "pyarrow")
+_LATER = re.compile(rb'"format":"artesian-release/(\d{1,3})"')  # as manifests spell it
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")  # relative, and no way out of the folder
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -272,6 +273,10 @@ def parse(content: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
+        if (later := _LATER.search(content)) and later[1] != b"1":
+            raise ReleaseError(
+                f"is of format artesian-release/{later[1].decode()}, which a later version of Artesian writes; update this one"
+            ) from error
         first = error.errors(include_url=False, include_input=False)[0]
         where = "".join(f"{part}: " for part in first["loc"])
         raise ReleaseError(f"not a manifest that this version reads: {where}{first['msg']}") from error

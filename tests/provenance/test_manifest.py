@@ -135,6 +135,12 @@ def test_what_is_no_manifest_is_refused(content: bytes) -> None:
         manifest.public_key_of(b"", content)
 
 
+def test_a_manifest_of_a_later_version_asks_for_that_version() -> None:
+    later = record().canonical().replace(b"artesian-release/1", b"artesian-release/2")
+    with pytest.raises(ReleaseError, match=r"is of format artesian-release/2, .* update this one"):
+        manifest.parse(later)
+
+
 def test_not_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         manifest.canonical_json({"auc": float("nan")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class LocalBackend:
 
     def __init__(self) -> None:
         self.models: dict[str, Loaded] = {}
-        self.slow, self.drawn = 0.0, 0
+        self.slow, self.drawn, self.at_once = 0.0, 0, False
         self.watched: list[tuple[str, Piece, int]] = []
 
     async def draw(self, version: Version, release: str, piece: Piece) -> Drawn:
@@ -97,7 +98,8 @@ class LocalBackend:
             self.models[release] = Loaded(version.place, release)
         await asyncio.sleep(self.slow)
         self.drawn += piece.rows
-        return drawn([Task(self.models[release], piece, asyncio.get_running_loop().create_future())])[0]
+        found = drawn([Task(self.models[release], piece, asyncio.get_running_loop().create_future())])[0]
+        return replace(found, at_once=self.at_once)
 
     def watch(self, version: Version, piece: Piece, drawn: Drawn) -> None:
         self.watched.append((str(version), piece, drawn.batch.num_rows))

@@ -64,7 +64,7 @@ class Service:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way or counted as if it were."""
-        return self.desk.admission.blocks == 0 and self.desk.admission.queued_rows == 0
+        return self.desk.admission.turns == 0 and self.desk.admission.queued_rows == 0
 
 
 def key(file: Path, name: str = "Ana", generators: Sequence[str] = ("*",), **rights: Any) -> str:

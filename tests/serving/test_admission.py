@@ -21,7 +21,7 @@ def test_there_is_room_for_so_many_blocks_of_each_replica() -> None:
             with pytest.raises(OverloadError):
                 admission.enter(10)
         admission.enter(10)
-        assert (admission.blocks, admission.queued_rows) == (0.0, 10 * (PER_REPLICA * replicas + 1))
+        assert (admission.turns, admission.queued_rows) == (0.0, 10 * (PER_REPLICA * replicas + 1))
 
 
 def test_small_answers_take_the_room_that_they_need() -> None:
@@ -49,14 +49,14 @@ def test_the_seconds_of_a_block_follow_the_latest() -> None:
     admission = Admission()
     for seconds, mean in ((1.0, 1.0), (2.0, 1.2), (2.0, 1.36)):
         admission.took(seconds, 1.0)
-        assert admission.block_s == pytest.approx(mean)
+        assert admission.turn_s == pytest.approx(mean)
 
 
 def test_a_block_that_fails_is_waited_for_no_more() -> None:
     admission = Admission()
     with pytest.raises(KeyError), admission.waiting(1.0):
         raise KeyError
-    assert admission.blocks == 0.0
+    assert admission.turns == 0.0
 
 
 @given(st.lists(st.integers(1, 8), max_size=50), st.randoms())
@@ -66,8 +66,8 @@ def test_blocks_end_in_any_order_and_leave_nothing(eighths: list[int], random: o
         block = admission.waiting(part / 8)
         block.__enter__()
         open.append(block)
-    assert admission.blocks == sum(eighths) / 8
+    assert admission.turns == sum(eighths) / 8
     random.shuffle(open)  # type: ignore[attr-defined]
     for block in open:
         block.__exit__(None, None, None)
-    assert admission.blocks == 0.0
+    assert admission.turns == 0.0

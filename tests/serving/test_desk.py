@@ -73,7 +73,7 @@ def test_whatever_becomes_of_answers_nothing_is_lost_count_of(
     key, open = a_key(rows_per_day=limit, requests_per_minute=20), list[Grant]()
     for step, value in steps:
         if step == "grant":
-            lasting.admission.blocks = float(random.choice([0, 0, 0, 5]))  # now and then there is no room
+            lasting.admission.turns = float(random.choice([0, 0, 0, 5]))  # now and then there is no room
             try:
                 open.append(lasting.grant(key, "people", 0, 0, value))
                 granted += 1
@@ -91,7 +91,7 @@ def test_whatever_becomes_of_answers_nothing_is_lost_count_of(
         assert lasting.admission.queued_rows == sum(one.rows - one.sent for one in open)
     for one in open:
         lasting.done(one, 499)
-    lasting.admission.blocks = 0.0
+    lasting.admission.turns = 0.0
     assert lasting.admission.queued_rows == 0
     assert lasting.quotas.left(key, NOW) == {"requests": 20 - granted, "rows": limit - spent}
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_written_down_is_not_let_in_and_costs_nothing(
         with pytest.raises(OSError, match="No space"):
             made.grant(key, "people@1", 7, 0, 50)
     assert made.quotas.left(key, NOW)["rows"] == 100
-    assert (made.under_way, made.admission.queued_rows, made.admission.blocks) == (0, 0, 0)
+    assert (made.under_way, made.admission.queued_rows, made.admission.turns) == (0, 0, 0)
 
 
 def test_an_unknown_name_costs_nothing(desk: Open) -> None:

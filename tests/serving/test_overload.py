@@ -18,16 +18,27 @@ Serve = Callable[..., Service]
 SAMPLES = "/v1/generators/people/samples"
 
 
-@pytest.mark.parametrize(("rows", "room"), [(2 * BLOCK, PER_REPLICA), (SMALL, PER_REPLICA * TOGETHER)])
+@pytest.mark.parametrize(
+    ("rows", "at_once", "room"),
+    [
+        (2 * BLOCK, False, PER_REPLICA),
+        (SMALL, False, PER_REPLICA),
+        (2 * BLOCK, True, PER_REPLICA),
+        (SMALL, True, PER_REPLICA * TOGETHER),
+    ],
+)
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_of_callers_at_once_as_many_are_let_in_as_there_is_room_for(
-    serve: Serve, tmp_path: Path, rows: int, room: int, replicas: int
+    serve: Serve, tmp_path: Path, rows: int, at_once: bool, room: int, replicas: int
 ) -> None:
     token = key(tmp_path / "keys.yaml", rows_per_day=10**9, requests_per_minute=10**6)
 
     async def main() -> tuple[Service, list[Caller]]:
         service = serve(keys=str(tmp_path / "keys.yaml"))
         service.desk.replicas(replicas, replicas)
+        for shelf in service.desk.shelves.values():
+            shelf.at_once = at_once
+        service.backend.at_once = at_once
         service.backend.slow = 0.02
         headers = [(b"authorization", f"Bearer {token}".encode())]
         callers = [
@@ -120,3 +131,15 @@ def test_who_has_used_up_his_quota_is_told_when_to_come_again(serve: Serve, tmp_
     assert statuses == [200, 200, 429] and service.idle
     left = service.client.get("/v1/me", headers={"Authorization": f"Bearer {token}"}).json()["left"]
     assert left["requests"] == 0 and 30 <= left["rows"] <= 50
+
+
+def test_who_gets_no_rows_in_time_is_told_so_and_it_is_the_services_fault(serve: Serve) -> None:
+    service = serve(limits={"first_s": 0.1})
+    service.backend.slow = 5.0
+    answer = service.draw()
+    assert (answer.status_code, answer.json()["title"]) == (503, "No rows yet")
+    assert int(answer.headers["retry-after"]) >= 1 and service.idle
+    assert [line["code"] for line in service.audit] == [503]
+    told = service.desk.metrics.render()[0].decode()
+    assert 'artesian_shed_total{reason="late"} 1.0' in told
+    assert 'artesian_requests_total{code="503",release="people@1"} 1.0' in told

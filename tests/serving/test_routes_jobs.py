@@ -141,6 +141,20 @@ def test_what_cannot_be_drawn_is_refused_at_once_and_costs_nothing(
     assert left == {"rows": 10**12}
 
 
+def test_a_job_that_cannot_begin_costs_nothing_whatever_the_reason(serve: Serve, tmp_path: Path) -> None:
+    token = key(tmp_path / "keys.yaml", admin=True, rows_per_day=10**6)
+    service = serve(keys=str(tmp_path / "keys.yaml")).still()
+
+    async def lost(*_: object) -> None:
+        raise ConnectionError("no sampler is left")
+
+    service.backend.draw = lost  # type: ignore[assignment]
+    assert ask(service, "POST", token=token, body=JOB | {"where": "age>30"}).status_code == 500
+    assert ask(service, "GET", token=token).json() == {"jobs": []} and service.idle
+    left = service.client.get("/v1/me", headers={"Authorization": f"Bearer {token}"}).json()["left"]
+    assert left == {"rows": 10**6}
+
+
 def test_a_job_is_its_key_s_and_the_admin_s(serve: Serve, tmp_path: Path) -> None:
     file = tmp_path / "keys.yaml"
     ana, ben, admin = key(file), key(file, name="Ben"), key(file, name="Admin", admin=True)

@@ -157,6 +157,8 @@ def test_what_cannot_be_asked_is_a_problem_and_leaves_nothing(
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), told
     assert (told["type"], told["status"], told.get("field")) == (f"/problems/{type}", status, field)
     assert told["detail"] and service.idle
+    if asked.get("n") == 1e12:  # more than a job has, too
+        assert told["remedy"].startswith("ask for fewer, or have a job draw them, at most 10,000,000,000:")
     if type == "impossible":  # it was let in, and then could not be done
         assert (service.audit[-1]["code"], service.audit[-1]["sent"]) == (422, 0)
 

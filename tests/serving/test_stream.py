@@ -68,7 +68,7 @@ class Slow:
 
 def reader(backend: Slow, admission: Admission, blocks: int = 5) -> AsyncIterator[tuple[Piece, Drawn]]:
     wanted = [Piece(0, k * BLOCK, BLOCK, "") for k in range(blocks)]
-    return drawn(backend, admission, VERSION, "id", wanted, whole=True)  # type: ignore[arg-type]
+    return drawn(backend, admission, VERSION, "id", wanted, alone=True)  # type: ignore[arg-type]
 
 
 def test_as_much_is_drawn_ahead_of_a_reader_as_he_takes() -> None:
@@ -82,10 +82,10 @@ def test_as_much_is_drawn_ahead_of_a_reader_as_he_takes() -> None:
             assert piece.first == taken * BLOCK and found.batch["row"][0].as_py() == piece.first
             await asyncio.sleep(0.01)
             assert len(backend.asked) == min(taken + 1 + AHEAD, 5)
-            assert admission.blocks == 0  # who reads slowly waits for nothing
+            assert admission.turns == 0  # who reads slowly waits for nothing
         with pytest.raises(StopAsyncIteration):
             await anext(rows)
-        assert backend.given_up == [] and admission.block_s == 0.5
+        assert backend.given_up == [] and admission.turn_s == 0.5
 
     asyncio.run(main())
 
@@ -95,11 +95,11 @@ def test_what_is_waited_for_counts_from_the_start_and_what_is_ahead_does_not() -
         backend, admission = Slow(), Admission()
         readers = [asyncio.ensure_future(anext(reader(backend, admission))) for _ in range(3)]  # type: ignore[arg-type]
         await asyncio.sleep(0)
-        assert admission.blocks == 3
+        assert admission.turns == 3
         for task in readers:
             task.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-        assert admission.blocks == 0 and sorted(backend.given_up) == sorted(backend.asked) != []
+        assert admission.turns == 0 and sorted(backend.given_up) == sorted(backend.asked) != []
 
     asyncio.run(main())
 
@@ -111,7 +111,7 @@ def test_where_the_reader_stops_what_is_under_way_is_given_up() -> None:
         async with aclosing(reader(backend, admission)) as rows:  # type: ignore[type-var]
             await anext(rows)
             await asyncio.sleep(0.01)
-        assert backend.given_up == [BLOCK, 2 * BLOCK] and admission.blocks == 0
+        assert backend.given_up == [BLOCK, 2 * BLOCK] and admission.turns == 0
 
     asyncio.run(main())
 
@@ -126,7 +126,7 @@ def test_an_error_comes_in_its_place_and_ends_the_rest(fails: int) -> None:
         with pytest.raises(UserError, match="no such rows"):
             async for _ in reader(backend, admission):
                 taken += 1
-        assert taken == fails and admission.blocks == 0
+        assert taken == fails and admission.turns == 0
         assert backend.given_up == backend.asked[fails + 1 :]
 
     asyncio.run(main())
@@ -136,6 +136,6 @@ def test_an_answer_that_nobody_began_to_read_costs_nothing() -> None:
     async def main() -> None:
         backend, admission = Slow(), Admission()
         await reader(backend, admission).aclose()  # type: ignore[attr-defined]
-        assert backend.asked == [] and admission.blocks == 0
+        assert backend.asked == [] and admission.turns == 0
 
     asyncio.run(main())
