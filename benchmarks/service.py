@@ -121,7 +121,9 @@ def speed(url: str, process: psutil.Process, options: argparse.Namespace) -> dic
             "initargs": (options.release, threads, spawn.Barrier(processes)),
         }
         with ProcessPoolExecutor(processes, **begin) as pool:
-            list(pool.map(drawn, [FEW] * processes, range(processes)))  # a process starts with a task that no other takes
+            list(
+                pool.map(drawn, [FEW] * processes, range(processes))
+            )  # a process starts with a task that no other takes
             began = time.monotonic()
             list(pool.map(drawn, [MANY // processes] * processes, range(processes)))
             rates[name] = round(MANY / (time.monotonic() - began), 1)
