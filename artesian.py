@@ -23,6 +23,7 @@ import serving.commands
 import serving.key_commands
 import synth.collapse.commands
 import synth.commands
+import synth.provenance.commands
 import tuning.commands
 from synth.errors import JobError, ReleaseError, UserError
 
@@ -266,6 +267,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(synth.commands.app)
 app.add_typer(synth.collapse.commands.app)
+app.add_typer(synth.provenance.commands.app)
 app.add_typer(tuning.commands.app)
 app.add_typer(serving.commands.app)
 app.add_typer(serving.key_commands.keys)

@@ -242,13 +242,17 @@ def twice(release: Release, options: argparse.Namespace, scratch: str) -> str:
     rows, place = pq.read_metadata(options.train).num_rows if options.train else 20_000, str(options.release)
     artesian = str(Path(sys.executable).parent / "artesian")
     target = ["--target", release.schema.target] if release.schema.target else []
+    (policy := Path(scratch, "policy.yaml")).write_text("{depth: 2, real: 0}")  # what no policy allows by itself
     for generation in ("1", "2"):
         drawn, out = f"{scratch}/{generation}.parquet", f"{scratch}/release-{generation}"
         subprocess.run([artesian, "sample", place, "-n", str(rows), "--seed", generation, "--out", drawn], check=True)
         subprocess.run(
-            [artesian, "train", drawn, *target, "--budget", options.budget, "--seed", generation, "--out", out],
+            [
+                artesian, "train", drawn, *target, "--budget", options.budget, "--seed", generation, "--out", out,
+                "--policy", str(policy), "--allow-missing-parent",
+            ],
             check=True,
-        )
+        )  # fmt: skip
         place = out
     return place
 

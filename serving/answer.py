@@ -16,12 +16,12 @@ from serving.access import Caller
 from serving.asked import CHOSEN, Samples
 from serving.desk import Desk
 from serving.grant import Grant
-from serving.origin import Origin
 from serving.problems import Problem
 from serving.settings import Limits
 from serving.stream import Backend, drawn, pieces
 from synth.data.image_sink import encoded
 from synth.errors import ReleaseError, UserError
+from synth.provenance.origin import Origin
 
 GONE = 499  # nginx's number for a caller who has gone away
 LATE = "no rows in time"  # why an answer was given up, where its caller did not

@@ -20,8 +20,8 @@ from serving.problems import MOST_ECHO, Problem, cut
 from synth.data import sink
 from synth.data.conform import without_nan
 from synth.data.schema import holds_file, nearest, plain_type
+from synth.provenance.origin import PREFIX
 
-PREFIX = "artesian."  # of the metadata's keys: a table's schema may have others
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 _RANGE = re.compile(r"[^\s/]+/[^\s/]+")
 

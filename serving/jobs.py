@@ -25,6 +25,7 @@ from serving.stream import Drawn, Piece, text_of
 from synth import parts
 from synth import release as releases
 from synth.errors import JobError, ReleaseError, UserError
+from synth.provenance.origin import Signed
 from synth.sampling import Sampler
 
 State = Literal["running", "done", "failed", "cancelled", "interrupted"]
@@ -159,8 +160,23 @@ class Jobs:
             piece = Piece(record.seed, first, batch.num_rows, text_of(record.asked))
             self.watch(version, piece, Drawn(batch, seconds, None if request is None else request.key))
 
+        def signed(first: int, rows: int) -> Signed:
+            return Signed.of(
+                release.manifest, seed=record.seed, first=first, rows=rows, key=None if request is None else request.key,
+                asked=record.asked, version=str(version),
+            )  # fmt: skip
+
         progress(record.drawn)
-        parts.sample(release, record.rows, record.out, seed=record.seed, request=request, progress=progress, show=show)
+        parts.sample(
+            release,
+            record.rows,
+            record.out,
+            seed=record.seed,
+            request=request,
+            signed=signed,
+            progress=progress,
+            show=show,
+        )
 
     def _change(self, record: Record, **facts: Any) -> None:
         for name, value in facts.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,18 @@ ZeroStage = typer.Option(
     metavar="auto|0..3", help="what is sharded over the workers [default: what the memory asks for]"
 )
 SplitShares = typer.Option(metavar="0.7,0.1,0.1,0.1", help="train, select, confirm, test; 1,0,0 with --test")
+PolicyFile = Annotated[
+    str | None,
+    typer.Option(
+        "--policy", metavar="FILE", help="what may be learnt from [default: policy.yaml beside the signing key]"
+    ),
+]
+Ancestors = Annotated[
+    list[str] | None, typer.Option("--ancestors", metavar="FOLDER", help="holds releases that rows were drawn from")
+]
+MissingParent = Annotated[
+    bool, typer.Option("--allow-missing-parent", help="go on where such a release is out of reach, and record the gap")
+]
 DEMO = "demo-release"
 
 
@@ -37,6 +50,13 @@ def train_command(
     categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
     constraint: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="holds in every row: 'start <= end'")] = None,
+    synthetic: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[@WEIGHT]", help="synthetic rows to learn from, too; may be repeated")
+    ] = None,
+    mix: Annotated[
+        str | None, typer.Option(metavar="golden|SHARE", help="share of real rows in each batch then [default: golden]")
+    ] = None,
+    policy: PolicyFile = None, ancestors: Ancestors = None, allow_missing_parent: MissingParent = False,
     recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
     family: Annotated[str | None, typer.Option(help="diffusion, gan or vae")] = None,
     budget: Annotated[str | None, typer.Option(metavar="4m", help="training time from the first step [default: 4m]")] = None,
@@ -59,19 +79,34 @@ def train_command(
         "training.zero": int(zero) if zero and zero.isdigit() else zero,
         "training.budget_s": None if budget is None else seconds(budget),
         "split": None if split is None else listed([split]),
-        "constraints": constraint,
+        "mix": _mix(mix), "constraints": constraint,
         **{name: listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
     checked = Recipe.read(recipe, together(dict(parse_setting(text) for text in set_ or ()), flags))
-    _train(data, checked, out, test=test, address=address, overwrite=overwrite, resume=resume)
+    from synth.training.allowed import Rules
+
+    rules = Rules.read(policy, ancestors or (), missing=allow_missing_parent)
+    _train(
+        data, checked, out, synthetic or (), test=test, rules=rules, address=address, overwrite=overwrite, resume=resume
+    )
 
 
-def _train(data: str, recipe: Any, out: str, **options: Any) -> None:
+def _mix(text: str | None) -> float | str | None:
+    """As the recipe has it, which says what is wrong with a word that is neither."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _train(data: str, recipe: Any, out: str, synthetic: Sequence[str] = (), **options: Any) -> None:
     from synth.progress import Display
     from synth.training import run
+    from synth.training.mixing import Given
 
+    given = [Given.parse(text) for text in synthetic]
     with Display() as display:
-        tell(run.train(data, recipe, out, progress=display, **options), display)
+        tell(run.train(data, recipe, out, synthetic=given, progress=display, **options), display)
 
 
 def tell(trained: Any, display: Any) -> None:

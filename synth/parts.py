@@ -27,6 +27,7 @@ from synth.sampling import BLOCK, Sampler
 if TYPE_CHECKING:
     from synth.asking import Request
     from synth.data.schema import Schema
+    from synth.provenance.origin import Signed
     from synth.release import Release
 
 PART = 256 * BLOCK
@@ -41,11 +42,12 @@ Show = Callable[[int, pa.RecordBatch, float], None]
 
 
 def sample(
-    release: Release, rows: int, out: str, *, seed: int, request: Request | None = None, address: str | None = None,
+    release: Release, rows: int, out: str, *, seed: int, request: Request | None = None,
+    signed: Callable[[int, int], Signed] | None = None, address: str | None = None,
     overwrite: bool = False, progress: Callable[[int], None] = lambda rows: None, show: Show | None = None,
 ) -> int:  # fmt: skip
     """Draw ``rows`` rows, as ``request`` asks, into the folder ``out``; whole parts of the same request that are there are
-    kept.
+    kept. ``signed`` gives the origin of so many rows from one of them on, for the metadata of each part.
 
     ``progress`` is told how many rows are there, and ``show`` is shown some blocks of each part that is drawn now, before
     pixels become files. Returns the number of parts drawn now. Raises UserError where ``out`` holds something else, and for
@@ -76,7 +78,8 @@ def sample(
             while True:
                 for name, rows_of in itertools.islice(todo, room - len(pending)):
                     place = storage.join(out, name)
-                    pending[draw.remote(held, seed, request, *rows_of, place, show is not None)] = name
+                    origin = None if signed is None else signed(*rows_of)
+                    pending[draw.remote(held, seed, request, *rows_of, place, origin, show is not None)] = name
                 if not pending:
                     break
                 ready, _ = ray.wait(list(pending), timeout=LOOK_S)
@@ -100,7 +103,14 @@ def sample(
 
 
 def _draw(
-    release: Release, seed: int, request: Request | None, first: int, rows: int, out: str, show: bool
+    release: Release,
+    seed: int,
+    request: Request | None,
+    first: int,
+    rows: int,
+    out: str,
+    origin: Signed | None,
+    show: bool,
 ) -> tuple[int, list[tuple[int, pa.RecordBatch, float]]]:
     """Write a part; how many rows it has, and what is to be shown of it."""
     import torch
@@ -124,6 +134,7 @@ def _draw(
             began = time.perf_counter()
 
     arrow = image_sink.file_schema(drawn, sampler.schema)
+    arrow = arrow if origin is None else origin.into(arrow)
     written = sink.write(image_sink.encoded(blocks(), sampler.schema, first), arrow, out, "parquet")
     return written, [(at, block, seconds / len(kept)) for at, block in kept]
 

@@ -128,6 +128,10 @@ class Recipe(Part):
     broken: float = Field(
         0.0, ge=0, lt=1, description="share of real rows that may break a constraint; they are left out"
     )
+    mix: Literal["golden"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        "golden", description="share of real rows in each batch where synthetic ones are given, too; golden: that with which a"
+        " model is estimated best",
+    )  # fmt: skip
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     gan: GanRecipe = GanRecipe()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,7 +59,9 @@ def sample_command(
     from synth import parts
     from synth import release as releases
     from synth.data import image_sink, sink
+    from synth.data.location import BESIDE
     from synth.progress import Display, counted
+    from synth.provenance.origin import Signed
     from synth.sampling import Sampler
 
     if (rare is None) != (boost is None):
@@ -83,23 +85,33 @@ def sample_command(
         request = sampler.ask(where=where, balance=balance, rare=rare, boost=1.0 if boost is None else boost)
     if pngs and request is not None and request.weights is not None:
         raise UserError("--format png: a folder of images has no place for their weights; write parquet")
+    given: dict[str, Any] = {"where": where, "balance": balance, "rare": rare, "boost": boost}
+    words = {name: value for name, value in given.items() if value}
+    key = None if request is None else request.key
+
+    def signed(first: int, count: int) -> Signed:
+        return Signed.of(loaded.manifest, seed=seed, first=first, rows=count, key=key, asked=words)
+
     place = "standard output" if out == "-" else storage.without_credentials(out)
     with Display() as display:
         _tell(request, display)
         if sampler is None or folder:
             drawn = parts.sample(
-                loaded, rows, out, seed=seed, request=request, address=address, overwrite=overwrite,
+                loaded, rows, out, seed=seed, request=request, signed=signed, address=address, overwrite=overwrite,
                 progress=lambda done: display("sampling", done / max(rows, 1), {}),
             )  # fmt: skip
             done = f"{rows:,} rows are in {place}: {drawn} parts drawn, the others were there"
         else:
             batches = counted(sampler.batches(rows, seed=seed, request=request), rows, display)
             if pngs:
+                storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 with storage.staged_directory(out) as target:
                     image_sink.write_folder(batches, sampler.schema, target)
                 done = f"{rows:,} images are in {place}"
             else:
-                arrow = image_sink.file_schema(sampler.arrow(request), sampler.schema)
+                arrow = signed(0, rows).into(image_sink.file_schema(sampler.arrow(request), sampler.schema))
+                if chosen in sink.PLAIN and out != "-":  # before the rows, which are never to be without it
+                    storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 written = sink.write(image_sink.encoded(batches, sampler.schema), arrow, out, chosen)
                 done = f"{written:,} rows written to {place}"
     display.console.print(done, soft_wrap=True)

@@ -17,6 +17,7 @@ from synth.data.source import open_source
 from synth.generators.base import Draw, Generator
 from synth.generators.given import Given
 from synth.generators.layout import Encoded
+from synth.provenance import lineage
 from synth.sampling import Sampler
 from tests.command import run
 
@@ -38,7 +39,9 @@ def images(monkeypatch: pytest.MonkeyPatch) -> Sampler:
     for batch in source.batches():
         fit.update(conform(batch, schema))
     sampler = Sampler(Confetti(), fit.finish(ordered_up_to=256, atom_share=0.0025, bins=32))
-    monkeypatch.setattr("synth.release.load", lambda location: SimpleNamespace(location=location, schema=schema))
+    manifest = SimpleNamespace(id="ab" * 32, name="confetti", generation_depth=1, real_fraction=0.5)
+    release = SimpleNamespace(manifest=manifest, schema=schema)
+    monkeypatch.setattr("synth.release.load", lambda location: SimpleNamespace(location=location, **vars(release)))
     monkeypatch.setattr(Sampler, "from_release", lambda release: sampler)
     return sampler
 
@@ -57,6 +60,7 @@ def test_images_are_drawn_as_files_and_read_back(
     files = sorted(folder.rglob("*.png"), key=lambda path: path.name)
     assert [path.parent.name for path in files] == drawn["label"].to_pylist()[:64]
     source = open_source(folder)
+    assert [claim.depth for one in (source, open_source(table)) for claim in lineage.claims(one)] == [2, 2]
     found = [row for part in source.batches() for row in conform(part, images.schema).to_pylist()]
     places = [Path(source.place(row)) for row in range(64)]
     assert [found[places.index(path)] for path in files] == drawn.to_pylist()[:64]

@@ -28,8 +28,9 @@ from synth.data.hashing import hash_rows
 from synth.errors import JobError, UserError
 from synth.provenance import keys
 from synth.recipe import Recipe
+from synth.training import allowed, room, workers
 from synth.training import prepare as preparing
-from synth.training import room, workers
+from synth.training.allowed import Rules
 from synth.training.claim import earlier, take
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained
@@ -110,6 +111,7 @@ def tune(
     key_note = keys.ready()
     source = preparing.open_train(data, test, recipe)
     sources, schema = preparing.describe(source, test, recipe)
+    allowed.check(Rules.read(), sources)
     if schema.image is not None:
         raise UserError(f"{source.location}: images have no search space; train them: artesian train")
     if not preparing.is_held(source, recipe)[0]:

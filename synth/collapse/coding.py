@@ -32,7 +32,7 @@ class Coding:
             if vocabulary.known > MOST:
                 raise UserError(
                     f"column '{name}' has {vocabulary.known:,} categories, and the exact families take {MOST:,}; leave it out: "
-                    f"--exclude {name}"
+                    f"--exclude {name}, or take --family diffusion"
                 )
         numbers = lens.read(real, "the real rows")[0]
         gaps = np.isnan(numbers)

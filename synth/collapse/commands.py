@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synth.commands import Columns, listed
+from synth.commands import Columns, SetKey, listed
 
 app = typer.Typer()
 
@@ -23,12 +23,18 @@ def collapse_command(
         str | None,
         typer.Option(metavar="A,B", help="replace, mix:SHARE, accumulate, accumulate-subsample, fresh:WEIGHT|golden")
     ] = None,
-    family: Annotated[str, typer.Option(help="mixture, kernel or categorical")] = "mixture",
+    family: Annotated[
+        str, typer.Option(help="mixture, kernel or categorical, fitted in moments; diffusion, gan or vae, trained")
+    ] = "mixture",
+    budget: Annotated[
+        str | None, typer.Option(metavar="90s", help="training time of a generation that is trained [default: 4m]")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="chains of each policy")] = 3,
     rows: Annotated[int | None, typer.Option(metavar="N", help="of a generation [default: 10000, or what there is]")] = None,
     categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    set_: Annotated[list[str] | None, SetKey] = None,
     address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to join, instead of starting one")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the study at --out")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the study at --out")] = False,
@@ -37,12 +43,14 @@ def collapse_command(
     measured on real rows, beside a control that learns from real rows alone.
     """
     from synth.collapse.study import POLICIES
-    from synth.recipe import Recipe
+    from synth.recipe import Recipe, parse_setting, seconds, together
 
     kinds = {"categorical": categorical, "numerical": numerical, "datetime": datetime, "id": id, "exclude": exclude}
-    recipe = Recipe.check(
-        {"target": target, "seed": seed, **{name: listed(given) for name, given in kinds.items() if given}}
-    )
+    flags = {
+        "target": target, "seed": seed, "training.budget_s": None if budget is None else seconds(budget),
+        **{name: listed(given) for name, given in kinds.items() if given},
+    }  # fmt: skip
+    recipe = Recipe.read(None, together(dict(parse_setting(text) for text in set_ or ()), flags))
     _collapse(
         data, recipe, out, name=family, policies=POLICIES if policy is None else tuple(listed([policy])),
         generations=generations, seeds=seeds, rows=rows, address=address, overwrite=overwrite, resume=resume,

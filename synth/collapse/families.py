@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +16,22 @@ from synth.collapse.rows import Rows
 from synth.errors import UserError
 from synth.evaluation.frame import Lens
 
-Exact = Literal["mixture", "kernel", "categorical"]
+EXACT = ("mixture", "kernel", "categorical")
+NAMES = (*EXACT, "diffusion", "gan", "vae")
 COMPONENTS, ROWS_EACH = 30, 40  # of a mixture at most, and the rows that each should have
 FLOOR = 1e-3  # of variances, where a standard normal has 1
 BINS = 20
 
 
-def family(name: str, lens: Lens, real: pa.Table, size: int) -> Family[pa.Table]:
-    """By its name; what it keeps from generation to generation is chosen by all ``real`` rows that there are and by the
-    ``size`` of a generation. UserError for what is none."""
-    if name not in get_args(Exact):
-        raise UserError(f"--family {name}: is none of {', '.join(get_args(Exact))}")
+def check(name: str) -> None:
+    """UserError for what is no family."""
+    if name not in NAMES:
+        raise UserError(f"--family {name}: is none of {', '.join(NAMES)}")
+
+
+def exact(name: str, lens: Lens, real: pa.Table, size: int) -> Family[pa.Table]:
+    """An exact family; what it keeps from generation to generation is chosen by all ``real`` rows that there are and by the
+    ``size`` of a generation. UserError for a column that it cannot tell apart."""
     coding = Coding(lens, real)
     return OfTables(coding, _exact(name, coding, coding.rows(real), size))
 

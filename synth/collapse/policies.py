@@ -20,17 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.errors import UserError
+from synth.training.mixing import golden
 
 Kind = Literal["replace", "mix", "accumulate", "accumulate-subsample", "fresh", "real"]
 GOLDEN = "golden"
 CONTROL = "real"
 SHARED = ("mix", "fresh", "real")  # which take a share
-
-
-def golden(ratio: float) -> float:
-    """The weight of real rows, with which a model of ``ratio`` real rows to one synthetic row is estimated best, generation
-    after generation: w* = (√(k² + 4k) − k) / 2 (He, Xu and Cheng 2025, arXiv 2502.18049); of one to one, 1/φ."""
-    return (math.sqrt(ratio * ratio + 4 * ratio) - ratio) / 2
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Generations learn from the train part of the table's split alone and are measure
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -22,19 +23,23 @@ import pyarrow.parquet as pq
 
 from cluster import storage
 from cluster.session import connected, impatient, result, terminable
+from synth.collapse import families
 from synth.collapse.chain import Family, chain
-from synth.collapse.families import family
 from synth.collapse.measures import Judge
 from synth.collapse.policies import CONTROL, Policy
 from synth.collapse.record import FILE, Asked, Chain, Study
 from synth.collapse.report import render
+from synth.collapse.trained import RUNS, Trained
 from synth.data import sink
+from synth.data.constraints import parse
 from synth.errors import JobError, UserError
 from synth.evaluation.frame import Lens
 from synth.recipe import Recipe
+from synth.training import allowed, room
 from synth.training import prepare as preparing
+from synth.training.allowed import Rules
 from synth.training.claim import earlier, take
-from synth.training.run import Interrupted
+from synth.training.run import Interrupted, check
 
 POLICIES = ("replace", "mix:0.1", "mix:0.5", "accumulate", "accumulate-subsample", "fresh:golden")
 MOST, LEAST = 10_000, 100  # rows of a generation where nobody says how many, and in any case
@@ -69,12 +74,13 @@ def collapse(
     resume: bool = False, progress: Progress = lambda phase, done, facts: None,
 ) -> tuple[Study, str]:  # fmt: skip
     """Have generators of the family ``name`` learn from their own samples, and measure each generation; the study, and where
-    its report is. Of the ``recipe`` the target, the columns' kinds, the split and the seed hold. The control, which learns
-    from real rows alone, is always among the policies.
+    its report is. Of the ``recipe`` the target, the columns' kinds, the split and the seed hold, and all else for a family that
+    is trained. The control, which learns from real rows alone, is always among the policies.
 
     UserError for what is wrong with the data, the policies or the place; Interrupted on Ctrl-C.
     """
     chosen = list(dict.fromkeys(str(Policy.parse(text)) for text in (*policies, CONTROL)))
+    families.check(name)
     folder = out if "://" in out else str(Path(out).resolve())
     if storage.exists(storage.join(folder, FILE)) and not (overwrite or resume):
         place = storage.without_credentials(folder)
@@ -84,6 +90,7 @@ def collapse(
     recipe = recipe.resolved(test_apart=False)
     sources, schema = preparing.open_sources(data, None, recipe)
     source = sources["train"]
+    allowed.check(Rules.read(), sources)
     if schema.image is not None:
         raise UserError(f"{source.location}: holds images, and the families of a study are of tables")
     prepared = preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
@@ -98,7 +105,7 @@ def collapse(
     progress("reading the table", 1.0, {"told": schema.summary()})
     shuffled = train.take(np.random.default_rng([asked.seed, 0]).permutation(len(train)))
     judge = Judge(lens, shuffled.slice(0, asked.rows), held, asked.seed)
-    shared = Shared(folder, asked, train, family(name, lens, train, asked.rows), judge)
+    shared = Shared(folder, asked, train, _family(asked, recipe, lens, train, names, folder, address is None), judge)
     others = shuffled.slice(asked.rows, asked.rows)
     study = Study(
         data=Path(str(source.location)).name, target=schema.target, asked=asked, found=[],
@@ -115,6 +122,22 @@ def collapse(
         study.found = known(folder, asked)
         report = publish(study, folder)
     return study, report
+
+
+def _family(
+    asked: Asked, recipe: Recipe, lens: Lens, train: pa.Table, names: list[str], folder: str, embedded: bool
+) -> Family[pa.Table]:
+    if asked.family in families.EXACT:
+        return families.exact(asked.family, lens, train, asked.rows)
+    recipe = recipe.model_copy(update={"family": asked.family}).suited(images=False)
+    check(recipe, lens.schema)
+
+    def compared(text: str) -> bool:
+        return all(set(constraint.columns) <= set(names) for constraint in parse(text, lens.schema))
+
+    kept = [text for text in lens.schema.constraints if compared(text)]
+    columns = [lens.schema[name] for name in names]
+    return Trained(recipe, lens.schema.model_copy(update={"columns": columns, "constraints": kept}), folder, embedded)
 
 
 def publish(study: Study, folder: str) -> str:
@@ -145,11 +168,16 @@ def _run(shared: Shared, address: str | None, progress: Callable[[float], None])
     every = len(shared.asked.chains) * (shared.asked.generations + 1)
     progress(0.0)
     with connected(address) as ray, terminable():
-        work = ray.remote(num_cpus=1, max_retries=3)(work_on)
-        held = ray.put(shared)
-        pending = [work.remote(held, policy, seed) for policy, seed in shared.asked.chains]
+        trained = shared.asked.family not in families.EXACT
+        # A training has a worker of its own, which takes the core; what waits for it takes memory all the same.
+        slots = room.spread(room.nodes(ray), 1)[0] if trained else len(shared.asked.chains)
+        work, held = ray.remote(num_cpus=int(not trained), max_retries=3)(work_on), ray.put(shared)
+        todo, pending = iter(shared.asked.chains), list[Any]()
         try:
-            while pending:
+            while True:
+                pending += [work.remote(held, *one) for one in itertools.islice(todo, slots - len(pending))]
+                if not pending:
+                    break
                 ready, pending = ray.wait(pending, timeout=LOOK_S)
                 for one in ready:
                     result(one, f"a chain of generations ({GOES_ON})")
@@ -157,11 +185,19 @@ def _run(shared: Shared, address: str | None, progress: Callable[[float], None])
         finally:
             for one in pending:  # whoever stops wants the cores back
                 ray.cancel(one, force=True)
+            _tidy(shared.folder)
     if (there := _measured(shared.folder)) < every:
         raise JobError(
             f"{storage.without_credentials(shared.folder)}: {every - there} generations were written where this machine does "
             "not see them; give --out a URI that all nodes share"
         )
+
+
+def _tidy(folder: str) -> None:
+    """Take away what trainings that were cut have left."""
+    place = storage.join(folder, RUNS)
+    for run in {name.partition("/")[0] for name in _files(place)}:
+        storage.remove_tree(storage.join(place, run))
 
 
 def _measured(folder: str) -> int:

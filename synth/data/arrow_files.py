@@ -30,12 +30,14 @@ class ArrowFiles:
         self.batch_rows = batch_rows
         schema: pa.Schema | None = None
         self.notes: list[str] = []
+        self.metadata: list[dict[bytes, bytes]] = []  # of each file
         index: set[str] = set()
         form = FORMATS[files.format]()
         for path in files.paths:
             with reading(files.name(path)):
                 physical = form.inspect(path, filesystem=files.filesystem)
             check_names(physical.names, files.name(path))
+            self.metadata.append(dict(physical.metadata or {}))
             index |= pandas_index(physical)
             plain = pa.schema([pa.field(f.name, plain_type(f.type)) for f in physical if f.name not in index])
             schema = plain if schema is None else _unify(schema, plain, files.name(path), files.name(files.paths[0]))

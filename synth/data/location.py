@@ -32,6 +32,8 @@ FORMATS = {
     **dict.fromkeys((".npy", ".npz"), "arrays"),
 }
 COMPRESSED = (".gz", ".bz2", ".zst")
+BESIDE = ".origin.json"  # of the name of a file that says where the rows of the file beside it come from
+MOST_BESIDE = 1 << 16  # bytes of it: more is no origin
 BESIDE_IMAGES = ("labels.csv", "metadata.csv")
 
 
@@ -53,6 +55,20 @@ class Files:
 
     def open(self, path: str, *, decompress: bool = True) -> pa.NativeFile:
         return self.filesystem.open_input_stream(path, compression="detect" if decompress else None)
+
+    def beside(self) -> list[tuple[str, bytes]]:
+        """What the file beside each of these says, after the name of this one, nothing where there is none; of a folder of
+        images there is one for all."""
+        found = []
+        for path in [self.folder] if self.format == "image" and self.folder is not None else self.paths:
+            place = path.rstrip("/") + BESIDE
+            content = b""
+            with reading(self.name(place)):
+                if self.filesystem.get_file_info(place).type == pyarrow.fs.FileType.File:
+                    with self.filesystem.open_input_stream(place, compression=None) as stream:
+                        content = stream.read(MOST_BESIDE)
+            found.append((self.name(path), content))
+        return found
 
     def place(self, counts: Sequence[int], row: int) -> str:
         """``FILE, row R`` for the zero-based ``row`` of all files together, given each file's rows; R counts from 1.
@@ -121,12 +137,13 @@ def _find_one(location: str) -> Files:
             storage.ls(path)  # raises for a folder that may not be read, which the search takes for an empty one
             paths = sorted(storage.find(path))
             folder = path.rstrip("/")
-            visible = [p for p in paths if not _hidden(p[len(folder) :])]
+            visible = [p for p in paths if not (_hidden(p[len(folder) :]) or p.endswith(BESIDE))]
             known = [p for p in visible if _format(p) is not None]
             skipped = [PurePosixPath(p).name for p in visible if _format(p) is None]
         else:
             folder, skipped = None, []
-            known = [path] if storage.isfile(path) else sorted(p for p in storage.glob(path) if storage.isfile(p))
+            found = [path] if storage.isfile(path) else sorted(p for p in storage.glob(path) if storage.isfile(p))
+            known = [p for p in found if p == path or not p.endswith(BESIDE)]
     if not known:
         raise UserError(_nothing(storage, path, location, folder, skipped))
     if folder is not None and any(_format(p) == "image" for p in known):

@@ -116,6 +116,7 @@ FORMATS: dict[str, Callable[[Any, pa.Schema], Writer]] = {
     "ndjson": _Ndjson,
     "arrow": lambda sink, schema: pa.ipc.new_file(sink, schema),
 }
+PLAIN = ("csv", "ndjson")  # have no metadata
 _SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson",
              ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from synth.data.arrays import ArrayFiles, Arrays, are_images, encoded_objects
 from synth.data.arrow_files import ArrowFiles
 from synth.data.csv_files import CsvFiles
 from synth.data.image_files import IMAGE, ImageFiles
-from synth.data.location import Files, find, reading
+from synth.data.location import BESIDE, Files, find, reading
 from synth.data.ndjson_files import NdjsonFiles
 from synth.data.schema import IMAGE_ROWS, check_names, chosen, file_bytes, index_notes, pandas_index, plain_type
 from synth.errors import UserError
@@ -91,6 +92,17 @@ class Source:
         """What was left out or assumed in reading, one sentence each."""
         return [*(self._files.notes if self._files else ()), *self._reader.notes]
 
+    def said(self) -> list[tuple[str, dict[bytes, bytes]]]:
+        """What each file says of itself, after its name: the metadata of its schema or, in a format that has none, what the
+        file beside it does, a JSON object of texts; of a table in memory, its own."""
+        if isinstance(self._reader, _Memory):
+            return [(self.location, self._reader.metadata)]
+        if self._files is None:
+            return []
+        if isinstance(self._reader, ArrowFiles):
+            return list(zip(map(self._files.name, self._files.paths), self._reader.metadata, strict=True))
+        return [(name, _texts(name, content)) for name, content in self._files.beside()]
+
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         """Batches of at most ``batch_rows`` rows, of type ``schema``; UserError naming the file that cannot be read."""
         return self._reader.batches(units)
@@ -152,6 +164,18 @@ class Source:
         return digest.hexdigest()
 
 
+def _texts(name: str, content: bytes) -> dict[bytes, bytes]:
+    if not content:
+        return {}
+    try:
+        found = json.loads(content)
+        return {key.encode(): text.encode() for key, text in found.items()}
+    except (ValueError, AttributeError) as e:  # no JSON, no object, or no texts
+        raise UserError(
+            f"{name}{BESIDE}: says nothing that can be understood; restore it, or draw the rows again"
+        ) from e
+
+
 class _Digested(io.RawIOBase):
     """A file that is only hashed."""
 
@@ -170,6 +194,7 @@ class _Memory:
     """A table that the caller already holds."""
 
     def __init__(self, table: pa.Table, columns: Sequence[str] | None, batch_rows: int) -> None:
+        self.metadata = dict(table.schema.metadata or {})
         index = pandas_index(table.schema)
         names = [name for name in table.column_names if name not in index]
         table = table.select(chosen(names, columns, "the table"))

@@ -56,7 +56,8 @@ class FileEntry(_Record):
 
 
 class DataEntry(_Record):
-    """One table that took part. ``depth`` is 0 for real rows and g + 1 for rows drawn from a release of depth g."""
+    """One table that took part. ``depth`` is 0 for real rows and g + 1 for rows drawn from a release of depth g; ``releases``
+    are the ids of those that its rows were drawn from, as far as they say so."""
 
     location: Annotated[str, AfterValidator(without_credentials)]
     sha256: Sha256
@@ -64,6 +65,7 @@ class DataEntry(_Record):
     role: Literal["train", "test"]
     real: bool = True
     depth: int = Field(default=0, ge=0)
+    releases: list[Sha256] = []
 
     @model_validator(mode="after")
     def _real_rows_have_no_generator(self) -> Self:

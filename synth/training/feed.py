@@ -16,6 +16,9 @@ import torch
 from synth.generators.base import Draw
 from synth.generators.layout import Encoded
 
+Pools = Sequence[tuple[float, Sequence[Encoded]]]
+"""Encoded batches of each kind of rows, after the kind's share of every batch; the shares add up to 1."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -52,13 +55,51 @@ class Feed:
 
     def __call__(self, step: int, micro: slice) -> Encoded:
         """This worker's rows of the ``micro`` slice of the batch of step ``step`` (from 0)."""
-        position = torch.from_numpy(self.share.positions(step, micro))
+        return self.at(self.share.positions(step, micro))
+
+    def at(self, positions: np.ndarray) -> Encoded:
+        """Rows by where they stand in the endless sequence, int64 (rows,)."""
+        position = torch.from_numpy(positions)
         epochs = position // self.rows
-        index = torch.cat([self._permutation(e)[position[epochs == e] % self.rows] for e in epochs.unique().tolist()])
-        index = index.to(self.share.device)
+        parts = [self._permutation(e)[position[epochs == e] % self.rows] for e in epochs.unique().tolist()]
+        index = torch.cat([torch.empty(0, dtype=torch.long), *parts]).to(self.share.device)
         return Encoded(self.cells[index].long(), self.values[index])
 
     def _permutation(self, epoch: int) -> torch.Tensor:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, Draw(self.share.seed, "epoch", epoch).permutation(self.rows)
         return self._order
+
+
+class Mixed:
+    """Rows of two kinds, the ``first`` of which makes up the share ``weight`` of every batch, to a row.
+
+    Position p is the first's where ⌊(p + 1) w⌋ > ⌊p w⌋, and then its ⌊p w⌋-th; so each kind goes through epochs of its own,
+    and both are found by step. ``rows`` are those after which the kind that comes round first has been gone through.
+    """
+
+    def __init__(self, first: Feed, second: Feed | Mixed, weight: float, share: Share) -> None:
+        assert 0 < weight < 1, weight
+        self.first, self.second, self.weight, self.share = first, second, weight, share
+        self.rows: int = max(1, round(min(first.rows / weight, second.rows / (1 - weight))))
+
+    def __call__(self, step: int, micro: slice) -> Encoded:
+        """As a feed's."""
+        return self.at(self.share.positions(step, micro))
+
+    def at(self, positions: np.ndarray) -> Encoded:
+        """As a feed's."""
+        before = np.floor(positions * self.weight).astype(np.int64)
+        own = np.floor((positions + 1) * self.weight).astype(np.int64) > before
+        parts = [self.first.at(before[own]), self.second.at((positions - before)[~own])]
+        order = torch.from_numpy(np.argsort(np.argsort(~own, kind="stable"))).to(self.share.device)
+        return Encoded(torch.cat([p.cells for p in parts])[order], torch.cat([p.values for p in parts])[order])
+
+
+def mixed(pools: Pools, share: Share) -> Feed | Mixed:
+    """A feed of one kind of rows or of several."""
+    (weight, parts), *rest = pools
+    feed = Feed(parts, share)
+    if not rest:
+        return feed
+    return Mixed(feed, mixed([(other / (1 - weight), rows) for other, rows in rest], share), weight, share)

@@ -29,7 +29,7 @@ from synth.training.checks import Checks
 from synth.training.device import computes_in_bf16, device_of_worker, name_of_device
 from synth.training.divergence import Divergence
 from synth.training.engine import Average, limit_waits, make_engine
-from synth.training.feed import Feed, Share
+from synth.training.feed import Pools, Share, mixed
 from synth.training.notice import nodes_leaving
 from synth.training.schedule import Schedule
 from synth.training.sharding import decide
@@ -53,9 +53,10 @@ class FailedError(Exception):
 def train_worker(job: dict[str, Any]) -> None:
     """Train one worker's share of a run; the body that Ray Train calls on every worker.
 
-    ``job`` holds the recipe and the layout as plain data, the encoded batches as references into Ray's object store or
-    where they are ``Stored`` ("rows"), the real rows that samples are held against ("watched", see ``Checks``), the run's
-    location, which names it ("run"), and what is to be told of it so far ("notes").
+    ``job`` holds the recipe and the layout as plain data, the encoded batches of each kind of rows as references into Ray's
+    object store, after the kind's share of every batch, or where they are ``Stored`` ("rows"), the real rows that samples are
+    held against ("watched", see ``Checks``), the run's location, which names it ("run"), and what is to be told of it so far
+    ("notes").
     """
     import ray
     import ray.train
@@ -64,7 +65,9 @@ def train_worker(job: dict[str, Any]) -> None:
     context = ray.train.get_context()
     if context.get_world_rank() == 0:
         job["watched"]["rows"] = ray.get(job["watched"]["rows"])
-    rows = job["rows"] if isinstance(job["rows"], Stored) else [Encoded(*part) for part in ray.get(job["rows"])]
+    rows = job["rows"]
+    if not isinstance(rows, Stored):
+        rows = [(weight, [Encoded(*part) for part in ray.get(parts)]) for weight, parts in rows]
     try:
         Worker(job, rows, context.get_world_rank(), context.get_world_size()).train(ray.train.get_checkpoint())
     except FailedError as e:  # raised no further: Ray Train would try again
@@ -74,7 +77,7 @@ def train_worker(job: dict[str, Any]) -> None:
 class Worker:
     """One worker's engines, averages and rows, and where the run stands."""
 
-    def __init__(self, job: dict[str, Any], rows: Sequence[Encoded] | Stored, rank: int, world: int) -> None:
+    def __init__(self, job: dict[str, Any], rows: Pools | Stored, rank: int, world: int) -> None:
         self.run: str = job["run"]
         self.recipe, self.rank, self.world = Recipe.model_validate(job["recipe"]), rank, world
         training = self.recipe.training
@@ -87,7 +90,7 @@ class Worker:
         self.checks = Checks(self.recipe, self.generator, layout, job["watched"], device, rank, world)
         self.generator.to(device)
         share = Share(self.recipe.seed, training.batch, training.accumulate, rank, world, device)
-        self.feed = Stream(rows, share) if isinstance(rows, Stored) else Feed(rows, share)
+        self.feed = Stream(rows, share) if isinstance(rows, Stored) else mixed(rows, share)
         self.bf16 = computes_in_bf16(training.precision, device)
         parameters = sum(p.numel() for player in self.generator.players.values() for p in player.parameters())
         second_order = self.recipe.settings(images=layout.image is not None).second_order

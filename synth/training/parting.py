@@ -9,12 +9,14 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from synth.data.codec import Codec
 from synth.data.conform import conform
 from synth.data.reduction import Reduction
 from synth.data.schema import Schema
 from synth.data.source import Piece, Source
 from synth.data.split import Split
 from synth.errors import UserError
+from synth.generators.layout import Encoded
 from synth.recipe import Recipe
 
 DECODED_BYTES = 64 << 20  # of the images that are decoded at a time
@@ -79,3 +81,8 @@ def as_many(schema: Schema, most: int, size: int) -> int:
 def drawn(batch: pa.RecordBatch, share: float, draw: np.random.Generator) -> pa.RecordBatch:
     """All rows, or a random sample of about so many."""
     return batch if share >= 1 else batch.filter(pa.array(draw.random(batch.num_rows) < share))
+
+
+def narrow(rows: Encoded, codec: Codec) -> Encoded:
+    """Encoded rows with values as they are held."""
+    return Encoded(rows.cells, rows.values.astype(codec.layout.dtype))

@@ -29,8 +29,11 @@ from synth.errors import UserError
 from synth.evaluation.copies import Keys, row_keys
 from synth.generators.layout import Encoded
 from synth.recipe import Recipe
-from synth.training.parting import as_many, conformed, drawn, judged, parted, split_of
+from synth.training import mixing
+from synth.training.mixing import Given
+from synth.training.parting import as_many, conformed, drawn, judged, narrow, parted, split_of
 from synth.training.stored import Stored, Writer, record
+from synth.training.synthetic import Synthetic, gathered
 
 MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
 EVALUATED_BYTES = 512 << 20  # of images, so many bytes at most
@@ -54,7 +57,8 @@ class Watched:
 class Prepared:
     """``encoded`` are the training rows, batch by batch, or where they are stored; ``real`` and ``test`` what the
     certificate compares; ``keys`` what it looks for copies among: every training row, also those ``real`` lacks;
-    ``watched`` what samples are held against during training; ``kept`` rows of other parts that were asked for."""
+    ``watched`` what samples are held against during training; ``kept`` rows of other parts that were asked for; ``mixed`` the
+    encoded rows of each synthetic table, after its share of every batch."""
 
     schema: Schema
     codec: Codec
@@ -66,6 +70,7 @@ class Prepared:
     rows: dict[str, int]
     sources: dict[str, Source]
     kept: dict[str, pa.Table] = field(default_factory=dict)
+    mixed: list[tuple[float, list[Encoded]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -90,21 +95,32 @@ def spreads(source: Source, *, embedded: bool) -> bool:
 def is_held(source: Source, recipe: Recipe) -> tuple[bool, str]:
     """(whether each worker holds the encoded table, a sentence on it): a matter of the table and the recipe alone, as
     the order in which rows are seen depends on it."""
-    columns, limit = len(set(source.schema.names) - set(recipe.exclude)), recipe.training.hold_mib
+    size, limit, columns = size_of(source, recipe), recipe.training.hold_mib, _columns(source, recipe)
     if shape := first_shape(source, recipe.exclude, recipe.image.size):
-        size = source.rows() * math.prod(shape) / 2**20
         height, width, channels = shape
         table = f"{source.rows():,} images of {width} × {height} × {channels}, {size:,.0f} MiB when decoded"
     else:
-        size = source.rows() * columns * VALUE / 2**20
         table = f"{source.rows():,} rows × {columns} columns, {size:,.0f} MiB when encoded"
     if size <= limit:
         return True, f"{table}: held by each worker"
     return False, f"{table}, beyond training.hold_mib={limit:,}: streamed from the run's storage"
 
 
-def describe(source: Source, test: Any, recipe: Recipe, over: Pass = here) -> tuple[dict[str, Source], Schema]:
-    """Infer the schema and open the test rows; whatever is wrong with the tables is found here, before training."""
+def size_of(source: Source, recipe: Recipe) -> float:
+    """MiB of the encoded table."""
+    shape = first_shape(source, recipe.exclude, recipe.image.size)
+    return source.rows() * (math.prod(shape) if shape else _columns(source, recipe) * VALUE) / 2**20
+
+
+def _columns(source: Source, recipe: Recipe) -> int:
+    return len(set(source.schema.names) - set(recipe.exclude))
+
+
+def describe(
+    source: Source, test: Any, recipe: Recipe, over: Pass = here, synthetic: Sequence[Given] = ()
+) -> tuple[dict[str, Source], Schema]:
+    """Infer the schema and open the test rows, and synthetic ones; whatever is wrong with the tables is found here, before
+    training."""
     sources = {"train": source}
     schema = infer(
         source, target=recipe.target, categorical=recipe.categorical, numerical=recipe.numerical,
@@ -120,6 +136,7 @@ def describe(source: Source, test: Any, recipe: Recipe, over: Pass = here) -> tu
                 where = f"{sources['test'].location}: column '{column.name}' of the training rows is missing"
                 raise UserError(f"{where}.{nearest(column.name, names)}")
         schema.notes.extend(survey_as(schema, sources["test"], over))
+    sources |= mixing.opened(synthetic, schema, [*recipe.categorical, *recipe.exclude, *schema.text_columns])
     return sources, schema
 
 
@@ -130,15 +147,16 @@ def open_sources(data: Any, test: Any, recipe: Recipe) -> tuple[dict[str, Source
 
 def prepare(
     sources: dict[str, Source], schema: Schema, recipe: Recipe, *, store: str | None = None, over: Pass = here,
-    keep: Sequence[str] = (),
+    keep: Sequence[str] = (), synthetic: Sequence[Given] = (),
 ) -> Prepared:  # fmt: skip
     """Split, fit the codec in one pass over the training rows, and encode them in another: to files at ``store``, or in
-    memory without it. Rows of the parts ``keep`` are kept as they are, too."""
+    memory without it. Rows of the parts ``keep`` are kept as they are, too. All ``synthetic`` rows are training rows."""
     split, seed = split_of(recipe), recipe.seed
     reduction = Reduction(schema)
     needed = {column.name for column in schema.learnt}.union(*(c.columns for c in reduction.constraints))
     train = sources["train"].only([name for name in schema.names if name in needed])
-    codec, counts, notes = _fit(train, schema, split, recipe, over)
+    made = gathered(sources, synthetic, schema, split, recipe.mix)
+    codec, counts, notes = _fit(train, schema, split, recipe, over, made)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     most = as_many(schema, MOST_EVALUATED, EVALUATED_BYTES)
     shares = {part: most / max(rows[part], 1) for part in ("train", "test", *keep)}
@@ -172,7 +190,8 @@ def prepare(
         rows=rows,
         sources=sources,
         kept={name: pa.Table.from_batches(tables[name], schema.arrow()) for name in keep},
-        notes=[*schema.notes, *notes],
+        mixed=[] if made is None else made.encoded(codec, rows["train"]),
+        notes=[*schema.notes, *notes, *(made.notes if made is not None else ())],
     )
     looked_up = {"train": "; exact copies are looked for among all", "test": ""}
     for what, part in (("train", found.real), ("test", found.test)):
@@ -185,9 +204,9 @@ def prepare(
 
 
 def _fit(
-    train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass
+    train: Source, schema: Schema, split: Split, recipe: Recipe, over: Pass, made: Synthetic | None
 ) -> tuple[Codec, np.ndarray, list[str]]:
-    """The codec, the rows of each part of the split (4,), and what is to be said of constraints that rows break."""
+    """The codec, the real rows of each part of the split (4,), and what is to be said of constraints that they break."""
     Looked = tuple[Fit, np.ndarray, Counter[str]]
 
     def look(piece: Piece) -> Looked:
@@ -203,6 +222,8 @@ def _fit(
 
     fit, counts, broken = reduce(merged, over("fitting the codec", look, train))
     notes = judged(broken, train, recipe)
+    if made is not None:
+        fit = made.joined(fit, int(counts[TRAIN]))
     codec = fit.finish(**recipe.codec.model_dump())
     split.check(counts)
     if counts[TRAIN] < recipe.training.most:
@@ -248,20 +269,15 @@ def _encode(
         if writer is not None:
             writer.add(rows, keys)
         else:
-            done.rows.append(_narrow(rows, codec))
+            done.rows.append(narrow(rows, codec))
             done.keys.append(keys)
         for name, share_of_part in shares.items():
             mine = train if name == "train" else batch.filter(pa.array(part == PARTS.index(name)))
             done.tables[name].append(drawn(mine, share_of_part, draw))
         seen = drawn(batch.filter(pa.array(part == watched)), share, draw_watched)
         known = codec.encodable(seen)
-        done.watched.append(_narrow(codec.encode(seen.filter(pa.array(known))), codec))
+        done.watched.append(narrow(codec.encode(seen.filter(pa.array(known))), codec))
         done.left_out += int((~known).sum())
     if writer is not None:
         done.written = writer.finish()
     return done
-
-
-def _narrow(rows: Encoded, codec: Codec) -> Encoded:
-    """Encoded rows with values as they are held."""
-    return Encoded(rows.cells, rows.values.astype(codec.layout.dtype))

@@ -10,10 +10,13 @@ import pyarrow as pa
 
 from cluster import storage
 from cluster.machine import usable_threads
+from synth.data.source import Source
 from synth.evaluation.certificate import Certificate
 from synth.evaluation.gist import Gist
+from synth.provenance import lineage
 from synth.provenance.manifest import DataEntry, Manifest, Training
 from synth.recipe import Recipe
+from synth.training import mixing
 from synth.training.prepare import Prepared
 from synth.training.workers import Progress
 
@@ -76,11 +79,9 @@ def publish(
         train_keys=table.keys, preparation=table.notes, network=recipe.image.features,
         progress=lambda what, done: progress(f"certifying: {what}", done, {}),
     )  # fmt: skip
-    name = storage.resolve(out)[1].rpartition("/")[2]
-    data = [
-        DataEntry(location=s.location, sha256=s.fingerprint(), rows=s.rows(), role=role)
-        for role, s in table.sources.items()
-    ]
+    title = storage.resolve(out)[1].rpartition("/")[2]
+    data = [_entry(name, source) for name, source in table.sources.items()]
+    parents = list(dict.fromkeys([*parents, *(id for entry in data for id in entry.releases)]))
     details = {
         "data": storage.without_credentials(table.sources["train"].location),
         "rows": ", ".join(f"{count:,} {part}" for part, count in table.rows.items() if count),
@@ -90,7 +91,7 @@ def publish(
     }
     progress("writing the report", 0.0, {})
     report = render(
-        certificate, title=name, real=table.real, synthetic=synthetic, schema=table.schema, details=details,
+        certificate, title=title, real=table.real, synthetic=synthetic, schema=table.schema, details=details,
         watched=training.watched,
     )  # fmt: skip
     with storage.staged_directory(out, overwrite=overwrite) as folder:
@@ -102,7 +103,7 @@ def publish(
             recipe=recipe.model_dump(),
             certificate=certificate.model_dump(mode="json"),
             report=report,
-            name=name,
+            name=title,
             data=data,
             parents=parents,
             real_fraction=real_fraction,
@@ -111,3 +112,14 @@ def publish(
             reference=Gist(table.schema)(synthetic.slice(0, REFERENCE)),
         )
     return Trained(out, manifest, certificate, table.notes)
+
+
+def _entry(name: str, source: Source) -> DataEntry:
+    """What the manifest says of a table that took part; synthetic rows of which nothing is known are the first generation's."""
+    claims = lineage.claims(source)
+    drawn = [claim.origin.release for claim in claims if claim.origin is not None]
+    depth = max([int(name.startswith(mixing.NAME)), *(claim.depth for claim in claims)])
+    return DataEntry(
+        location=source.location, sha256=source.fingerprint(), rows=source.rows(), role="test" if name == "test" else "train",
+        real=not depth, depth=depth, releases=list(dict.fromkeys(drawn)),
+    )  # fmt: skip

@@ -135,6 +135,11 @@ def _recipe(parent: Release) -> Recipe:
             f"{parent.location}: is of the family {kind}, and a discriminator guides the diffusion of tables alone; "
             f"train it for longer{'' if images else ', or with --family diffusion, and refine that'}"
         )
+    if made := [entry.location for entry in parent.manifest.data if not entry.real]:
+        raise UserError(
+            f"{parent.location}: has learnt from synthetic rows, too ({', '.join(made)}), and a discriminator learns from real "
+            "ones alone; refine a release of real rows"
+        )
     if recipe.diffusion.guidance:
         raise UserError(
             f"{parent.location}: was refined already (diffusion.guidance={recipe.diffusion.guidance:g}); refine the "

@@ -11,7 +11,7 @@ checkpoints, and a marker that says which recipe and data it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,16 @@ from cluster import storage
 from cluster.session import connected, terminable
 from synth.data.passes import here, on_cluster
 from synth.data.schema import Schema
+from synth.data.source import Source
 from synth.errors import JobError, UserError
-from synth.provenance import keys
+from synth.provenance import keys, lineage, policy
 from synth.provenance.manifest import Selection, Training, Watched
 from synth.recipe import Recipe
+from synth.training import allowed, mixing, room, workers
 from synth.training import prepare as preparing
-from synth.training import room, workers
+from synth.training.allowed import Rules
 from synth.training.claim import earlier, take
+from synth.training.mixing import Given
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained, publish
 from synth.training.snapshot import CHECKPOINTS
@@ -47,20 +50,24 @@ def train(
     out: str,
     *,
     test: object | None = None,
+    synthetic: Sequence[Given] = (),
+    rules: Rules | None = None,
     address: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress = lambda phase, done, facts: None,
 ) -> Trained:
     """Train a generator on ``data`` (see ``synth.data.source.open_source``) and publish its release at ``out``.
+    ``synthetic`` rows take part in the training alone, with the weight that the recipe's ``mix`` leaves them; what may be
+    learnt from ``rules`` say, None: those of the user's policy.
 
     Raises UserError for anything wrong with the data, the recipe or the place, before Ray starts where it can be known
     then; Interrupted on Ctrl-C.
     """
-    if recipe.diffusion.guidance:
+    _check_guidance(recipe)
+    if recipe.mix != "golden" and not synthetic:
         raise UserError(
-            f"diffusion.guidance={recipe.diffusion.guidance:g}: there is no discriminator before there is a release; "
-            "train with diffusion.guidance=0, then refine the release: artesian refine"
+            f"mix={recipe.mix}: there are no synthetic rows to mix real ones with; name some by --synthetic FILE"
         )
     recipe = recipe.resolved(test_apart=test is not None)
     location = out if "://" in out else str(Path(out).resolve())
@@ -81,17 +88,27 @@ def train(
                 # Tasks wait for nodes without end, also for those that can never be; the workers' are there for them.
                 room.find(ray, recipe.training.least, progress, embedded=address is None)
                 over = on_cluster(lambda what, done: progress(what, done, {}))
-        sources, schema = preparing.describe(source, test, recipe, over)
+        sources, schema = preparing.describe(source, test, recipe, over, synthetic)
         progress("reading the table", 1.0, {"told": schema.summary()})
         recipe = recipe.suited(images=schema.image is not None)
-        claim = {"recipe": _claimed(recipe).sha256(), "data": {name: s.fingerprint() for name, s in sources.items()}}
-        _check_network(recipe, schema)
-        _check_target(recipe, schema)
+        claim: dict[str, Any] = {
+            "recipe": _claimed(recipe).sha256(),
+            "data": {name: s.fingerprint() for name, s in sources.items()},
+        }
+        check(recipe, schema)
+        _check_mixed(recipe, sources, held)
+        rules = Rules.read() if rules is None else rules
+        descent = allowed.check(rules, sources, synthetic, recipe.mix)
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
+        if synthetic:
+            claim["synthetic"] = [one.weight for one in synthetic]
         take(run, claim, resume=resume, overwrite=overwrite)
 
         def prepare() -> Prepared:
-            return preparing.prepare(sources, schema, recipe, store=store, over=over)
+            table = preparing.prepare(sources, schema, recipe, store=store, over=over, synthetic=synthetic)
+            policy.check_rows(rules.policy, source.location, table.keys.blocks())
+            table.notes += descent
+            return table
 
         # What reads in this process needs no Ray, and does not wait for it. Passes of the cluster end with it, which an
         # interruption of this thread has them do.
@@ -142,6 +159,21 @@ def _run(
     return replace(published, notes=[*published.notes, *facts["notes"]])
 
 
+def check(recipe: Recipe, schema: Schema) -> None:
+    """UserError for what a recipe asks for that a training on such a table cannot do."""
+    _check_guidance(recipe)
+    _check_network(recipe, schema)
+    _check_target(recipe, schema)
+
+
+def _check_guidance(recipe: Recipe) -> None:
+    if recipe.diffusion.guidance:
+        raise UserError(
+            f"diffusion.guidance={recipe.diffusion.guidance:g}: there is no discriminator before there is a release; "
+            "train with diffusion.guidance=0, then refine the release: artesian refine"
+        )
+
+
 def _check_network(recipe: Recipe, schema: Schema) -> None:
     """UserError for a network that the certificate could not compare images by: before the training, not after."""
     network = recipe.image.features
@@ -165,6 +197,18 @@ def _check_target(recipe: Recipe, schema: Schema) -> None:
         f"{wanted}: needs a target that is a class, and {found}; name a categorical one with --target, or set "
         f"{wanted.partition('=')[0]}=0"
     )
+
+
+def _check_mixed(recipe: Recipe, sources: Mapping[str, Source], held: bool) -> None:
+    """UserError for tables that are mixed and are more than a worker holds, all together."""
+    mixed = [source for name, source in sources.items() if name.startswith(mixing.NAME)]
+    size = sum(preparing.size_of(source, recipe) for source in (sources["train"], *mixed))
+    if mixed and (not held or size > recipe.training.hold_mib):
+        raise UserError(
+            f"{sources['train'].location} and the synthetic rows: {size:,.0f} MiB when encoded, beyond "
+            f"training.hold_mib={recipe.training.hold_mib:,}, and rows that are streamed are not mixed: raise it, or take a "
+            "sample of the rows"
+        )
 
 
 def _claimed(recipe: Recipe) -> Recipe:
@@ -212,4 +256,16 @@ def publish_run(
         f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "
         f"{facts['workers']} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}"
     )
-    return publish(recipe, table, weights, out, training=training, took=took, overwrite=overwrite, progress=progress)
+    drawn = any(claim.depth for claim in lineage.claims(table.sources["train"]))
+    real = 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)
+    return publish(
+        recipe,
+        table,
+        weights,
+        out,
+        training=training,
+        took=took,
+        overwrite=overwrite,
+        progress=progress,
+        real_fraction=real,
+    )

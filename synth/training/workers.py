@@ -62,8 +62,10 @@ def fit(
     notes = snapshot.mend(run)
     rows: Stored | list[Any] = table.encoded
     if isinstance(table.encoded, list):
-        rows = [ray.put(tuple(part)) for part in table.encoded]
-        table.encoded.clear()
+        pools = [(1 - sum(share for share, _ in table.mixed), table.encoded), *table.mixed]
+        rows = [(share, [ray.put(tuple(part)) for part in parts]) for share, parts in pools]
+        for _, parts in pools:
+            parts.clear()
     job = {
         "recipe": recipe.model_dump(),
         "layout": table.codec.layout.model_dump(),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synth.collapse.policies import Policy, golden
+from synth.collapse.policies import Policy
 from synth.collapse.rows import Rows
 from synth.errors import UserError
+from synth.training.mixing import golden
 
 REAL = Rows.of_numbers(np.arange(100.0)[:, None])
 DRAWN = [Rows.of_numbers(1_000.0 * (k + 1) + np.arange(100.0)[:, None]) for k in range(3)]

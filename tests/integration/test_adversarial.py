@@ -95,7 +95,7 @@ def train_all(job: dict[str, Any]) -> None:
         keys = recipe(world, **case).model_dump()
         watched = {"rows": [rows()], "count": 300, "part": "train", "left_out": 0}
         job_of_case = {"recipe": keys, "layout": LAYOUT.model_dump(), "run": "", "notes": [], "watched": watched}
-        worker = loop.Worker(job_of_case, [rows()], rank, world)
+        worker = loop.Worker(job_of_case, [(1.0, [rows()])], rank, world)
         told = torch.stack([loss for _ in range(STEPS) for loss in worker.optimize()])
         dist.all_reduce(told)
         parts = {f"{k}.{f.name}/{f.start}": f.weight.clone() for k, mine in worker.owned.items() for f in mine}

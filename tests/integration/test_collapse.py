@@ -133,3 +133,27 @@ def until(met: Callable[[], bool], seconds: float) -> bool:
     while not met() and time.monotonic() < deadline:
         time.sleep(0.1)
     return met()
+
+
+def test_generations_of_a_network_are_trained_and_measured(data: Path, tmp_path: Path) -> None:
+    recipe = Recipe.read(None, {"target": "class", "training.steps": 30, "training.batch": 64, "training.checks": 0,
+                                "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})  # fmt: skip
+    study, _ = collapse(
+        str(data),
+        recipe,
+        str(tmp_path / "out"),
+        name="diffusion",
+        policies=("fresh:golden",),
+        generations=1,
+        seeds=1,
+        rows=200,
+    )
+    assert [chain.policy for chain in study.found] == ["fresh:golden", "real"]
+    for chain in study.found:
+        assert len(chain.figures) == 2
+        for figures in chain.figures:
+            assert {"utility", "c2st", "coverage", "recall", "modes", "variance"} <= figures.keys()
+            assert "likelihood" not in figures and 0.5 < figures["c2st"] <= 1 and figures["modes"] > 0
+    drawn = pq.read_table(tmp_path / "out" / "chains" / "fresh-golden-0" / "generation-001.parquet")
+    assert len(drawn) == 200 and set(drawn.column_names) == set(mixed(1, 0).column_names) - {"price"}
+    assert not list((tmp_path / "out" / "runs").glob("*")), "no run is left"

@@ -27,8 +27,8 @@ import pytest
 
 import serving
 from serving import sampling_pb2 as messages
-from serving.origin import Origin
 from synth import release as releases
+from synth.provenance.origin import Origin
 from synth.sampling import BLOCK, Sampler
 from tests.serving.releases import publish
 

@@ -114,7 +114,7 @@ def train_all(job: dict[str, Any]) -> None:
         job_of_case = {
             "recipe": keys, "layout": LAYOUT.model_dump(), "run": str(run), "notes": [], "watched": watched,
         }  # fmt: skip
-        worker = Told(job_of_case, [rows()], rank, world)
+        worker = Told(job_of_case, [(1.0, [rows()])], rank, world)
         worker.train(None)
         assert [check["step"] for check in worker.checks.record["checks"]] == [STEPS // 2, STEPS]
         if worker.checks.generator is not None:

@@ -22,6 +22,7 @@ from synth.recipe import Recipe
 from synth.sampling import BLOCK, Sampler
 from synth.training import beacon, run
 from synth.training.checkpoint import PROGRESS, sealed
+from synth.training.mixing import Given, golden
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SMALL = {"target": "income", "training.steps": 40, "training.batch": 128, "diffusion.width": 64, "diffusion.blocks": 1,
@@ -82,6 +83,27 @@ def test_parts_drawn_side_by_side_are_the_rows_that_one_process_draws(
     second.write_bytes(second.read_bytes()[:1000])
     assert parts.sample(release, 5000, str(out), seed=7) == 1
     assert pq.read_table(out).equals(expected)
+
+
+def test_synthetic_rows_take_part_with_the_golden_weight_and_are_written_down(
+    finished: run.Trained, table: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "synthetic.parquet"
+    pq.write_table(artesian.load(finished.location).table(500, seed=1), rows)
+    trained = run.train(str(table), Recipe.read(None, SMALL), str(tmp_path / "out"), synthetic=[Given(str(rows))])
+    manifest, count = trained.manifest, finished.manifest
+    real = golden(trained_rows(finished) / 500)
+    assert (
+        manifest.real_fraction == pytest.approx(real) and manifest.generation_depth == 1 and count.generation_depth == 0
+    )
+    entry = next(entry for entry in manifest.data if not entry.real)
+    assert (entry.rows, entry.role, entry.depth) == (500, "train", 1) and entry.location.endswith("synthetic.parquet")
+    assert any(f"of each batch {real:.1%} are real rows" in note for note in trained.notes)
+
+
+def trained_rows(trained: run.Trained) -> int:
+    """Real rows that it learnt from."""
+    return trained.certificate.rows["train"]
 
 
 def test_the_command_draws_and_verifies(

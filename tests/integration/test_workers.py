@@ -185,9 +185,9 @@ def test_a_run_that_diverges_goes_back_and_on_more_slowly_twice(
     """The rows of one step are not numbers, the first ``times``; if that is for good, those before are far out."""
 
     def train_on_bad_rows(job: Facts) -> None:
-        from synth.training import loop
+        from synth.training import feed, loop
 
-        class BadFeed(loop.Feed):
+        class BadFeed(feed.Feed):
             bad = times
 
             def __call__(self, step: int, micro: slice) -> Encoded:
@@ -199,7 +199,7 @@ def test_a_run_that_diverges_goes_back_and_on_more_slowly_twice(
                     rows.values.fill_(torch.nan)
                 return rows
 
-        loop.Feed = BadFeed  # type: ignore[misc]  # the process ends with the run
+        feed.Feed = BadFeed  # type: ignore[misc]  # the process ends with the run
         loop.train_worker(job)
 
     monkeypatch.setattr(loop, "train_worker", train_on_bad_rows)

@@ -23,6 +23,7 @@ from serving.jobs import Jobs, Record
 from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.errors import JobError, UserError
+from synth.provenance.origin import Signed
 from tests.serving.service import until
 
 BLOCK = pa.record_batch({"age": [40]})
@@ -37,9 +38,11 @@ class Parts:
         self.calls = list[dict[str, Any]]()
 
     def sample(
-        self, release: Any, rows: int, out: str, *, seed: int, request: Any, progress: Callable[[int], None], show: Any
-    ) -> int:
+        self, release: Any, rows: int, out: str, *, seed: int, request: Any, signed: Callable[[int, int], Signed],
+        progress: Callable[[int], None], show: Any,
+    ) -> int:  # fmt: skip
         self.calls.append({"rows": rows, "out": out, "seed": seed, "request": request, "release": release.manifest.id})
+        self.origin = signed(100, 50).origin
         progress(0)
         for done in range(100, rows + 1, 100):
             self.go.acquire()
@@ -106,6 +109,9 @@ def test_a_job_is_drawn_and_says_how_far_it_is(tmp_path: Path, parts: Parts, ver
     parts.go.release(2)
     assert until(lambda: kept(jobs, record)["state"] == "done") and record.drawn == 300
     [call] = parts.calls
+    said = parts.origin
+    assert (said.release, said.version, said.seed, said.first, said.rows) == (id, "people@1", 3, 100, 50)
+    assert said.asked == {"where": "age>=40"} and said.key == call["request"].key
     assert call["request"].kinds[0].keys() == {"age"} and (call["rows"], call["seed"], call["release"]) == (300, 3, id)
     assert Path(call["out"]).parent == tmp_path / "jobs" and record.id in call["out"]
     with pytest.raises(UserError, match=f"job {record.id}: is done; only one that was cut can go on"):

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.formats import FORMATS
-from serving.origin import Origin
 from synth.provenance.keys import signing_key
+from synth.provenance.origin import Origin
 from synth.sampling import BLOCK, SMALL, Sampler
 from tests.serving.service import Service
 

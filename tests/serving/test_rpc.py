@@ -16,8 +16,8 @@ import pytest
 from grpc import aio
 
 from serving import sampling_pb2 as messages
-from serving.origin import Origin
 from serving.rpc import PART, Rpc
+from synth.provenance.origin import Origin
 from synth.sampling import BLOCK, Sampler
 from tests.serving.service import Service, key
 from tests.serving.test_launch import pem

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synth.generators.layout import Encoded
-from synth.training.feed import Feed, Share
+from synth.training.feed import Feed, Mixed, Share, mixed
 
 
 def feed(rows: int, batch: int, rank: int = 0, world: int = 1) -> Feed:
@@ -44,3 +44,43 @@ def test_a_step_is_found_without_the_steps_before_it() -> None:
         last = walked(step, slice(0, 12)).values
     assert torch.equal(feed(50, 12)(8, slice(0, 12)).values, last)
     assert not torch.equal(feed(50, 12)(0, slice(0, 12)).values, last)
+
+
+def kinds(shares: list[float], batch: int, rank: int = 0, world: int = 1) -> Feed | Mixed:
+    """Kinds of 7, 14, 21 … rows, which hold their kind and their number."""
+    pools = []
+    for kind, weight in enumerate(shares):
+        values = np.stack([np.full(7 * (kind + 1), kind), np.arange(7 * (kind + 1))], axis=1).astype(np.float32)
+        pools.append((weight, [Encoded(np.zeros((len(values), 0), np.int32), values)]))
+    return mixed(pools, Share(3, batch, 1, rank, world, torch.device("cpu")))
+
+
+@settings(max_examples=40, deadline=None)
+@given(weight=st.floats(0.01, 0.99), batch=st.integers(1, 80), step=st.integers(0, 10**6))
+def test_a_kind_makes_up_its_share_of_every_batch_to_a_row(weight: float, batch: int, step: int) -> None:
+    found = kinds([weight, 1 - weight], batch)(step, slice(0, batch)).values[:, 0]
+    assert abs(int((found == 0).sum()) - weight * batch) <= 1 + 1e-6 * step
+
+
+def test_of_several_kinds_each_goes_through_its_own_rows() -> None:
+    shares, batch = [0.5, 0.2, 0.3], 50
+    source = kinds(shares, batch)
+    assert source.rows == 14, "after which the first kind has come round"
+    rows = torch.cat([source(step, slice(0, batch)).values for step in range(100)])
+    for kind, weight in enumerate(shares):
+        mine = rows[rows[:, 0] == kind, 1]
+        assert abs(len(mine) / len(rows) - weight) < 0.001
+        times = torch.bincount(mine.long(), minlength=7 * (kind + 1))
+        assert times.max() - times.min() <= 1, "each row as often as any other, to an epoch"
+
+
+def test_workers_share_what_one_worker_sees_of_mixed_rows() -> None:
+    whole = kinds([0.3, 0.7], 12)
+    for step in (0, 3, 7):
+        expected = whole(step, slice(0, 12)).values
+        for rank in range(3):
+            assert torch.equal(kinds([0.3, 0.7], 12, rank, 3)(step, slice(0, 12)).values, expected[rank::3])
+
+
+def test_one_kind_is_a_plain_feed() -> None:
+    assert isinstance(kinds([1.0], 12), Feed)

@@ -1,9 +1,9 @@
-"""Where the rows of an answer come from, signed by the service that drew them.
+"""Where drawn rows come from, signed by who drew them.
 
 An origin says enough to draw the same rows again (release, seed, which rows, what was asked) and, once they are somebody's
-training data, how far from real rows that is. It travels in an answer's headers and, where the format has metadata, with the
-file. It vouches for itself alone, for an answer's first bytes leave before the last are drawn: who doubts the rows draws
-them again.
+training data, how far from real rows that is. It travels in an answer's headers and with a file: in its metadata where the
+format has some, else in a file beside it. It vouches for itself alone, for the first bytes leave before the last rows are
+drawn: who doubts the rows draws them again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import (
@@ -25,11 +25,14 @@ from pydantic import (
     model_validator,
 )
 
-from serving.formats import PREFIX
 from synth.errors import UserError
 from synth.provenance import keys
 from synth.provenance.manifest import Manifest, Sha256, canonical_json
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PREFIX = "artesian."  # of the metadata's keys: a table's schema may have others
 MOST_ASKED = 2_048  # bytes: all headers together should stay below the 8 KB that proxies let pass
 
 
@@ -52,8 +55,9 @@ class Origin(BaseModel):
 
     ``asked`` is what was asked as it was (``where``, ``balance``, …): nothing ({}), or None where that is longer than
     MOST_ASKED; ``key`` is ``synth.asking``'s for it, None where nothing was asked. ``version`` is the release's under its
-    ``name`` in the service. ``depth`` is the rows' generation depth, one more than the generator's, and ``real_fraction`` the
-    share of real rows in what that saw. ``signer`` is the service's public key in base64.
+    ``name`` in the service, None for rows that no service drew. ``depth`` is the rows' generation depth, one more than the
+    generator's, and ``real_fraction`` the share of real rows in what that saw. ``signer`` is the public key of who drew them,
+    in base64.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +65,7 @@ class Origin(BaseModel):
     format: Literal["artesian-origin/1"] = "artesian-origin/1"
     release: Sha256
     name: str
-    version: str
+    version: str | None
     seed: int = Field(ge=0, lt=2**64)
     first: int = Field(ge=0)
     rows: int = Field(ge=0)
@@ -80,7 +84,7 @@ class Origin(BaseModel):
 
     @classmethod
     def of(
-        cls, manifest: Manifest, *, version: str, seed: int, first: int, rows: int, key: str | None,
+        cls, manifest: Manifest, *, version: str | None, seed: int, first: int, rows: int, key: str | None,
         asked: Mapping[str, Any], at: datetime, public_key: bytes,
     ) -> Origin:  # fmt: skip
         """The origin of rows drawn from a release; ``asked`` is JSON, in which None, and all of it without a key, says that
@@ -155,6 +159,40 @@ class Origin(BaseModel):
             if given.get(name.lower().encode(), value.encode()) != value.encode():
                 raise OriginError(f"{name} is not what the origin says: altered on the way; ask for the rows again")
         return origin, keys.signer(origin.public_key)
+
+
+class Signed(NamedTuple):
+    """An origin and its signature, for files."""
+
+    origin: Origin
+    signature: str
+
+    @classmethod
+    def of(
+        cls, manifest: Manifest, *, seed: int, first: int, rows: int, key: str | None, asked: Mapping[str, Any],
+        version: str | None = None,
+    ) -> Signed:  # fmt: skip
+        """Of rows that are drawn from a release now, see ``Origin.of``, signed with this user's key."""
+        own = keys.signing_key()
+        origin = Origin.of(
+            manifest, version=version, seed=seed, first=first, rows=rows, key=key, asked=asked, at=datetime.now(UTC),
+            public_key=own.public_key().public_bytes_raw(),
+        )  # fmt: skip
+        return cls(origin, origin.sign(own))
+
+    def into(self, schema: pa.Schema) -> pa.Schema:
+        """A schema with it, of a file in a format that has metadata."""
+        there = {} if schema.metadata is None else schema.metadata
+        return schema.with_metadata({**there, **self._prefixed})
+
+    @property
+    def beside(self) -> bytes:
+        """The content of a file beside one in a format that has none."""
+        return canonical_json(self._prefixed)
+
+    @property
+    def _prefixed(self) -> dict[str, str]:
+        return {PREFIX + name: text for name, text in self.origin.metadata(self.signature).items()}
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -21,9 +21,9 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from serving.formats import FORMATS, Encoder
-from serving.origin import MOST_ASKED, Origin, OriginError
 from synth.provenance import keys, manifest
 from synth.provenance.manifest import DataEntry, Manifest, Training
+from synth.provenance.origin import MOST_ASKED, Origin, OriginError
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 PUBLIC = KEY.public_key().public_bytes_raw()

@@ -1,0 +1,66 @@
+"""The ``artesian`` command's words for this room: lineage."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from synth.commands import Ancestors, MissingParent
+from synth.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from synth.provenance.lineage import Node
+
+app = typer.Typer()
+
+
+@app.command("lineage", epilog="Example: artesian lineage adult-release --ancestors releases/")
+def lineage_command(
+    place: Annotated[str, typer.Argument(metavar="FILE|RELEASE", help="a table, or the folder of a release")],
+    ancestors: Ancestors = None, allow_missing_parent: MissingParent = False,
+    format: Annotated[str, typer.Option(metavar="tree|json")] = "tree",
+) -> None:  # fmt: skip
+    """Walk where a table or a release comes from, and check every link offline; exit status 1 where one is broken.
+
+    Ancestors are looked for beside it, and in the folders that --ancestors names.
+    """
+    from rich.console import Console
+
+    from synth.provenance import lineage
+
+    if format not in ("tree", "json"):
+        raise UserError(f"--format {format!r} is unknown; formats: tree, json")
+    node = lineage.walk(place, ancestors or ())
+    if format == "json":
+        print(json.dumps(lineage.as_json(node), indent=1))
+    else:
+        Console().print(_tree(node))
+    broken = any(one.problems or (one.gaps and not allow_missing_parent) for one in node.all())
+    raise typer.Exit(1 if broken else 0)
+
+
+def _tree(node: Node, tree: Tree | None = None) -> Tree:
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    rows = f", {node.facts['rows']:,} rows" if "rows" in node.facts else ""
+    role = f", {node.facts['role']}" if "role" in node.facts else ""
+    real = f", {node.real_fraction:.0%} real" if node.kind == "release" and node.where else ""
+    kind = f"{node.kind} [bold]{escape(node.name)}[/]"
+    line = f"{kind} {(node.sha256 or '')[:12]}: depth {node.depth}{real}{rows}{role}"
+    if node.signer is not None:
+        line += f"; signed by {escape(node.signer)}"
+    elif node.where is None:
+        line += "; not here"
+    here = Tree(line) if tree is None else tree.add(line)
+    for problem in node.problems:
+        here.add(f"[red]broken: {escape(problem)}[/]")
+    for gap in node.gaps:
+        here.add(f"[yellow]gap: {escape(gap)}[/]")
+    for parent in node.parents:
+        _tree(parent, here)
+    return here

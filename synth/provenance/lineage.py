@@ -1,0 +1,216 @@
+"""Where rows and releases come from: what files say of themselves, and the ancestry that signatures and hashes hold together.
+
+A release names the hashes of the tables that it learnt from, of those that are synthetic the releases that they were drawn
+from, and these name theirs: a chain that can be walked offline. Every link is checked against what is there: files against
+their manifest, a manifest against its signature, a table against the hash of it, its origin against its signature and against
+what the release says that learnt from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pyarrow import fs as pafs
+
+from cluster import storage
+from synth import release as releases
+from synth.data.source import Source, open_source
+from synth.errors import ReleaseError, UserError
+from synth.provenance import keys, manifest
+from synth.provenance.manifest import DataEntry
+from synth.provenance.origin import PREFIX, Origin, OriginError
+
+MOST = 1_000  # folders beside each other that are searched for a release
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a file says of where its rows come from, and whose signature that is: nothing, of real rows."""
+
+    file: str
+    origin: Origin | None = None
+    signer: keys.Signer | None = None
+
+    @property
+    def depth(self) -> int:
+        """Generation depth of the rows, as far as they say; 0 where they say nothing."""
+        return 0 if self.origin is None else self.origin.depth
+
+    def __str__(self) -> str:
+        if self.origin is None:
+            return "does not say where its rows come from"
+        drawn = f"{self.origin.rows:,} rows drawn from '{self.origin.name}' ({self.origin.release[:12]})"
+        return f"{drawn}, depth {self.origin.depth}, signed by {self.signer}"
+
+
+def claims(source: Source) -> list[Claim]:
+    """What each file of a source says. OriginError, which names the file, for what was altered since it was signed."""
+    found = []
+    for name, said in source.said() or [(source.location, {})]:
+        if not any(key.lower().startswith(PREFIX.encode()) for key in said):
+            found.append(Claim(name))
+            continue
+        try:
+            found.append(Claim(name, *Origin.read(said)))
+        except OriginError as e:
+            raise OriginError(f"{name}: {e}") from e
+    return found
+
+
+@dataclass
+class Node:
+    """A release or a table, what is wrong with it, and what it comes from. ``sha256`` is a release's id or a table's hash,
+    ``signer`` who vouches for it, ``where`` it was found, None of what was not."""
+
+    kind: Literal["release", "table"]
+    name: str
+    sha256: str | None
+    depth: int
+    real_fraction: float
+    where: str | None = None
+    signer: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+    parents: list[Node] = field(default_factory=list)
+
+    def all(self) -> Iterator[Node]:
+        """This one and all that it comes from."""
+        yield self
+        for parent in self.parents:
+            yield from parent.all()
+
+
+def walk(location: str, among: Sequence[str] = ()) -> Node:
+    """The ancestry of the release or of the table at ``location``; releases are looked for beside it and in the folders
+    ``among``, and in what these hold. UserError for what is neither."""
+    folders = [*among, around(location)]
+    if storage.exists(storage.join(location, _MANIFEST)):
+        return _release(location, folders, ())
+    source = open_source(location)
+    try:
+        found, problems = claims(source), list[str]()
+    except OriginError as e:
+        found, problems = [], [str(e)]
+    depth = max((claim.depth for claim in found), default=0)
+    node = Node("table", source.location, source.fingerprint(), depth, float(not depth), source.location)
+    node.facts, node.problems = {"rows": source.rows()}, problems
+    drawn = {claim.origin.release: claim.origin for claim in found if claim.origin is not None}
+    for claim in found:
+        _vouched(node, claim)
+    for id, origin in drawn.items():
+        node.parents.append(_parent(id, origin.name, node, folders, (), depth=origin.depth - 1))
+    return node
+
+
+def around(location: str) -> str:
+    """The folder that something lies in."""
+    if not storage.is_remote(location):
+        return str(Path(location).resolve().parent)
+    place, mark, query = location.partition("?")
+    return f"{place.rstrip('/').rpartition('/')[0]}{mark}{query}"
+
+
+def find(id: str, folders: Sequence[str]) -> str | None:
+    """The folder of the release with this id, among ``folders`` and those that they hold; None where there is none."""
+    for folder in dict.fromkeys(folders):
+        for place in [folder, *_folders(folder)]:
+            at = storage.join(place, _MANIFEST)
+            if storage.is_file(at):
+                try:
+                    if manifest.parse(storage.read_bytes(at)).id == id:
+                        return place
+                except ReleaseError:  # a damaged stranger's
+                    continue
+    return None
+
+
+def _folders(folder: str) -> list[str]:
+    filesystem, path = storage.resolve(folder)
+    if filesystem.get_file_info(path).type != pafs.FileType.Directory:
+        raise UserError(f"{storage.without_credentials(folder)}: is no folder that holds releases; name one")
+    found = filesystem.get_file_info(pafs.FileSelector(path))
+    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+    return [storage.join(folder, name) for name in names[:MOST] if not name.startswith(".")]
+
+
+def _release(location: str, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
+    found = releases.verify(location)
+    record = found.manifest
+    if record is None:
+        node = Node("release", found.location, None, 0, 0.0, found.location)
+        node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
+        return node
+    node = Node("release", record.name, record.id, record.generation_depth, record.real_fraction, found.location)
+    node.signer = None if found.signer is None else str(found.signer)
+    node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
+    if found.signer is not None and found.signer.kind == "unknown":
+        node.problems.append(f"manifest.sig: is of {found.signer}")
+    node.facts = {"created": record.created.isoformat(), "seed": record.seed, "packages": record.environment.packages}
+    if record.id in seen:
+        node.problems.append("is an ancestor of itself")
+        return node
+    seen, drawn = (*seen, record.id), set[str]()
+    for entry in record.data:
+        node.parents.append(_table(entry, folders, seen))
+        drawn |= set(entry.releases)
+    node.parents += [
+        _parent(id, None, node, folders, seen)
+        for id in record.parents if id not in drawn and id not in {entry.sha256 for entry in record.data}
+    ]  # fmt: skip
+    return node
+
+
+def _table(entry: DataEntry, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
+    """A table that a release has learnt from. It need not be there any more; what is there must be what it was."""
+    node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
+    node.facts = {"rows": entry.rows, "role": entry.role}
+    try:
+        source = open_source(entry.location)
+    except UserError:
+        source = None
+    if source is not None:
+        node.where = source.location
+        if source.fingerprint() != entry.sha256:
+            node.problems.append("was altered since it was learnt from: its hash is another")
+        else:
+            try:
+                for claim in claims(source):
+                    _vouched(node, claim)
+            except OriginError as e:
+                node.problems.append(str(e))
+    for id in entry.releases:
+        node.parents.append(_parent(id, None, node, folders, seen, depth=entry.depth - 1))
+    return node
+
+
+def _parent(
+    id: str, name: str | None, child: Node, folders: Sequence[str], seen: tuple[str, ...], depth: int | None = None
+) -> Node:  # fmt: skip
+    """A release that something was drawn from, or refined of; a gap where it is not to be found."""
+    place = find(id, folders)
+    if place is None:
+        child.gaps.append(f"release {id[:12]}{f' ({name!r})' if name else ''} is not to be found")
+        return Node("release", name or id[:12], id, depth or 0, 0.0)
+    node = _release(place, folders, seen)
+    if depth is not None and node.depth > depth:
+        node.problems.append(f"has depth {node.depth}, and what was drawn from it says {depth}")
+    return node
+
+
+def _vouched(node: Node, claim: Claim) -> None:
+    if claim.signer is None:
+        return
+    node.signer = str(claim.signer)
+    if claim.signer.kind == "unknown":
+        node.problems.append(f"{claim.file}: its origin is of {claim.signer}")
+
+
+def as_json(node: Node) -> Mapping[str, Any]:
+    """A node and its ancestors as plain data."""
+    plain = {name: value for name, value in vars(node).items() if name != "parents" and value not in (None, [], {})}
+    return plain | ({"parents": [as_json(parent) for parent in node.parents]} if node.parents else {})

@@ -1,0 +1,129 @@
+"""Synthetic tables on their way to training: what is left out of them, how much each counts, and their encoded rows."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from synth.data.codec import Codec, Fit
+from synth.data.schema import Schema
+from synth.data.source import Source
+from synth.data.split import PARTS, Split
+from synth.errors import UserError
+from synth.evaluation.copies import row_keys
+from synth.generators.layout import Encoded
+from synth.training.mixing import NAME, Given, Mix, shares
+from synth.training.parting import conformed, narrow, parted
+
+TRAIN = PARTS.index("train")
+TIMES = 100  # that a kind counts among the others in the codec at most
+
+
+@dataclass
+class Synthetic:
+    """``tables`` are the rows of each source that are learnt from, in the schema's types; ``weights`` those that were given."""
+
+    schema: Schema
+    tables: dict[str, list[pa.RecordBatch]]
+    weights: list[float | None]
+    mix: Mix
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The rows of each table."""
+        return {name: sum(batch.num_rows for batch in batches) for name, batches in self.tables.items()}
+
+    def shares(self, real: int) -> tuple[float, list[float]]:
+        """Of every batch, that of ``real`` rows and that of each table."""
+        return shares(real, list(self.counts.values()), self.weights, self.mix)
+
+    def joined(self, fit: Fit, real: int) -> Fit:
+        """What ``real`` rows have shown, and what these do, each kind with its share."""
+        own, others = self.shares(real)
+        fits = [fit]
+        for batches in self.tables.values():
+            fits.append(Fit(self.schema))
+            for batch in batches:
+                fits[-1].update(batch)
+        return weighed(fits, np.array([own, *others]) / [real, *self.counts.values()])
+
+    def encoded(self, codec: Codec, real: int) -> list[tuple[float, list[Encoded]]]:
+        """The encoded rows of each table, after its share of every batch."""
+        own, others = self.shares(real)
+        told = [
+            f"{share:.1%} {name} ({count:,})" for share, (name, count) in zip(others, self.counts.items(), strict=True)
+        ]
+        self.notes.append(f"of each batch {own:.1%} are real rows ({real:,}), {', '.join(told)}")
+        pools = [[narrow(codec.encode(batch), codec) for batch in batches] for batches in self.tables.values()]
+        return list(zip(others, pools, strict=True))
+
+
+def weighed(fits: Sequence[Fit], weights: NDArray[np.float64]) -> Fit:
+    """One fit of several kinds of rows, each counted so many times that its rows have about these ``weights`` (kinds,): what a
+    codec says of marginals, from which some generators draw, is to be what batches show."""
+    times = np.clip(np.rint(weights / weights.min()), 1, TIMES).astype(int)
+    whole = copy.deepcopy(fits[0])
+    for number, (kind, count) in enumerate(zip(fits, times, strict=True)):
+        for _ in range(count - (number == 0)):
+            whole.merge(copy.deepcopy(kind))  # which merging would change
+    return whole
+
+
+def gathered(
+    sources: Mapping[str, Source], given: Sequence[Given], schema: Schema, split: Split, mix: Mix
+) -> Synthetic | None:
+    """The synthetic tables among ``sources``, without rows that break a constraint and without the twins of real rows that are
+    held out, of which nothing that is trained may know; None where there are none.
+
+    UserError for a table of which no row is left, and for missing values where no real row misses any.
+    """
+    made = {name: source for name, source in sources.items() if name.startswith(NAME)}
+    if not made:
+        return None
+    held, found = _held_out(sources, schema, split), Synthetic(schema, {}, [one.weight for one in given], mix)
+    for name, source in made.items():
+        broken, twins = Counter[str](), 0
+        found.tables[name] = []
+        for _, batch in parted(source.whole(), schema, split, broken):
+            _check_gaps(batch, schema, source)
+            twin = np.isin(row_keys(schema, batch), held)
+            twins += int(twin.sum())
+            if not twin.all():
+                found.tables[name].append(batch.filter(pa.array(~twin)))
+        found.notes += [f"{name} is {source.location}"]
+        found.notes += [
+            f"{name}: {count:,} rows break {text!r} and were left out" for text, count in broken.items() if count
+        ]
+        if twins:
+            found.notes.append(f"{name}: {twins:,} rows are those of real rows that are held out, and were left out")
+        if not found.counts[name]:
+            raise UserError(f"{source.location}: no row of it is left to learn from: {'; '.join(found.notes[-2:])}")
+    return found
+
+
+def _held_out(sources: Mapping[str, Source], schema: Schema, split: Split) -> NDArray[np.uint64]:
+    """The keys of all real rows that are not learnt from."""
+    keys = [np.empty(0, np.uint64)]
+    for part, batch in parted(sources["train"].whole(), schema, split):
+        keys.append(row_keys(schema, batch.filter(pa.array(part != TRAIN))))
+    if "test" in sources:
+        keys += [row_keys(schema, batch) for _, batch in conformed(sources["test"].whole(), schema)]
+    return np.unique(np.concatenate(keys))
+
+
+def _check_gaps(batch: pa.RecordBatch, schema: Schema, source: Source) -> None:
+    for column in schema.learnt:
+        if not column.nullable and (missing := batch.column(column.name).null_count):
+            row = pc.index(batch.column(column.name).is_null(), True).as_py()
+            raise UserError(
+                f"{source.location}: column '{column.name}' misses {missing:,} values, such as in row {row} of a batch, and no "
+                "real row does: fill them, or leave these rows out"
+            )

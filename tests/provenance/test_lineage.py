@@ -1,0 +1,242 @@
+"""A chain of generations is walked back to real rows, and each broken link is found and named."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cluster import storage
+from synth import release as releases
+from synth.data.source import open_source
+from synth.provenance import keys, lineage
+from synth.provenance.lineage import Node
+from synth.provenance.manifest import DataEntry, Training
+from synth.provenance.origin import OriginError
+from synth.provenance.policy import PolicyError
+from synth.release import Release
+from synth.training import allowed
+from synth.training.allowed import Rules
+from synth.training.mixing import Given
+from tests.command import run
+from tests.serving.releases import people, publish
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bytes]]:
+    """real.parquet → g0 → rows1.parquet → g1 → rows2.csv → g2 → rows3.parquet, and the key that signed all of it."""
+    folder = tmp_path_factory.mktemp("chain")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)  # releases name their tables as they were given: they can be moved together
+        pq.write_table(people(), "real.parquet")
+        first = releases.load(publish(Path("seed")))
+        shutil.rmtree("seed")
+        made(first, "g0", "real.parquet", seed=0)
+        for k, rows in enumerate(("rows1.parquet", "rows2.csv", "rows3.parquet")):
+            assert run(["sample", f"g{k}", "-n", "50", "--seed", str(k), "--out", rows], monkeypatch) == 0
+            if k < 2:
+                made(first, f"g{k + 1}", rows, seed=k + 1)
+        yield folder, keys.key_file().read_bytes()
+
+
+@pytest.fixture
+def chain(once: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to be broken."""
+    folder, key = once
+    keys.config_dir().mkdir(parents=True, exist_ok=True)
+    keys.key_file().write_bytes(key)
+    keys.key_file().chmod(0o600)
+    shutil.copytree(folder, tmp_path / "chain")
+    monkeypatch.chdir(tmp_path / "chain")
+    return tmp_path / "chain"
+
+
+def made(like: Release, name: str, rows: str, seed: int) -> None:
+    """A release with the files of another, that says that it has learnt from these rows."""
+    source = open_source(rows)
+    claims = lineage.claims(source)
+    depth = max(claim.depth for claim in claims)
+    drawn = [claim.origin.release for claim in claims if claim.origin is not None]
+    with storage.staged_directory(name) as folder:
+        releases.save(
+            folder, tensors=like.tensors, codec=like.codec, schema=like.schema, recipe=like.recipe | {"seed": seed},
+            certificate=None, report=None, name=name, parents=drawn, real_fraction=float(not depth), seed=seed,
+            data=[
+                DataEntry(
+                    location=source.location, sha256=source.fingerprint(), rows=source.rows(), role="train",
+                    real=not depth, depth=depth, releases=drawn,
+                )
+            ],
+            training=Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"]),
+        )  # fmt: skip
+
+
+def told(node: Node) -> str:
+    return "\n".join(f"{one.name}: {text}" for one in node.all() for text in [*one.problems, *one.gaps])
+
+
+def test_a_chain_is_walked_back_to_the_real_rows(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = lineage.walk(str(chain / "rows3.parquet"))
+    assert told(node) == ""
+    assert [(one.kind, Path(one.name).name, one.depth) for one in node.all()] == [
+        ("table", "rows3.parquet", 3), ("release", "g2", 2), ("table", "rows2.csv", 2), ("release", "g1", 1),
+        ("table", "rows1.parquet", 1), ("release", "g0", 0), ("table", "real.parquet", 0),
+    ]  # fmt: skip
+    assert [one.real_fraction for one in node.all()] == [0, 0, 0, 0, 0, 1, 1]
+    capsys.readouterr()
+    assert run(["lineage", str(chain / "rows3.parquet")], monkeypatch) == 0
+    assert capsys.readouterr().out.count("depth") == 7
+    assert run(["lineage", str(chain / "g2"), "--format", "json"], monkeypatch) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["name"] == "g2" and plain["parents"][0]["parents"][0]["name"] == "g1"
+
+
+def _edit(chain: Path) -> None:
+    (chain / "rows2.csv").write_text((chain / "rows2.csv").read_text().replace("Rome", "Oslo"))
+
+
+def _swap(chain: Path) -> None:
+    shutil.copy(chain / "g2" / "recipe.yaml", chain / "g0" / "recipe.yaml")
+
+
+def _lose(chain: Path) -> None:
+    shutil.rmtree(chain / "g1")
+
+
+def _replay(chain: Path) -> None:
+    for name in ("manifest.json", "manifest.sig"):
+        shutil.copy(chain / "g1" / name, chain / "g2" / name)
+
+
+def _strangers(chain: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    keys.key_file().write_bytes(pem)
+
+
+def _retell(chain: Path) -> None:
+    """The origin of rows3 says that they are nearer to real ones."""
+    table = pq.read_table(chain / "rows3.parquet")
+    metadata = dict(table.schema.metadata)
+    metadata[b"artesian.origin"] = metadata[b"artesian.origin"].replace(b'"depth":3', b'"depth":1')
+    pq.write_table(table.replace_schema_metadata(metadata), chain / "rows3.parquet")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (_edit, r"rows2.csv: was altered since it was learnt from"),
+        (_swap, r"g0: recipe.yaml: altered"),
+        (_lose, r"rows2.csv: release \w{12} is not to be found"),
+        (_replay, r"is not to be found"),
+        (_strangers, r"g2: manifest.sig: is of an unknown key"),
+        (_retell, r"rows3.parquet: .*the origin is not as it was signed"),
+    ],
+)
+def test_a_broken_link_is_found_and_named(
+    chain: Path, breaks: Callable[[Path], None], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(chain)
+    found = told(lineage.walk(str(chain / "rows3.parquet")))
+    assert re.search(says, found), found
+    assert run(["lineage", str(chain / "rows3.parquet")], monkeypatch) == 1
+
+
+def test_a_manifest_that_was_copied_over_anothers_is_found(chain: Path) -> None:
+    _replay(chain)
+    assert "altered" in told(lineage.walk(str(chain / "g2")))
+
+
+def test_a_gap_is_allowed_where_one_says_so(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _lose(chain)
+    there = ["lineage", str(chain / "rows3.parquet")]
+    assert run(there, monkeypatch) == 1
+    capsys.readouterr()
+    assert run([*there, "--allow-missing-parent"], monkeypatch) == 0
+    assert "gap" in capsys.readouterr().out
+    (chain / "kept").mkdir()
+    shutil.move(chain / "g2", chain / "kept" / "g2")
+    assert run([*there, "--ancestors", str(chain / "kept"), "--allow-missing-parent"], monkeypatch) == 0
+
+
+def test_rows_without_a_word_are_real_rows(tmp_path: Path) -> None:
+    pq.write_table(people(), tmp_path / "real.parquet")
+    people().to_pandas().to_csv(tmp_path / "real.csv", index=False)
+    for name in ("real.parquet", "real.csv"):
+        [claim] = lineage.claims(open_source(str(tmp_path / name)))
+        assert (claim.origin, claim.depth) == (None, 0)
+    [claim] = lineage.claims(open_source(people()))
+    assert str(claim) == "does not say where its rows come from"
+    (tmp_path / "real.csv.origin.json").write_text("no JSON")
+    with pytest.raises(Exception, match=r"real.csv.origin.json: says nothing that can be understood"):
+        lineage.claims(open_source(str(tmp_path / "real.csv")))
+
+
+def test_a_folder_says_what_each_of_its_files_does(chain: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("mixed")
+    pq.write_table(people().select(["age", "city"]), folder / "a.parquet")
+    rows = pq.read_table(chain / "rows1.parquet")
+    pq.write_table(rows.select(["age", "city"]), folder / "b.parquet")
+    assert [claim.depth for claim in lineage.claims(open_source(str(folder)))] == [0, 1]
+    for name in ("rows2.csv", "rows2.csv.origin.json"):
+        shutil.copy(chain / name, folder / name)
+    assert [claim.depth for claim in lineage.claims(open_source(str(folder / "*.csv")))] == [2]
+
+
+class TestAllowed:
+    def check(self, chain: Path, rows: str, *, test: pa.Table | None = None, **rules: object) -> list[str]:
+        sources = {"train": open_source(people(900)), "synthetic 1": open_source(str(chain / rows))}
+        if test is not None:
+            sources["test"] = open_source(test)
+        place = chain / "policy.yaml"
+        place.write_text(yaml.safe_dump(rules.pop("policy", {})))
+        return allowed.check(Rules.read(str(place), **rules), sources, [Given(rows)], "golden")  # type: ignore[arg-type]
+
+    def test_rows_whose_ancestors_are_there_are_learnt_from(self, chain: Path) -> None:
+        [note] = self.check(chain, "rows1.parquet")
+        assert "50 rows drawn from 'g0'" in note and "depth 1" in note
+
+    def test_samples_of_samples_are_not(self, chain: Path) -> None:
+        with pytest.raises(PolicyError, match=r"rows2.csv: .*depth 2, and the policy allows 1"):
+            self.check(chain, "rows2.csv")
+        assert self.check(chain, "rows2.csv", policy={"depth": 2})
+
+    def test_an_ancestor_out_of_reach_is_asked_for(self, chain: Path) -> None:
+        shutil.rmtree(chain / "g0")
+        with pytest.raises(PolicyError, match=r"rows1.parquet: was drawn from .*--ancestors, .*--allow-missing-parent"):
+            self.check(chain, "rows1.parquet")
+        [note] = self.check(chain, "rows1.parquet", missing=True)
+        assert "out of reach" in note
+
+    def test_an_ancestor_that_was_altered_is_refused(self, chain: Path) -> None:
+        _swap(chain)
+        with pytest.raises(PolicyError, match=r"its ancestor g0: recipe.yaml: altered"):
+            self.check(chain, "rows1.parquet")
+
+    def test_test_rows_that_an_ancestor_knows_are_refused(self, chain: Path) -> None:
+        with pytest.raises(PolicyError, match=r"an ancestor has learnt from the test rows"):
+            sources = {
+                "train": open_source(people(900)), "test": open_source(str(chain / "real.parquet")),
+                "synthetic 1": open_source(str(chain / "rows1.parquet")),
+            }  # fmt: skip
+            allowed.check(Rules.read(), sources, [Given("rows1.parquet")], "golden")
+        assert self.check(chain, "rows1.parquet", test=people(300))
+
+    def test_an_origin_that_was_altered_is_refused(self, chain: Path) -> None:
+        _retell(chain)
+        with pytest.raises(OriginError, match=r"rows3.parquet: the origin is not as it was signed"):
+            self.check(chain, "rows3.parquet")
