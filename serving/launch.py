@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from cluster.session import connected
 from serving.catalogue import Catalogue
 from serving.keys import Keys
 from serving.listener import listener
+from serving.private_file import locked
 from serving.settings import Settings, apart, named
 from serving.shelf import opened
 from synth import release
@@ -70,13 +71,29 @@ def _check_here(settings: Settings) -> None:
 
 
 @contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """While nobody else serves with this state: two would overwrite each other's quotas and alarms."""
+    folder = Path(settings.state)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as e:
+        raise UserError(
+            f"{folder}: the service's state cannot be kept there ({e.strerror}); choose another --state"
+        ) from e
+    with locked(
+        folder / "service", f"{folder}: another service keeps its state there; give this one its own: --state DIR"
+    ):
+        yield
+
+
+@contextmanager
 def running(settings: Settings, address: str | None = None) -> Iterator[str]:
     """The service on an embedded Ray, or the cluster at ``address``; its URL. At the end, what is under way ends first.
     UserError for files that cannot be used and ReleaseError for releases: those of a cluster are not here, and it says so
     itself."""
     if address is None:
         _check_here(settings)
-    with connected(address):
+    with _alone(settings) if address is None else nullcontext(), connected(address):
         from ray import serve
 
         from serving.app import build

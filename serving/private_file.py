@@ -107,9 +107,9 @@ def write(path: Place, text: str) -> None:
 
 
 @contextmanager
-def locked(path: Place) -> Iterator[None]:
-    """One writer at a time, where there is fcntl; the others wait. The lock is a file of its own, which stays, because the
-    file itself is replaced. Raises UserError where it cannot be made."""
+def locked(path: Place, held: str | None = None) -> Iterator[None]:
+    """One writer at a time, where there is fcntl; the others wait, or are told what ``held`` says, a UserError. The lock is a
+    file of its own, which stays, because the file itself is replaced. Raises UserError where it cannot be made."""
     if sys.platform == "win32":
         yield
         return
@@ -117,10 +117,12 @@ def locked(path: Place) -> Iterator[None]:
     try:
         lock = os.open(place.with_name(f".{place.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if held is None else fcntl.LOCK_NB))
         except OSError:
             os.close(lock)
             raise
+    except BlockingIOError as e:
+        raise UserError(held) from e
     except OSError as e:
         raise _unwritten(path, e) from e
     with os.fdopen(lock, "rb"):

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from serving import launch
+from serving import launch, private_file
 from serving.launch import running, settings_of
 from serving.settings import Settings
 from synth.errors import ReleaseError, UserError
@@ -78,8 +78,26 @@ def test_a_release_of_an_unknown_signer_is_named_before_ray_is_started(people: P
         pass
 
 
+def test_two_services_do_not_share_their_state(people: Path, tmp_path: Path) -> None:
+    served = {
+        "generators": {"people": {"versions": {1: str(people)}}},
+        "any_signer": True,
+        "state": str(tmp_path / "state"),
+    }
+    settings = Settings.check(served, where="x")
+    (tmp_path / "state").mkdir(0o700)
+    with (
+        private_file.locked(tmp_path / "state" / "service"),
+        pytest.raises(UserError, match=r"another service .*: --state DIR"),
+        running(settings),
+    ):
+        pass
+    with pytest.raises(AssertionError, match="Ray is started"), running(settings):  # and when that has ended
+        pass
+
+
 def test_files_that_cannot_be_used_are_named_before_ray_is_started(people: Path, tmp_path: Path) -> None:
-    served = {"generators": {"people": {"versions": {1: str(people)}}}}
+    served = {"generators": {"people": {"versions": {1: str(people)}}}, "state": str(tmp_path / "state")}
 
     def refused(**settings: str) -> str:
         with pytest.raises(UserError) as found, running(Settings.check(served | settings, where="x")):
