@@ -39,7 +39,7 @@ def lineage_command(
         print(json.dumps(lineage.as_json(node), indent=1))
     else:
         Console().print(_tree(node))
-    broken = any(one.problems or (one.gaps and not allow_missing_parent) for one in node.all())
+    broken = any(one.problems or one.strangers or (one.gaps and not allow_missing_parent) for one in node.all())
     raise typer.Exit(1 if broken else 0)
 
 
@@ -57,7 +57,7 @@ def _tree(node: Node, tree: Tree | None = None) -> Tree:
     elif node.where is None:
         line += "; not here"
     here = Tree(line) if tree is None else tree.add(line)
-    for problem in node.problems:
+    for problem in [*node.problems, *node.strangers]:
         here.add(f"[red]broken: {escape(problem)}[/]")
     for gap in node.gaps:
         here.add(f"[yellow]gap: {escape(gap)}[/]")

@@ -63,8 +63,9 @@ def claims(source: Source) -> list[Claim]:
 
 @dataclass
 class Node:
-    """A release or a table, what is wrong with it, and what it comes from. ``sha256`` is a release's id or a table's hash,
-    ``signer`` who vouches for it, ``where`` it was found, None of what was not."""
+    """A release or a table, and what it comes from. ``sha256`` is a release's id or a table's hash, ``signer`` who vouches for
+    it, ``where`` it was found, None of what was not; ``problems`` are what is wrong with it, ``strangers`` signers of it who
+    are not known here, ``gaps`` what it comes from and is not to be found."""
 
     kind: Literal["release", "table"]
     name: str
@@ -75,6 +76,7 @@ class Node:
     signer: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     parents: list[Node] = field(default_factory=list)
 
@@ -149,14 +151,14 @@ def _release(location: str, folders: Sequence[str], seen: tuple[str, ...]) -> No
     node.signer = None if found.signer is None else str(found.signer)
     node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
     if found.signer is not None and found.signer.kind == "unknown":
-        node.problems.append(f"manifest.sig: is of {found.signer}")
+        node.strangers.append(f"manifest.sig: is of {found.signer}")
     node.facts = {"created": record.created.isoformat(), "seed": record.seed, "packages": record.environment.packages}
     if record.id in seen:
         node.problems.append("is an ancestor of itself")
         return node
     seen, drawn = (*seen, record.id), set[str]()
     for entry in record.data:
-        node.parents.append(_table(entry, folders, seen))
+        node.parents.append(_table(entry, around(location), folders, seen))
         drawn |= set(entry.releases)
     node.parents += [
         _parent(id, None, node, folders, seen)
@@ -165,15 +167,12 @@ def _release(location: str, folders: Sequence[str], seen: tuple[str, ...]) -> No
     return node
 
 
-def _table(entry: DataEntry, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
-    """A table that a release has learnt from. It need not be there any more; what is there must be what it was."""
+def _table(entry: DataEntry, near: str, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
+    """A table that a release in the folder ``near`` has learnt from. It need not be there any more; what is there must be what
+    it was."""
     node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
     node.facts = {"rows": entry.rows, "role": entry.role}
-    try:
-        source = open_source(entry.location)
-    except UserError:
-        source = None
-    if source is not None:
+    if (source := _found(entry, near)) is not None:
         node.where = source.location
         if source.fingerprint() != entry.sha256:
             node.problems.append("was altered since it was learnt from: its hash is another")
@@ -186,6 +185,20 @@ def _table(entry: DataEntry, folders: Sequence[str], seen: tuple[str, ...]) -> N
     for id in entry.releases:
         node.parents.append(_parent(id, None, node, folders, seen, depth=entry.depth - 1))
     return node
+
+
+def _found(entry: DataEntry, near: str) -> Source | None:
+    """The table of a release. One that was given by a relative path lies beside the release or, if it is the same, in this
+    folder, where another may have its name."""
+    absolute = storage.is_remote(entry.location) or Path(entry.location).is_absolute()
+    for place in (entry.location,) if absolute else (storage.join(near, entry.location), entry.location):
+        try:
+            source = open_source(place)
+        except UserError:
+            continue
+        if place != entry.location or absolute or source.fingerprint() == entry.sha256:
+            return source
+    return None
 
 
 def _parent(
@@ -207,7 +220,7 @@ def _vouched(node: Node, claim: Claim) -> None:
         return
     node.signer = str(claim.signer)
     if claim.signer.kind == "unknown":
-        node.problems.append(f"{claim.file}: its origin is of {claim.signer}")
+        node.strangers.append(f"{claim.file}: its origin is of {claim.signer}")
 
 
 def as_json(node: Node) -> Mapping[str, Any]:

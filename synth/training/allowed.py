@@ -63,8 +63,8 @@ def _ancestry(rules: Rules, release: str, table: str, test: str | None) -> str:
         return "; that release was out of reach"
     node = lineage.walk(place, rules.among)
     for one in node.all():
-        if one.problems:
-            raise PolicyError(f"{table}: its ancestor {one.name}: {one.problems[0]}; restore it, or take other rows")
+        if problems := [*one.problems, *(one.strangers if rules.policy.signers != "any" else ())]:
+            raise PolicyError(f"{table}: its ancestor {one.name}: {problems[0]}; restore it, or take other rows")
         if one.gaps and not rules.missing:
             raise PolicyError(f"{table}: of its ancestor {one.name}, {one.gaps[0]}: {REMEDY}")
         if test is not None and one.sha256 == test and _learnt(one):

@@ -81,7 +81,7 @@ def made(like: Release, name: str, rows: str, seed: int) -> None:
 
 
 def told(node: Node) -> str:
-    return "\n".join(f"{one.name}: {text}" for one in node.all() for text in [*one.problems, *one.gaps])
+    return "\n".join(f"{one.name}: {text}" for one in node.all() for text in [*one.problems, *one.strangers, *one.gaps])
 
 
 def test_a_chain_is_walked_back_to_the_real_rows(
@@ -159,6 +159,16 @@ def test_a_manifest_that_was_copied_over_anothers_is_found(chain: Path) -> None:
     assert "altered" in told(lineage.walk(str(chain / "g2")))
 
 
+def test_another_table_of_the_name_in_this_folder_is_none_of_the_releases(chain: Path, tmp_path: Path) -> None:
+    (tmp_path / "moved").mkdir()
+    shutil.move(chain / "g0", tmp_path / "moved" / "g0")
+    pq.write_table(people(5), chain / "real.parquet")
+    there, real = lineage.walk(str(tmp_path / "moved" / "g0")).all()
+    assert told(there) == "" and real.where is None
+    pq.write_table(people(5), tmp_path / "moved" / "real.parquet")
+    assert "was altered" in told(lineage.walk(str(tmp_path / "moved" / "g0")))
+
+
 def test_a_gap_is_allowed_where_one_says_so(
     chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +236,12 @@ class TestAllowed:
         _swap(chain)
         with pytest.raises(PolicyError, match=r"its ancestor g0: recipe.yaml: altered"):
             self.check(chain, "rows1.parquet")
+
+    def test_strangers_are_refused_where_the_policy_wants_to_know_them(self, chain: Path) -> None:
+        _strangers(chain)
+        assert self.check(chain, "rows1.parquet")
+        with pytest.raises(PolicyError, match=r"rows1.parquet: .*and the policy wants another signer"):
+            self.check(chain, "rows1.parquet", policy={"signers": "known"})
 
     def test_test_rows_that_an_ancestor_knows_are_refused(self, chain: Path) -> None:
         with pytest.raises(PolicyError, match=r"an ancestor has learnt from the test rows"):

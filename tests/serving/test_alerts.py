@@ -40,6 +40,7 @@ def told() -> set[str]:
     metrics = Metrics("1", "2")
     metrics.add_release("adult@1")
     metrics.evidence_changed("adult@1", 0.0, 1e5)
+    metrics.request_refused("adult@1", 404)  # what is told by status is told once there is one
     metrics.diversity_measured("adult@1", dict.fromkeys(MEANING, Trend(1, 1, 0)))
     families = parser.text_string_to_metric_families(metrics.render()[0].decode())
     return {sample.name for family in families for sample in family.samples}
