@@ -134,7 +134,7 @@ def find(id: str, folders: Sequence[str]) -> str | None:
 def _folders(folder: str) -> list[str]:
     filesystem, path = storage.resolve(folder)
     if filesystem.get_file_info(path).type != pafs.FileType.Directory:
-        raise UserError(f"{storage.without_credentials(folder)}: is no folder that holds releases; name one")
+        return []
     found = filesystem.get_file_info(pafs.FileSelector(path))
     names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
     return [storage.join(folder, name) for name in names[:MOST] if not name.startswith(".")]

@@ -183,7 +183,8 @@ class Signed(NamedTuple):
     def into(self, schema: pa.Schema) -> pa.Schema:
         """A schema with it, of a file in a format that has metadata."""
         there = {} if schema.metadata is None else schema.metadata
-        return schema.with_metadata({**there, **self._prefixed})
+        own = {name.encode(): text.encode() for name, text in self._prefixed.items()}
+        return schema.with_metadata({**there, **own})
 
     @property
     def beside(self) -> bytes:

@@ -122,6 +122,15 @@ def check(policy: Policy, inputs: Sequence[Input]) -> None:
         )
 
 
+def check_share(policy: Policy, name: str, real: float) -> None:
+    """PolicyError where the share of ``real`` rows is too small, now that it is known to the row which are learnt from."""
+    if real < policy.real - ROUNDING:
+        raise PolicyError(
+            f"{name}: {real:.3g} of each batch are real rows, of those that the split leaves to learn from, and the policy "
+            f"wants {policy.real:g} (real). Give --mix {policy.real:g}, or have the policy say real: {real:.3g}"
+        )
+
+
 def check_rows(policy: Policy, name: str, keys: Iterable[NDArray[np.uint64]]) -> None:
     """PolicyError where too few of the real rows, of which ``keys`` are those of all that are learnt from, are distinct."""
     distinct = np.empty(0, np.uint64)

@@ -32,28 +32,34 @@ class Rules:
 def check(rules: Rules, sources: Mapping[str, Source], given: Sequence[Given] = (), mix: Mix = "golden") -> list[str]:
     """What is to be told of the tables' lineage. PolicyError for what the policy does not allow, an ancestor that is altered or
     out of reach, and test rows that one of them has learnt from; OriginError for an origin that was altered."""
-    made = [name for name in sources if name.startswith(mixing.NAME)]
-    counts = [sources[name].rows() for name in made]
-    own, others = mixing.shares(sources["train"].rows(), counts, [g.weight for g in given], mix) if made else (1.0, [])
+    mixed = [name for name in sources if name.startswith(mixing.NAME)]
+    counts = [sources[name].rows() for name in mixed]
+    own, others = mixing.shares(sources["train"].rows(), counts, [g.weight for g in given], mix) if mixed else (1.0, [])
     inputs = [Input(sources["train"].location, lineage.claims(sources["train"]), True, own)]
     inputs += [
         Input(sources[name].location, lineage.claims(sources[name]), False, share)
-        for name, share in zip(made, others, strict=True)
+        for name, share in zip(mixed, others, strict=True)
     ]
     policy.check(rules.policy, inputs)
-    test = sources["test"].fingerprint() if "test" in sources else None
+    test = None
+    if "test" in sources:
+        test = sources["test"].fingerprint()
+        if made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]:
+            raise PolicyError(
+                f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
+            )
     notes = []
     for table in inputs:
-        told = dict[str, str]()
+        told = dict[tuple[str, int], str]()
         for claim in table.claims:
             if claim.origin is not None:
-                told.setdefault(claim.origin.release, f"{claim.file}: {claim}")
-        for release, what in told.items():
-            notes.append(f"{what}{_ancestry(rules, release, table.name, test)}")
+                told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}")
+        for (release, depth), what in told.items():
+            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, test)}")
     return notes
 
 
-def _ancestry(rules: Rules, release: str, table: str, test: str | None) -> str:
+def _ancestry(rules: Rules, release: str, depth: int, table: str, test: str | None) -> str:
     place = lineage.find(release, [*rules.among, lineage.around(table)])
     if place is None:
         if not rules.missing:
@@ -61,9 +67,16 @@ def _ancestry(rules: Rules, release: str, table: str, test: str | None) -> str:
                 f"{table}: was drawn from the release {release[:12]}, which is not to be found beside it: {REMEDY}"
             )
         return "; that release was out of reach"
-    node = lineage.walk(place, rules.among)
+    node, altered = lineage.walk(place, rules.among), list[str]()
+    if node.depth >= depth:
+        raise PolicyError(
+            f"{table}: says that its rows have depth {depth}, and the release that they were drawn from has {node.depth}; take "
+            "rows that say what they are"
+        )
     for one in node.all():
-        if problems := [*one.problems, *(one.strangers if rules.policy.signers != "any" else ())]:
+        if one.kind == "table" and not one.depth:  # real rows may have become others since: more, as a rule
+            altered += [f"{one.name} {problem}" for problem in one.problems]
+        elif problems := [*one.problems, *(one.strangers if rules.policy.signers != "any" else ())]:
             raise PolicyError(f"{table}: its ancestor {one.name}: {problems[0]}; restore it, or take other rows")
         if one.gaps and not rules.missing:
             raise PolicyError(f"{table}: of its ancestor {one.name}, {one.gaps[0]}: {REMEDY}")
@@ -73,7 +86,7 @@ def _ancestry(rules: Rules, release: str, table: str, test: str | None) -> str:
                 "give others by --test"
             )
     gaps = [gap for one in node.all() for gap in one.gaps]
-    return f"; {'; '.join(gaps)}" if gaps else ""
+    return "".join(f"; {text}" for text in [*gaps, *altered])
 
 
 def _learnt(node: Node) -> bool:

@@ -107,6 +107,7 @@ def train(
         def prepare() -> Prepared:
             table = preparing.prepare(sources, schema, recipe, store=store, over=over, synthetic=synthetic)
             policy.check_rows(rules.policy, source.location, table.keys.blocks())
+            policy.check_share(rules.policy, source.location, _real(table))
             table.notes += descent
             return table
 
@@ -256,8 +257,6 @@ def publish_run(
         f"{facts['step']:,} steps of {recipe.training.batch:,} rows in {facts['elapsed_s']:.0f} s, "
         f"{facts['workers']} worker(s), ZeRO {facts['zero']}, {facts['precision']} on {facts['device']}"
     )
-    drawn = any(claim.depth for claim in lineage.claims(table.sources["train"]))
-    real = 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)
     return publish(
         recipe,
         table,
@@ -267,5 +266,11 @@ def publish_run(
         took=took,
         overwrite=overwrite,
         progress=progress,
-        real_fraction=real,
+        real_fraction=_real(table),
     )
+
+
+def _real(table: Prepared) -> float:
+    """The share of real rows in what is learnt from."""
+    drawn = any(claim.depth for claim in lineage.claims(table.sources["train"]))
+    return 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)

@@ -110,13 +110,15 @@ def gathered(
 
 
 def _held_out(sources: Mapping[str, Source], schema: Schema, split: Split) -> NDArray[np.uint64]:
-    """The keys of all real rows that are not learnt from."""
-    keys = [np.empty(0, np.uint64)]
+    """The keys of all real rows that are held out and of which none that is learnt from is a twin."""
+    keys, learnt = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
     for part, batch in parted(sources["train"].whole(), schema, split):
-        keys.append(row_keys(schema, batch.filter(pa.array(part != TRAIN))))
+        every = row_keys(schema, batch)
+        keys.append(every[part != TRAIN])
+        learnt.append(every[part == TRAIN])
     if "test" in sources:
         keys += [row_keys(schema, batch) for _, batch in conformed(sources["test"].whole(), schema)]
-    return np.unique(np.concatenate(keys))
+    return np.setdiff1d(np.concatenate(keys), np.concatenate(learnt))
 
 
 def _check_gaps(batch: pa.RecordBatch, schema: Schema, source: Source) -> None:

@@ -21,7 +21,7 @@ from synth.data.source import open_source
 from synth.provenance import keys, lineage
 from synth.provenance.lineage import Node
 from synth.provenance.manifest import DataEntry, Training
-from synth.provenance.origin import OriginError
+from synth.provenance.origin import OriginError, Signed
 from synth.provenance.policy import PolicyError
 from synth.release import Release
 from synth.training import allowed
@@ -236,6 +236,28 @@ class TestAllowed:
         _swap(chain)
         with pytest.raises(PolicyError, match=r"its ancestor g0: recipe.yaml: altered"):
             self.check(chain, "rows1.parquet")
+
+    def test_test_rows_are_real_ones(self, chain: Path) -> None:
+        with pytest.raises(PolicyError, match=r"rows1.parquet: .*nothing is certified on synthetic rows"):
+            sources = {"train": open_source(people(900)), "test": open_source(str(chain / "rows1.parquet"))}
+            allowed.check(Rules.read(), sources)
+
+    def test_rows_that_say_to_be_nearer_to_real_ones_than_their_release_is_are_refused(self, chain: Path) -> None:
+        table, own = pq.read_table(chain / "rows3.parquet"), keys.signing_key()
+        [claim] = lineage.claims(open_source(str(chain / "rows3.parquet")))
+        assert claim.origin is not None
+        lie = claim.origin.model_copy(update={"depth": 1})
+        pq.write_table(
+            table.replace_schema_metadata(Signed(lie, lie.sign(own)).into(table.schema).metadata),
+            chain / "rows3.parquet",
+        )
+        with pytest.raises(PolicyError, match=r"says that its rows have depth 1, and the release .* has 2"):
+            self.check(chain, "rows3.parquet")
+
+    def test_real_rows_that_have_become_more_are_told(self, chain: Path) -> None:
+        pq.write_table(people(700), chain / "real.parquet")
+        [note] = self.check(chain, "rows1.parquet")
+        assert "real.parquet was altered since it was learnt from" in note
 
     def test_strangers_are_refused_where_the_policy_wants_to_know_them(self, chain: Path) -> None:
         _strangers(chain)

@@ -85,6 +85,12 @@ def test_distinct_rows_are_counted_over_all_blocks_and_no_further_than_they_must
     policy.check_rows(Policy(), "real.parquet", iter(()))
 
 
+def test_the_share_of_real_rows_is_held_to_the_row() -> None:
+    policy.check_share(Policy(real=0.6), "real.parquet", 0.6)
+    with pytest.raises(PolicyError, match=r"real.parquet: 0.557 of each batch .* wants 0.6 \(real\). Give --mix 0.6"):
+        policy.check_share(Policy(real=0.6), "real.parquet", 0.557)
+
+
 def test_the_users_policy_holds_where_no_other_is_named(tmp_path: Path) -> None:
     assert Policy.read(None) == Policy()
     keys.config_dir().mkdir(parents=True, exist_ok=True)
