@@ -27,7 +27,8 @@ def run(options: argparse.Namespace) -> None:
     command = [
         str(Path(sys.executable).parent / "artesian"), "collapse", str(options.train), "--target", schema["target"],
         *kinds(schema), "--family", "diffusion", "--budget", options.budget, "--generations", str(options.generations),
-        "--seeds", str(options.seeds), "--policy", ",".join(POLICIES), "--out", str(options.study), "--resume",
+        "--seeds", str(options.seeds), "--policy", ",".join(POLICIES), "--out", str(options.study),
+        *(["--resume"] if (options.study / "study.json").exists() else []),
     ]  # fmt: skip
     subprocess.run(command, check=True)
     study = json.loads((options.study / "study.json").read_text())
