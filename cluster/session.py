@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from cluster.machine import usable_cores
 from synth.errors import JobError, UserError
 
 # "0" binds all of Ray's ports to loopback, which by itself it does on Windows and macOS alone.
@@ -50,7 +51,8 @@ def connected(address: str | None = None) -> Iterator[Any]:
         return
     options: dict[str, Any] = {"address": address or "local", "logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        options |= {"include_dashboard": False}
+        # Ray counts the machine's cores, also those that this process was not given (taskset, a batch job's cpuset).
+        options |= {"include_dashboard": False, "num_cpus": usable_cores()}
     with _embedded() if address is None else nullcontext():
         try:
             with _patient() if address is None else nullcontext():

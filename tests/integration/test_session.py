@@ -15,6 +15,7 @@ from cluster.session import impatient
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 PROGRAM = """
 import os, psutil
+from cluster.machine import usable_cores
 from cluster.session import connected
 
 def addresses():
@@ -25,7 +26,10 @@ def addresses():
 
 before = dict(os.environ)
 for turn in range(2):
+    if turn and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with connected() as ray:
+        assert not turn or ray.cluster_resources()["CPU"] == usable_cores(), ray.cluster_resources()
         assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
         assert os.environ["RAY_AUTH_TOKEN"] and os.environ["RAY_AUTH_MODE"] == "token"
         listening = set(addresses())
