@@ -210,20 +210,26 @@ def serve(
 
 def refine(
     release: str | os.PathLike[str], data: Any, *, out: str | os.PathLike[str], test: Any = None, budget: str = "1m",
-    steps: int | None = None, overwrite: bool = False,
+    steps: int | None = None, by: str | None = None, feedback: Any = None, criteria: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> Model:  # fmt: skip
-    """Guide a release of table diffusion by a discriminator, and return the release published at ``out``.
+    """Better a release of a table by what real rows say of its samples, and return the release published at ``out``.
 
-    ``data``, and ``test`` where they came apart, are the tables that the release was trained with; the discriminator learns
-    for the ``budget``, or so many ``steps``. Raises UserError where the tables are others, and where no weight of it makes
-    samples harder to tell from the select rows without covering fewer of them: nothing is published then.
+    ``data``, and ``test`` where they came apart, are the tables that the release was trained with. ``by`` is "discriminator",
+    which guides the sampler, "neon", away from what the release becomes when it learns from its own rows, or "feedback" of a
+    model of the target: ``feedback`` is "train", the path of a ``.skops`` file, or a fitted estimator, and ``criteria`` what of
+    it is learnt from ("targets", "entropy", "loss", "hardness"). It learns for the ``budget``, or so many ``steps``. Raises
+    UserError where the tables are others, and where nothing is better on the select rows (and, with feedback, on the confirm
+    rows) without covering fewer of them: nothing is published then.
     """
     from synth.recipe import seconds
     from synth.training.refine import refine
+    from synth.training.refining.named import cure
 
     refined = refine(
-        os.fspath(release), data, os.fspath(out), test=test, budget_s=seconds(budget), steps=steps, overwrite=overwrite
-    )
+        os.fspath(release), data, os.fspath(out), cure=cure(by, feedback, criteria), test=test, budget_s=seconds(budget),
+        steps=steps, overwrite=overwrite,
+    )  # fmt: skip
     return load(refined.location)
 
 

@@ -56,6 +56,15 @@ def train_command(
     mix: Annotated[
         str | None, typer.Option(metavar="golden|SHARE", help="share of real rows in each batch then [default: golden]")
     ] = None,
+    verify: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="of synthetic rows, those that judges of real rows find likeliest")
+    ] = None,
+    subset: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="of synthetic rows, those that lie far from each other")
+    ] = None,
+    finetune: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="last share of the steps, on real rows alone")
+    ] = None,
     policy: PolicyFile = None, ancestors: Ancestors = None, allow_missing_parent: MissingParent = False,
     recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; flags override its keys")] = None,
     family: Annotated[str | None, typer.Option(help="diffusion, gan or vae")] = None,
@@ -79,7 +88,7 @@ def train_command(
         "training.zero": int(zero) if zero and zero.isdigit() else zero,
         "training.budget_s": None if budget is None else seconds(budget),
         "split": None if split is None else listed([split]),
-        "mix": _mix(mix), "constraints": constraint,
+        "mix": _mix(mix), "verify": verify, "subset": subset, "finetune": finetune, "constraints": constraint,
         **{name: listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
     checked = Recipe.read(recipe, together(dict(parse_setting(text) for text in set_ or ()), flags))
@@ -122,29 +131,41 @@ def tell(trained: Any, display: Any) -> None:
 
 @app.command("refine", epilog="Example: artesian refine adult-release --against adult.parquet --out adult-refined")
 def refine_command(
-    release: Annotated[str, typer.Argument(help="folder or URI of a release of table diffusion")],
-    against: Annotated[str, typer.Option(metavar="DATA", help="the real table that the release has learnt from")],
+    release: Annotated[str, typer.Argument(help="folder or URI of a release of a table")],
+    against: Annotated[
+        str, typer.Option("--against", "--on", metavar="DATA", help="the real table that the release has learnt from")
+    ],
     out: Annotated[str, typer.Option(help="folder or URI of the refined release")],
+    by: Annotated[str | None, typer.Option(help="discriminator, neon or feedback [default: discriminator]")] = None,
+    feedback: Annotated[
+        str | None, typer.Option(metavar="train|MODEL", help="a scikit-learn pipeline as a .skops file; or one that is trained")
+    ] = None,
+    criterion: Annotated[
+        str | None, typer.Option(metavar="A,B", help="of feedback: targets, entropy, loss, hardness [default: the first two]")
+    ] = None,
     test: Annotated[str | None, typer.Option(metavar="FILE", help="the test rows, if the release had a file of them")] = None,
-    budget: Annotated[str, typer.Option(metavar="1m", help="how long the discriminator learns")] = "1m",
+    budget: Annotated[str, typer.Option(metavar="1m", help="how long is learnt")] = "1m",
     steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps, instead of --budget")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the release at --out")] = False,
 ) -> None:  # fmt: skip
-    """Guide a release by a discriminator, which learns what its rows still lack, and publish what that gives.
+    """Better a release by what real rows say of its samples, or publish nothing and say why.
 
-    Its weight is chosen on the select rows. Where none makes samples harder to tell from these without covering fewer of
-    them, nothing is published. The release itself stays as it is; the new one names it as its parent, and draws rows more
-    slowly.
+    By a discriminator, which learns what its rows still lack and guides its sampler; by neon, away from what it becomes when
+    it learns from its own rows; or by --feedback of a model that predicts the target, from which it learns. What is taken is
+    chosen on the select rows: samples must be harder to tell from these or, with feedback, models must learn more from them,
+    which the confirm rows confirm; and no fewer rows may be covered. The release stays as it is; the new one names it as its
+    parent.
     """
     from synth.progress import Display
     from synth.recipe import seconds
     from synth.training.refine import refine
+    from synth.training.refining.named import cure
 
     with Display() as display:
         tell(
             refine(
-                release, against, out, test=test, budget_s=seconds(budget), steps=steps, overwrite=overwrite,
-                progress=display,
+                release, against, out, cure=cure(by, feedback, listed([criterion] if criterion else None)), test=test,
+                budget_s=seconds(budget), steps=steps, overwrite=overwrite, progress=display,
             ),
             display,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -132,6 +132,20 @@ class Recipe(Part):
         "golden", description="share of real rows in each batch where synthetic ones are given, too; golden: that with which a"
         " model is estimated best",
     )  # fmt: skip
+    verify: float | None = Field(
+        None, gt=0, lt=1, description="share of the synthetic rows that is learnt from: those that judges which know real rows"
+        " alone find likeliest, class by class",
+    )  # fmt: skip
+    subset: float | None = Field(
+        None, gt=0, lt=1, description="share of the synthetic rows that is learnt from: those that lie far from each other,"
+        " class by class",
+    )  # fmt: skip
+    finetune: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="last share of the steps, in which real rows alone are learnt from; at most training.decay",
+    )
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     gan: GanRecipe = GanRecipe()
@@ -149,6 +163,15 @@ class Recipe(Part):
                 f"{shares} must be 3 or 4 shares that sum to 1: train, select, confirm and, without --test, test"
             )
         return shares
+
+    @model_validator(mode="after")
+    def _real_rows_end_it(self) -> Self:
+        if self.finetune > self.training.decay:
+            raise ValueError(
+                f"finetune={self.finetune:g} is more than training.decay={self.training.decay:g}: how many steps there are is "
+                "not known sooner; give less, or a longer decay"
+            )
+        return self
 
     @classmethod
     def read(cls, path: str | Path | None, overrides: dict[str, Any]) -> Recipe:

@@ -29,7 +29,7 @@ from synth.training.checks import Checks
 from synth.training.device import computes_in_bf16, device_of_worker, name_of_device
 from synth.training.divergence import Divergence
 from synth.training.engine import Average, limit_waits, make_engine
-from synth.training.feed import Pools, Share, mixed
+from synth.training.feed import Mixed, Pools, Share, mixed
 from synth.training.notice import nodes_leaving
 from synth.training.schedule import Schedule
 from synth.training.sharding import decide
@@ -91,6 +91,7 @@ class Worker:
         self.generator.to(device)
         share = Share(self.recipe.seed, training.batch, training.accumulate, rank, world, device)
         self.feed = Stream(rows, share) if isinstance(rows, Stored) else mixed(rows, share)
+        self.last = self.feed.first if isinstance(self.feed, Mixed) else self.feed  # of real rows alone
         self.bf16 = computes_in_bf16(training.precision, device)
         parameters = sum(p.numel() for player in self.generator.players.values() for p in player.parameters())
         second_order = self.recipe.settings(images=layout.image is not None).second_order
@@ -185,7 +186,8 @@ class Worker:
                 self.recipe.seed, "train", self.step, index,
                 device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start,
             )  # fmt: skip
-            pending = self.generator.losses(self.engines, self.feed(self.step, micro), draw, self.step)
+            feed = self.last if self.schedule.last(self.step, self.recipe.finetune) else self.feed
+            pending = self.generator.losses(self.engines, feed(self.step, micro), draw, self.step)
             while True:
                 # Left before each step: autocast caches weights in bf16, which the step makes stale.
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):

@@ -155,7 +155,7 @@ def prepare(
     reduction = Reduction(schema)
     needed = {column.name for column in schema.learnt}.union(*(c.columns for c in reduction.constraints))
     train = sources["train"].only([name for name in schema.names if name in needed])
-    made = gathered(sources, synthetic, schema, split, recipe.mix)
+    made = gathered(sources, synthetic, schema, split, recipe)
     codec, counts, notes = _fit(train, schema, split, recipe, over, made)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
     most = as_many(schema, MOST_EVALUATED, EVALUATED_BYTES)

@@ -65,10 +65,7 @@ def train(
     then; Interrupted on Ctrl-C.
     """
     _check_guidance(recipe)
-    if recipe.mix != "golden" and not synthetic:
-        raise UserError(
-            f"mix={recipe.mix}: there are no synthetic rows to mix real ones with; name some by --synthetic FILE"
-        )
+    _check_synthetic(recipe, synthetic)
     recipe = recipe.resolved(test_apart=test is not None)
     location = out if "://" in out else str(Path(out).resolve())
     storage.check_free(location, overwrite=overwrite)
@@ -175,6 +172,17 @@ def _check_guidance(recipe: Recipe) -> None:
         )
 
 
+def _check_synthetic(recipe: Recipe, synthetic: Sequence[Given]) -> None:
+    """UserError for what a recipe says of synthetic rows where there are none."""
+    asked = {"mix": "golden", "verify": None, "subset": None, "finetune": 0.0}
+    for key, without in asked.items():
+        if not synthetic and getattr(recipe, key) != without:
+            raise UserError(
+                f"{key}={getattr(recipe, key)}: there are no synthetic rows to mix real ones with; name some by "
+                "--synthetic FILE"
+            )
+
+
 def _check_network(recipe: Recipe, schema: Schema) -> None:
     """UserError for a network that the certificate could not compare images by: before the training, not after."""
     network = recipe.image.features
@@ -266,7 +274,7 @@ def publish_run(
         took=took,
         overwrite=overwrite,
         progress=progress,
-        real_fraction=_real(table),
+        real_fraction=(real := _real(table)) and 1 - (1 - real) * (1 - recipe.finetune),
     )
 
 

@@ -71,6 +71,10 @@ class Schedule:
     def finished(self, step: int) -> bool:
         return self.total is not None and step >= self.total
 
+    def last(self, step: int, share: float) -> bool:
+        """Whether a step is among the last ``share`` of them, as far as their number is known."""
+        return self.total is not None and step >= (1 - share) * self.total
+
     def rate(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0)."""
         return self.recipe.learning_rate * min(1.0, (step + 1) / self.recipe.warmup) * self._fall(step)

@@ -1,4 +1,5 @@
-"""What is decided on the rows of ``select``: how well they are told from a sample, and how many of them it covers."""
+"""What is decided on real rows that nothing was learnt from: how well they are told from a sample, how many of them it covers,
+and how well models that learn from it do on them."""
 
 from __future__ import annotations
 
@@ -9,24 +10,31 @@ import numpy as np
 import pyarrow as pa
 
 from synth.data.codec import Codec
+from synth.errors import UserError
 from synth.evaluation.fidelity import two_sample
 from synth.evaluation.frame import Lens
 from synth.evaluation.intervals import NORMAL_95, Estimate
+from synth.evaluation.utility import Downstream, UnmeasuredError, Utility
 from synth.generators.base import Draw
 from synth.generators.layout import Encoded
 from synth.sampling import Sampler
-from synth.training.prepare import Watched
+from synth.training.prepare import Prepared, Watched
 from synth.training.watch import Watch
+
+MOST_JUDGED = 20_000  # rows that models learn from
 
 
 @dataclass(frozen=True)
 class Measured:
     """Of a sample against as many real rows: the area under boosted trees' ROC curve that tell them apart on held-out
-    rows (``c2st``), and the share of ``rows`` real rows that are covered."""
+    rows (``c2st``), and the share of ``rows`` real rows that are covered, and that lie among the sample's (``recall``);
+    ``utility`` where it is asked for."""
 
     c2st: Estimate
     coverage: float
     rows: int
+    recall: float | None = None
+    utility: Utility | None = None
 
     @property
     def error(self) -> float:
@@ -36,22 +44,72 @@ class Measured:
     def improves(self, before: Measured) -> bool:
         """Whether the two are told apart less by more than the error of the difference, and no fewer rows are covered."""
         less = before.c2st.value - self.c2st.value
-        spread = math.sqrt(sum(m.coverage * (1 - m.coverage) / m.rows for m in (self, before)))
-        return less > math.hypot(self.error, before.error) and before.coverage - self.coverage <= NORMAL_95 * spread
+        return less > math.hypot(self.error, before.error) and self.covers(before)
+
+    def teaches(self, before: Measured) -> bool:
+        """Whether models learn more from it, by more than the error of the difference on the same real rows, and no fewer rows
+        are covered."""
+        assert self.utility is not None and before.utility is not None, "nobody has asked for it"
+        gain = self.utility.resampled - before.utility.resampled
+        return bool(np.nanquantile(gain, 0.025) > 0) and self.covers(before)
+
+    def covers(self, before: Measured) -> bool:
+        """Whether no fewer rows are covered, and lie among the sample's, than chance would have it."""
+        pairs = [(self.coverage, before.coverage)]
+        if self.recall is not None and before.recall is not None:
+            pairs.append((self.recall, before.recall))
+        return all(
+            then - now <= NORMAL_95 * math.sqrt((now * (1 - now) + then * (1 - then)) / self.rows)
+            for now, then in pairs
+        )
+
+    @property
+    def told(self) -> str:
+        """All figures, for messages."""
+        utility = "" if self.utility is None else f"utility {self.utility.relative.value:.4f}, "
+        recall = "" if self.recall is None else f", recall {self.recall:.3f}"
+        return f"{utility}C2ST {self}, coverage {self.coverage:.3f}{recall}"
 
     def __str__(self) -> str:
         return f"{self.c2st.value:.3f} ± {self.error:.3f}"
 
 
+class Useful:
+    """Judges samples by what models learn from them, on the real rows of ``part``, which were kept."""
+
+    def __init__(self, table: Prepared, part: str, seed: int) -> None:
+        """UserError for a table of which nothing can be learnt."""
+        self.lens, self.seed = Lens.fit(table.schema, {"the real rows": table.real}), seed
+        self.rows = min(table.real.num_rows, MOST_JUDGED)
+        rng = np.random.default_rng(seed)
+        real, held = (
+            self.lens.view(rows, what, rng)[0]
+            for rows, what in ((table.real, "the real rows"), (table.kept[part], f"the {part} rows"))
+        )
+        try:
+            self.downstream = Downstream(self.lens, real.draw(self.rows, rng), held, rng)
+        except UnmeasuredError as e:
+            raise UserError(
+                f"{e}; a release is bettered by what models learn from it where its table has a --target"
+            ) from e
+
+    def __call__(self, sample: pa.Table) -> Utility:
+        rng = np.random.default_rng([self.seed, 1])  # the same for each sample
+        try:
+            return self.downstream.judge(self.lens.view(sample, "the sample", rng)[0], rng)
+        except UnmeasuredError as e:
+            raise UserError(f"{e}: there are too few rows to see whether anything helps") from e
+
+
 class Selected:
     """Real rows that nothing was learnt from, as the codec gives them back: what a sample could be at best.
 
-    Samples are compared whole; for coverage, a half of the real rows is held against as many of the sample, and the other
-    half stands in for it as the baseline, ``watch.real``.
+    Samples are compared whole; for coverage and recall, a half of the real rows is held against as many of the sample, and the
+    other half stands in for it as the baseline, ``watch.real``.
     """
 
-    def __init__(self, codec: Codec, watched: Watched, seed: int) -> None:
-        self.codec, self.seed = codec, seed
+    def __init__(self, codec: Codec, watched: Watched, seed: int, useful: Useful | None = None) -> None:
+        self.codec, self.seed, self.useful = codec, seed, useful
         real = Encoded(*(np.concatenate(parts) for parts in zip(*watched.rows, strict=True)))
         self.rows = len(real.cells)
         self.half = self.rows // 2
@@ -62,13 +120,14 @@ class Selected:
 
     def measure(self, sampler: Sampler) -> Measured:
         """Of as many rows from a sampler; not of those that are drawn for the certificate, which has the seed itself."""
-        sample = sampler.table(self.rows, seed=self.seed + 1).combine_chunks()
+        rows = self.rows if self.useful is None else max(self.rows, self.useful.rows)
+        drawn = sampler.table(rows, seed=self.seed + 1)
+        sample = drawn.slice(0, self.rows).combine_chunks()
         lens = Lens.fit(self.codec.table, {"select": self.real, "the sample": sample})
         rng = np.random.default_rng(self.seed)  # the same folds for each sample
-        real, drawn = (
-            lens.view(table, what, rng)[0] for what, table in (("select", self.real), ("the sample", sample))
-        )
-        found = two_sample(lens, real, drawn, rng)
+        real, made = (lens.view(table, what, rng)[0] for what, table in (("select", self.real), ("the sample", sample)))
+        found = two_sample(lens, real, made, rng)
         assert found is not None, "prepare watches enough rows"
         encoded = self.codec.encode(sample.slice(0, self.half).to_batches()[0])
-        return Measured(found.tree, self.watch.look(encoded).coverage, self.half)
+        utility = None if self.useful is None else self.useful(drawn.slice(0, self.useful.rows))
+        return Measured(found.tree, self.watch.look(encoded).coverage, self.half, self.watch.recall(encoded), utility)

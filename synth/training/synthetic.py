@@ -19,10 +19,16 @@ from synth.data.split import PARTS, Split
 from synth.errors import UserError
 from synth.evaluation.copies import row_keys
 from synth.generators.layout import Encoded
+from synth.recipe import Recipe
+from synth.training.chosen import spread, verified
 from synth.training.mixing import NAME, Given, Mix, shares
-from synth.training.parting import conformed, narrow, parted
+from synth.training.parting import conformed, drawn, narrow, parted
 
 TRAIN = PARTS.index("train")
+JUDGED, AT_ONCE = (
+    20_000,
+    100_000,
+)  # real rows that a judge learns from at most, and synthetic ones that it looks at together
 TIMES = 100  # that a kind counts among the others in the codec at most
 
 
@@ -78,17 +84,18 @@ def weighed(fits: Sequence[Fit], weights: NDArray[np.float64]) -> Fit:
 
 
 def gathered(
-    sources: Mapping[str, Source], given: Sequence[Given], schema: Schema, split: Split, mix: Mix
+    sources: Mapping[str, Source], given: Sequence[Given], schema: Schema, split: Split, recipe: Recipe
 ) -> Synthetic | None:
     """The synthetic tables among ``sources``, without rows that break a constraint and without the twins of real rows that are
-    held out, of which nothing that is trained may know; None where there are none.
+    held out, of which nothing that is trained may know, and of the others what the recipe's ``verify`` and ``subset`` leave;
+    None where there are none.
 
     UserError for a table of which no row is left, and for missing values where no real row misses any.
     """
     made = {name: source for name, source in sources.items() if name.startswith(NAME)}
     if not made:
         return None
-    held, found = _held_out(sources, schema, split), Synthetic(schema, {}, [one.weight for one in given], mix)
+    held, found = _held_out(sources, schema, split), Synthetic(schema, {}, [one.weight for one in given], recipe.mix)
     for name, source in made.items():
         broken, twins = Counter[str](), 0
         found.tables[name] = []
@@ -106,7 +113,38 @@ def gathered(
             found.notes.append(f"{name}: {twins:,} rows are those of real rows that are held out, and were left out")
         if not found.counts[name]:
             raise UserError(f"{source.location}: no row of it is left to learn from: {'; '.join(found.notes[-2:])}")
+    _choose(found, sources, split, recipe)
     return found
+
+
+def _choose(found: Synthetic, sources: Mapping[str, Source], split: Split, recipe: Recipe) -> None:
+    """Keep of each table what ``verify`` and then ``subset`` leave, see ``synth.training.chosen``."""
+    ways = [(recipe.verify, verified, "passed judges of real rows"), (recipe.subset, spread, "lie far from each other")]
+    if recipe.verify is None and recipe.subset is None:
+        return
+    real = _real(sources["train"], found.schema, split, recipe.seed)
+    for number, (name, batches) in enumerate(found.tables.items()):
+        rows = pa.Table.from_batches(batches)
+        for share, way, told in ways:
+            if share is None:
+                continue
+            rng = np.random.default_rng([recipe.seed, number])
+            parts = [rows.slice(start, AT_ONCE) for start in range(0, len(rows), AT_ONCE)]
+            kept = pa.concat_tables(part.filter(pa.array(way(found.schema, real, part, share, rng))) for part in parts)
+            found.notes.append(
+                f"{name}: {len(kept):,} of {len(rows):,} rows {told}, class by class, and are learnt from"
+            )
+            rows = kept
+        found.tables[name] = rows.combine_chunks().to_batches()
+
+
+def _real(source: Source, schema: Schema, split: Split, seed: int) -> pa.Table:
+    """At most about JUDGED training rows."""
+    rng, share = np.random.default_rng(seed), min(1.0, JUDGED / max(source.rows(), 1))
+    batches = (
+        drawn(rows.filter(pa.array(part == TRAIN)), share, rng) for part, rows in parted(source.whole(), schema, split)
+    )
+    return pa.Table.from_batches(batches, schema.arrow())
 
 
 def _held_out(sources: Mapping[str, Source], schema: Schema, split: Split) -> NDArray[np.uint64]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch.nn.functional import adaptive_avg_pool2d
 
-from synth.evaluation.neighbours import nearest
+from synth.evaluation.neighbours import nearest, squared_distances
 from synth.generators.layout import Encoded, Layout
 from synth.provenance.manifest import Diversity
 
-NEIGHBOURS = 5
+NEIGHBOURS, SUPPORT = 5, 3  # of coverage and of recall
 RARE = 0.01  # share of the training rows below which a state is rare
 TAIL = 0.01
 TWINS = 0.01  # share of real rows that have a neighbour as near as a duplicate
@@ -129,6 +129,14 @@ class Watch:
             tails=float(beyond.mean()) if beyond.size else None,
             duplicates=float(twins.mean()),
         )
+
+    def recall(self, rows: Encoded) -> float:
+        """The share of real rows that lie in the ball of a sample row to its third neighbour (Kynkäänniemi et al. 2019, arXiv
+        1904.06991, Eq. 1); of more than SUPPORT rows."""
+        points = np.concatenate(self.space.points(rows), axis=1)
+        balls = nearest(points, points, SUPPORT + 1)[:, SUPPORT]
+        inside = [(np.sqrt(block) <= balls).any(axis=1) for _, block in squared_distances(self.points, points)]
+        return float(np.concatenate(inside).mean())
 
     def _mode(self, points: Matrix) -> NDArray[np.intp]:
         return _closest(points, self.centres)

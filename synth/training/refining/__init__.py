@@ -1,0 +1,1 @@
+"""Ways to better a release by what real rows say of its samples."""

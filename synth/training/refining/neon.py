@@ -1,0 +1,70 @@
+"""Negative extrapolation from self-training: a model that has learnt from its own samples shows where not to go.
+
+Alemohammad et al. 2025, "Neon: Negative Extrapolation From Self-Training Improves Image Generation" (arXiv 2510.03597): a copy
+of the weights θ is trained for a while on the model's own samples, which gives θ_s, and what is published is
+
+    (1 + w) θ − w θ_s.
+
+Self-training moves a model to where its sampler errs already. Away from there lies what it lacks, as long as the sampler
+favours what is frequent (few steps, low temperatures); of one that does not, it is the wrong direction, and no weight helps.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from synth.errors import UserError
+from synth.recipe import Recipe, TrainingRecipe
+from synth.release import Release
+from synth.training.refining.finetune import finetune
+from synth.training.refining.ground import OWN, Ground, Offer, Offers, own_rows, tensors
+from synth.training.selected import Measured
+from synth.training.workers import Progress
+
+WEIGHTS = (0.5, 1.0, 2.0)
+SLOWER = 0.2  # of the learning rate that the release was trained with
+
+
+class Neon:
+    """The cure ``neon``."""
+
+    useful = False
+
+    def check(self, parent: Release, recipe: Recipe) -> None:
+        """See ``Cure``."""
+        if recipe.family == "gan":
+            raise UserError(
+                f"{parent.location}: is of the family gan, whose critic is not in its release, so that it cannot learn from "
+                "its own rows; refine one of the family diffusion or vae"
+            )
+
+    def offers(self, ground: Ground, length: TrainingRecipe, progress: Progress) -> Offers:
+        """See ``Cure``."""
+        recipe, plain = ground.recipe, ground.plain
+        own = own_rows(plain, min(ground.table.rows["train"], OWN), recipe.seed, progress)
+        copied = copy.deepcopy(plain.generator)
+        rate = SLOWER * recipe.training.learning_rate
+        slow = length.model_copy(update={"learning_rate": rate, "batch": recipe.training.batch})
+        rows = [tensors(own, plain.device)]
+        steps, seconds = finetune(copied, rows, slow, recipe.seed, progress, "learning from its own rows")
+        before, after = plain.generator.state_dict(), copied.state_dict()
+        found = [
+            Offer(
+                f"weight {weight:g}",
+                recipe,
+                {
+                    name: (1 + weight) * tensor - weight * after[name] if tensor.is_floating_point() else tensor
+                    for name, tensor in before.items()
+                },
+            )
+            for weight in WEIGHTS
+        ]
+        return Offers(found, steps, seconds, "negative extrapolation")
+
+    def improves(self, before: Measured, after: Measured) -> bool:
+        """See ``Cure``."""
+        return after.improves(before)
+
+    def rank(self, after: Measured) -> float:
+        """See ``Cure``."""
+        return after.c2st.value
