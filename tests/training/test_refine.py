@@ -16,11 +16,16 @@ import artesian
 from synth import release as releases
 from synth.errors import UserError
 from synth.evaluation.intervals import Estimate
+from synth.evaluation.utility import Utility
 from synth.generators.families import build
 from synth.provenance.manifest import Training
-from synth.recipe import Recipe
+from synth.recipe import Recipe, TrainingRecipe
+from synth.sampling import Sampler
 from synth.training.prepare import open_sources, prepare
 from synth.training.refine import refine
+from synth.training.refining.feedback import Feedback
+from synth.training.refining.ground import Cure, Ground
+from synth.training.refining.neon import Neon
 from synth.training.run import Interrupted
 from synth.training.run import train as run_train
 from synth.training.selected import Measured
@@ -111,6 +116,56 @@ def test_a_discriminator_that_does_not_help_is_not_published(data: Path, blunt: 
     ):
         refine(str(blunt), str(data), str(tmp_path / "refined"), steps=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_feedback_of_a_model_is_learnt_from_and_confirmed(data: Path, blunt: Path, tmp_path: Path) -> None:
+    model = artesian.refine(blunt, str(data), out=tmp_path / "fed", feedback="train", criteria=["targets"], steps=200)
+    assert model.release.manifest.parents == [releases.load(blunt).manifest.id]
+    (note,) = model.release.manifest.training.notes
+    assert "refined by feedback of targets to the power" in note and "confirm rows: utility went from" in note
+    frame = model.sample(1500, seed=3)
+    assert float(((frame["size"] > 0) == (frame["kind"] == "b")).mean()) > 0.65
+    with pytest.raises(
+        UserError, match=r"nothing was published, since feedback (.|\n)* better on select(.|\n)*as it is: utility"
+    ):
+        refine(str(blunt), str(data), str(tmp_path / "none"), cure=Feedback(criteria=["entropy"]), steps=1)
+    assert not (tmp_path / "none").exists()
+
+
+def test_neon_goes_the_other_way_than_self_training(data: Path, blunt: Path) -> None:
+    parent = releases.load(blunt)
+    recipe = Recipe.check(parent.recipe)
+    sources, schema = open_sources(str(data), None, recipe)
+    plain = Sampler.from_release(parent)
+    ground = Ground(parent, recipe, prepare(sources, schema, recipe), plain)
+    before = {name: tensor.clone() for name, tensor in plain.generator.state_dict().items()}
+    offers = Neon().offers(ground, TrainingRecipe(steps=20, batch=256), lambda *_: None)
+    half, one, two = (offer.weights for offer in offers.found)
+    assert offers.steps == 20
+    for name, tensor in before.items():
+        assert torch.equal(tensor, plain.generator.state_dict()[name]), "the release is as it was"
+        torch.testing.assert_close(two[name] - one[name], one[name] - tensor, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(one[name] - half[name], half[name] - tensor, rtol=1e-3, atol=1e-5)
+    assert any(not torch.equal(one[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(
+    ("cure", "said"), [(Neon(), "cannot learn from its own rows"), (Feedback(), "cannot learn any more")]
+)
+def test_a_gan_learns_no_more_without_its_critic(cure: Cure, said: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"is of the family gan, whose critic is not in its release, so that it {said}"):
+        refine(str(release(data, tmp_path / "gan", family="gan")), str(data), str(tmp_path / "out"), cure=cure)
+
+
+def test_recall_and_coverage_are_held_and_utility_is_compared_row_by_row() -> None:
+    def measured(recall: float, gain: float) -> Measured:
+        resampled = np.random.default_rng(0).normal(0.9, 0.05, 200) + gain
+        useful = Utility({}, {}, Estimate(0.9 + gain, 0.8, 1.0), resampled)
+        return Measured(Estimate(0.8, 0.77, 0.83), 0.9, 300, recall, useful)
+
+    assert measured(0.9, 0.01).teaches(measured(0.9, 0.0)), "each resample gains, though they spread far more"
+    assert not measured(0.9, -0.01).teaches(measured(0.9, 0.0))
+    assert not measured(0.8, 0.01).teaches(measured(0.9, 0.0)), "fewer rows lie among the sample's"
 
 
 @pytest.mark.parametrize(

@@ -133,3 +133,10 @@ def test_another_length_forgets_what_became_of_the_one_in_the_file(tmp_path: Pat
     assert Recipe.read(tmp_path / "recipe.yaml", {}).training.shortened == [(4, 20)]
     for length in ({"training.steps": 500}, {"training.budget_s": 9.0}):
         assert Recipe.read(tmp_path / "recipe.yaml", length).training.shortened == []
+
+
+def test_the_last_steps_are_known_once_their_number_is() -> None:
+    schedule = Schedule.of(TrainingRecipe(steps=100))
+    assert [schedule.last(step, 0.25) for step in (0, 74, 75, 99)] == [False, False, True, True]
+    assert not schedule.last(0, 0.0) and not schedule.last(99, 0.0)
+    assert not Schedule.of(TrainingRecipe(budget_s=10)).last(10**6, 0.25)

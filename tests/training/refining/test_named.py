@@ -29,7 +29,9 @@ def fitted(*steps: Any) -> Any:
 
 
 def test_cures_by_their_names(tmp_path: Path) -> None:
-    assert isinstance(cure(None, None, ()), Discriminator) and isinstance(cure("discriminator", None, ()), Discriminator)
+    assert isinstance(cure(None, None, ()), Discriminator) and isinstance(
+        cure("discriminator", None, ()), Discriminator
+    )
     assert isinstance(cure("neon", None, ()), Neon)
     trained = cure(None, "train", ())
     assert isinstance(trained, Feedback) and trained.model is None and trained.criteria == ("targets", "entropy")
@@ -51,7 +53,12 @@ def test_cures_by_their_names(tmp_path: Path) -> None:
         ("neom", None, (), r"--by 'neom' is unknown; cures: discriminator, neon, feedback. Did you mean 'neon'\?"),
         ("neon", "train", (), "do not go with --by neon: leave them out"),
         (None, "train", ("entropi",), "--criterion 'entropi' is unknown; criteria: targets, entropy, loss, hardness"),
-        (None, "nowhere.skops", (), r"--feedback nowhere.skops: there is no such file; give a model .* skops.io.dump, or train"),
+        (
+            None,
+            "nowhere.skops",
+            (),
+            r"--feedback nowhere.skops: there is no such file; give a model .* skops.io.dump, or train",
+        ),
     ],
 )
 def test_what_is_no_cure_is_named(by: str | None, feedback: str | None, criteria: tuple[str, ...], said: str) -> None:
