@@ -104,15 +104,15 @@ def sample_command(
         else:
             batches = counted(sampler.batches(rows, seed=seed, request=request), rows, display)
             if pngs:
-                storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 with storage.staged_directory(out) as target:
                     image_sink.write_folder(batches, sampler.schema, target)
+                    storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 done = f"{rows:,} images are in {place}"
             else:
-                arrow = signed(0, rows).into(image_sink.file_schema(sampler.arrow(request), sampler.schema))
-                if chosen in sink.PLAIN and out != "-":  # before the rows, which are never to be without it
-                    storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
-                written = sink.write(image_sink.encoded(batches, sampler.schema), arrow, out, chosen)
+                origin = signed(0, rows)
+                arrow = origin.into(image_sink.file_schema(sampler.arrow(request), sampler.schema))
+                beside = origin.beside if chosen in sink.PLAIN and out != "-" else None
+                written = sink.write(image_sink.encoded(batches, sampler.schema), arrow, out, chosen, beside)
                 done = f"{written:,} rows written to {place}"
     display.console.print(done, soft_wrap=True)
 
