@@ -43,7 +43,8 @@ class Claim:
     def __str__(self) -> str:
         if self.origin is None:
             return "does not say where its rows come from"
-        drawn = f"{self.origin.rows:,} rows drawn from '{self.origin.name}' ({self.origin.release[:12]})"
+        how = "filled by" if self.origin.asked and "filled" in self.origin.asked else "drawn from"
+        drawn = f"{self.origin.rows:,} rows {how} '{self.origin.name}' ({self.origin.release[:12]})"
         return f"{drawn}, depth {self.origin.depth}, signed by {self.signer}"
 
 
