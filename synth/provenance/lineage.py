@@ -82,18 +82,22 @@ class Node:
     parents: list[Node] = field(default_factory=list)
 
     def all(self) -> Iterator[Node]:
-        """This one and all that it comes from."""
-        yield self
-        for parent in self.parents:
-            yield from parent.all()
+        """This one and all that it comes from, each once."""
+        seen, ahead = set[int](), [self]
+        while ahead:
+            node = ahead.pop()
+            if id(node) not in seen:
+                seen.add(id(node))
+                yield node
+                ahead += reversed(node.parents)
 
 
 def walk(location: str, among: Sequence[str] = ()) -> Node:
     """The ancestry of the release or of the table at ``location``; releases are looked for beside it and in the folders
     ``among``, and in what these hold. UserError for what is neither."""
-    folders = [*among, around(location)]
+    steps = _Walk([*among, around(location)])
     if storage.exists(storage.join(location, _MANIFEST)):
-        return _release(location, folders, ())
+        return steps.release(location)
     source = open_source(location)
     try:
         found, problems = claims(source), list[str]()
@@ -102,11 +106,14 @@ def walk(location: str, among: Sequence[str] = ()) -> Node:
     depth = max((claim.depth for claim in found), default=0)
     node = Node("table", source.location, source.fingerprint(), depth, float(not depth), source.location)
     node.facts, node.problems = {"rows": source.rows()}, problems
-    drawn = {claim.origin.release: claim.origin for claim in found if claim.origin is not None}
+    drawn = dict[str, list[Origin]]()
     for claim in found:
         _vouched(node, claim)
-    for id, origin in drawn.items():
-        node.parents.append(_parent(id, origin.name, node, folders, (), depth=origin.depth - 1))
+        if claim.origin is not None:
+            drawn.setdefault(claim.origin.release, []).append(claim.origin)
+    for id, origins in drawn.items():
+        depths = sorted({origin.depth - 1 for origin in origins})
+        node.parents.append(steps.parent(id, origins[0].name, node, depths))
     return node
 
 
@@ -141,51 +148,83 @@ def _folders(folder: str) -> list[str]:
     return [storage.join(folder, name) for name in names[:MOST] if not name.startswith(".")]
 
 
-def _release(location: str, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
-    found = releases.verify(location)
-    record = found.manifest
-    if record is None:
-        node = Node("release", found.location, None, 0, 0.0, found.location)
+class _Walk:
+    """A walk in which each release and each of their tables is looked at once, however many have it for an ancestor; releases
+    are looked for in ``folders``."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = folders
+        self._releases, self._tables = dict[str, Node](), dict[tuple[str, str], Node]()
+        self._path = list[str]()  # from where the walk began to where it is
+
+    def release(self, location: str) -> Node:
+        found = releases.verify(location)
+        record = found.manifest
+        if record is None:
+            node = Node("release", found.location, None, 0, 0.0, found.location)
+            node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
+            return node
+        node = Node(
+            "release", record.name, record.id, record.generation_depth, record.real_fraction, found.location
+        )
+        node.signer = None if found.signer is None else str(found.signer)
         node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
+        if found.signer is not None and found.signer.kind == "unknown":
+            node.strangers.append(f"manifest.sig: is of {found.signer}")
+        node.facts = {
+            "created": record.created.isoformat(), "seed": record.seed, "packages": record.environment.packages,
+        }  # fmt: skip
+        if record.id in self._path:
+            node.problems.append("is an ancestor of itself")
+            return node
+        self._path.append(record.id)
+        drawn = {entry.sha256 for entry in record.data}
+        for entry in record.data:
+            node.parents.append(self._table(entry, around(location)))
+            drawn |= set(entry.releases)
+        node.parents += [self.parent(id, None, node) for id in record.parents if id not in drawn]
+        self._path.pop()
+        self._releases[record.id] = node
         return node
-    node = Node("release", record.name, record.id, record.generation_depth, record.real_fraction, found.location)
-    node.signer = None if found.signer is None else str(found.signer)
-    node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
-    if found.signer is not None and found.signer.kind == "unknown":
-        node.strangers.append(f"manifest.sig: is of {found.signer}")
-    node.facts = {"created": record.created.isoformat(), "seed": record.seed, "packages": record.environment.packages}
-    if record.id in seen:
-        node.problems.append("is an ancestor of itself")
+
+    def _table(self, entry: DataEntry, near: str) -> Node:
+        """A table that a release in the folder ``near`` has learnt from. It need not be there any more; what is there must be
+        what it was."""
+        key = near, entry.model_dump_json()
+        if key in self._tables:
+            return self._tables[key]
+        node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
+        node.facts = {"rows": entry.rows, "role": entry.role}
+        if (source := _found(entry, near)) is not None:
+            node.where = source.location
+            if source.fingerprint() != entry.sha256:
+                node.problems.append("was altered since it was learnt from: its hash is another")
+            else:
+                try:
+                    for claim in claims(source):
+                        _vouched(node, claim)
+                except OriginError as e:
+                    node.problems.append(str(e))
+        for id in entry.releases:
+            node.parents.append(self.parent(id, None, node, [entry.depth - 1]))
+        self._tables[key] = node
         return node
-    seen, drawn = (*seen, record.id), set[str]()
-    for entry in record.data:
-        node.parents.append(_table(entry, around(location), folders, seen))
-        drawn |= set(entry.releases)
-    node.parents += [
-        _parent(id, None, node, folders, seen)
-        for id in record.parents if id not in drawn and id not in {entry.sha256 for entry in record.data}
-    ]  # fmt: skip
-    return node
 
-
-def _table(entry: DataEntry, near: str, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
-    """A table that a release in the folder ``near`` has learnt from. It need not be there any more; what is there must be what
-    it was."""
-    node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
-    node.facts = {"rows": entry.rows, "role": entry.role}
-    if (source := _found(entry, near)) is not None:
-        node.where = source.location
-        if source.fingerprint() != entry.sha256:
-            node.problems.append("was altered since it was learnt from: its hash is another")
-        else:
-            try:
-                for claim in claims(source):
-                    _vouched(node, claim)
-            except OriginError as e:
-                node.problems.append(str(e))
-    for id in entry.releases:
-        node.parents.append(_parent(id, None, node, folders, seen, depth=entry.depth - 1))
-    return node
+    def parent(self, id: str, name: str | None, child: Node, depths: Sequence[int] = ()) -> Node:
+        """A release that something was drawn from, or refined of; a gap where it is not to be found. ``depths`` are those that
+        it can have at most, as the rows say that were drawn from it."""
+        node = self._releases.get(id)
+        if node is None:
+            place = find(id, self._folders)
+            if place is None:
+                child.gaps.append(f"release {id[:12]}{f' ({name!r})' if name else ''} is not to be found")
+                return Node("release", name or id[:12], id, max(depths, default=0), 0.0)
+            node = self.release(place)
+        for depth in depths:
+            problem = f"has depth {node.depth}, and what was drawn from it says {depth}"
+            if node.depth > depth and problem not in node.problems:
+                node.problems.append(problem)
+        return node
 
 
 def _found(entry: DataEntry, near: str) -> Source | None:
@@ -202,20 +241,6 @@ def _found(entry: DataEntry, near: str) -> Source | None:
     return None
 
 
-def _parent(
-    id: str, name: str | None, child: Node, folders: Sequence[str], seen: tuple[str, ...], depth: int | None = None
-) -> Node:  # fmt: skip
-    """A release that something was drawn from, or refined of; a gap where it is not to be found."""
-    place = find(id, folders)
-    if place is None:
-        child.gaps.append(f"release {id[:12]}{f' ({name!r})' if name else ''} is not to be found")
-        return Node("release", name or id[:12], id, depth or 0, 0.0)
-    node = _release(place, folders, seen)
-    if depth is not None and node.depth > depth:
-        node.problems.append(f"has depth {node.depth}, and what was drawn from it says {depth}")
-    return node
-
-
 def _vouched(node: Node, claim: Claim) -> None:
     if claim.signer is None:
         return
@@ -225,6 +250,13 @@ def _vouched(node: Node, claim: Claim) -> None:
 
 
 def as_json(node: Node) -> Mapping[str, Any]:
-    """A node and its ancestors as plain data."""
+    """A node and its ancestors as plain data; one that was said already is named again, with ``above``."""
+    return _plain(node, set())
+
+
+def _plain(node: Node, said: set[int]) -> dict[str, Any]:
+    if id(node) in said:
+        return {"kind": node.kind, "name": node.name, "sha256": node.sha256, "above": True}
+    said.add(id(node))
     plain = {name: value for name, value in vars(node).items() if name != "parents" and value not in (None, [], {})}
-    return plain | ({"parents": [as_json(parent) for parent in node.parents]} if node.parents else {})
+    return plain | ({"parents": [_plain(parent, said) for parent in node.parents]} if node.parents else {})

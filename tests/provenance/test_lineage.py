@@ -60,22 +60,24 @@ def chain(once: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return tmp_path / "chain"
 
 
-def made(like: Release, name: str, rows: str, seed: int) -> None:
-    """A release with the files of another, that says that it has learnt from these rows."""
-    source = open_source(rows)
-    claims = lineage.claims(source)
-    depth = max(claim.depth for claim in claims)
-    drawn = [claim.origin.release for claim in claims if claim.origin is not None]
+def made(like: Release, name: str, *tables: str, seed: int) -> None:
+    """A release with the files of another, that says that it has learnt from these tables."""
+    data = []
+    for source in map(open_source, tables):
+        claims = lineage.claims(source)
+        depth = max(claim.depth for claim in claims)
+        data.append(
+            DataEntry(
+                location=source.location, sha256=source.fingerprint(), rows=source.rows(), role="train",
+                real=not depth, depth=depth,
+                releases=[claim.origin.release for claim in claims if claim.origin is not None],
+            )
+        )  # fmt: skip
     with storage.staged_directory(name) as folder:
         releases.save(
             folder, tensors=like.tensors, codec=like.codec, schema=like.schema, recipe=like.recipe | {"seed": seed},
-            certificate=None, report=None, name=name, parents=drawn, real_fraction=float(not depth), seed=seed,
-            data=[
-                DataEntry(
-                    location=source.location, sha256=source.fingerprint(), rows=source.rows(), role="train",
-                    real=not depth, depth=depth, releases=drawn,
-                )
-            ],
+            certificate=None, report=None, name=name, parents=[id for entry in data for id in entry.releases],
+            real_fraction=float(not max(entry.depth for entry in data)), seed=seed, data=data,
             training=Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"]),
         )  # fmt: skip
 
@@ -152,6 +154,73 @@ def test_a_broken_link_is_found_and_named(
     found = told(lineage.walk(str(chain / "rows3.parquet")))
     assert re.search(says, found), found
     assert run(["lineage", str(chain / "rows3.parquet")], monkeypatch) == 1
+
+
+def accumulated(first: Release, generations: int) -> None:
+    """Releases g0 … each of which has learnt from the real rows and from those that all before it drew."""
+    tables = ["real.parquet"]
+    for k in range(generations):
+        made(first, f"g{k}", *tables, seed=k)
+        own = releases.load(f"g{k}").manifest
+        origin = Signed.of(own, seed=k, first=0, rows=600, key=None, asked={})
+        pq.write_table(people().cast(origin.into(people().schema)), f"rows{k}.parquet")
+        tables.append(f"rows{k}.parquet")
+
+
+def test_ancestors_that_many_share_are_walked_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(people(), "real.parquet")
+    first = releases.load(publish(Path("seed")))
+    shutil.rmtree("seed")
+    accumulated(first, 8)
+    verified, verify = list[str](), releases.verify
+
+    def counted(location: storage.Location) -> releases.Verification:
+        verified.append(str(location))
+        return verify(location)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(releases, "verify", counted)
+        node = lineage.walk("g7")
+    assert sorted(Path(place).name for place in verified) == [f"g{k}" for k in range(8)]
+    assert told(node) == "" and len(list(node.all())) == 8 + 8  # releases, and the tables that they have learnt from
+    capsys.readouterr()
+    assert run(["lineage", "g7"], monkeypatch) == 0
+    tree = capsys.readouterr().out
+    assert tree.count("depth") == 16 and tree.count("see above") == 1 + 2 + 3 + 4 + 5 + 6 + 7
+    assert run(["lineage", "g7", "--format", "json"], monkeypatch) == 0
+    assert (plain := capsys.readouterr().out).count('"above": true') == 28 and json.loads(plain)["name"] == "g7"
+
+
+def test_a_release_that_is_its_own_ancestor_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its id is of the files that decide its rows, and what it has learnt from is none of these."""
+    monkeypatch.chdir(tmp_path)
+    first = releases.load(publish(Path("seed")))
+    shutil.rmtree("seed")
+    pq.write_table(people(), "rows0.parquet")
+    for k, other in ((0, 1), (1, 0)):
+        made(first, f"g{k}", f"rows{k}.parquet", seed=k)
+        own = releases.load(f"g{k}").manifest
+        origin = Signed.of(own, seed=k, first=0, rows=600, key=None, asked={})
+        pq.write_table(people().cast(origin.into(people().schema)), f"rows{other}.parquet")
+    shutil.rmtree("g0")
+    made(first, "g0", "rows0.parquet", seed=0)
+    assert "g0: is an ancestor of itself" in told(lineage.walk("g0"))
+
+
+def test_of_files_of_several_depths_each_is_held_against_the_release(chain: Path) -> None:
+    """The last of them does not hide that another says less than is true."""
+    (chain / "some").mkdir()
+    for k, depth in enumerate((2, 3)):
+        table = pq.read_table(chain / "rows3.parquet")
+        [claim] = lineage.claims(open_source(str(chain / "rows3.parquet")))
+        assert claim.origin is not None
+        origin = claim.origin.model_copy(update={"depth": depth})
+        said = Signed(origin, origin.sign(keys.signing_key())).into(table.schema).metadata
+        pq.write_table(table.replace_schema_metadata(said), chain / "some" / f"{k}.parquet")
+    assert "g2: has depth 2, and what was drawn from it says 1" in told(lineage.walk(str(chain / "some")))
 
 
 def test_a_manifest_that_was_copied_over_anothers_is_found(chain: Path) -> None:
