@@ -57,7 +57,7 @@ def _tree(node: Node, said: set[int], tree: Tree | None = None) -> Tree:
     said.add(id(node))
     line = f"{kind}: depth {node.depth}{real}{rows}{role}"
     if node.signer is not None:
-        line += f"; signed by {escape(node.signer)}"
+        line += f"; signed by {escape(str(node.signer))}"
     elif node.where is None:
         line += "; not here"
     here = Tree(line) if tree is None else tree.add(line)

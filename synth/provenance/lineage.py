@@ -65,8 +65,8 @@ def claims(source: Source) -> list[Claim]:
 @dataclass
 class Node:
     """A release or a table, and what it comes from. ``sha256`` is a release's id or a table's hash, ``signer`` who vouches for
-    it, ``where`` it was found, None of what was not; ``problems`` are what is wrong with it, ``strangers`` signers of it who
-    are not known here, ``gaps`` what it comes from and is not to be found."""
+    it, ``claims`` are what each file of a table says, ``where`` it was found, None of what was not; ``problems`` are what is
+    wrong with it, ``strangers`` signers of it who are not known here, ``gaps`` what it comes from and is not to be found."""
 
     kind: Literal["release", "table"]
     name: str
@@ -74,7 +74,8 @@ class Node:
     depth: int
     real_fraction: float
     where: str | None = None
-    signer: str | None = None
+    signer: keys.Signer | None = None
+    claims: list[Claim] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
@@ -167,7 +168,7 @@ class _Walk:
         node = Node(
             "release", record.name, record.id, record.generation_depth, record.real_fraction, found.location
         )
-        node.signer = None if found.signer is None else str(found.signer)
+        node.signer = found.signer
         node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
         if found.signer is not None and found.signer.kind == "unknown":
             node.strangers.append(f"manifest.sig: is of {found.signer}")
@@ -242,9 +243,10 @@ def _found(entry: DataEntry, near: str) -> Source | None:
 
 
 def _vouched(node: Node, claim: Claim) -> None:
+    node.claims.append(claim)
     if claim.signer is None:
         return
-    node.signer = str(claim.signer)
+    node.signer = claim.signer
     if claim.signer.kind == "unknown":
         node.strangers.append(f"{claim.file}: its origin is of {claim.signer}")
 
@@ -258,5 +260,7 @@ def _plain(node: Node, said: set[int]) -> dict[str, Any]:
     if id(node) in said:
         return {"kind": node.kind, "name": node.name, "sha256": node.sha256, "above": True}
     said.add(id(node))
-    plain = {name: value for name, value in vars(node).items() if name != "parents" and value not in (None, [], {})}
+    signer = None if node.signer is None else str(node.signer)
+    there = {name: value for name, value in vars(node).items() if name not in ("claims", "parents")} | {"signer": signer}
+    plain = {name: value for name, value in there.items() if value not in (None, [], {})}
     return plain | ({"parents": [_plain(parent, said) for parent in node.parents]} if node.parents else {})

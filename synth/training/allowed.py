@@ -76,8 +76,9 @@ def _ancestry(rules: Rules, release: str, depth: int, table: str, test: str | No
     for one in node.all():
         if one.kind == "table" and not one.depth:  # real rows may have become others since: more, as a rule
             altered += [f"{one.name} {problem}" for problem in one.problems]
-        elif problems := [*one.problems, *(one.strangers if rules.policy.signers != "any" else ())]:
-            raise PolicyError(f"{table}: its ancestor {one.name}: {problems[0]}; restore it, or take other rows")
+        elif one.problems:
+            raise PolicyError(f"{table}: its ancestor {one.name}: {one.problems[0]}; restore it, or take other rows")
+        _check_signers(rules.policy, one, table)
         if one.gaps and not rules.missing:
             raise PolicyError(f"{table}: of its ancestor {one.name}, {one.gaps[0]}: {REMEDY}")
         if test is not None and one.sha256 == test and _learnt(one):
@@ -87,6 +88,17 @@ def _ancestry(rules: Rules, release: str, depth: int, table: str, test: str | No
             )
     gaps = [gap for one in node.all() for gap in one.gaps]
     return "".join(f"; {text}" for text in [*gaps, *altered])
+
+
+def _check_signers(policy: Policy, node: Node, table: str) -> None:
+    """PolicyError for an ancestor of the ``table`` whose signature is of another signer than the policy wants, as of rows."""
+    if node.kind == "release" and node.where is not None and not policy.accepts(node.signer):
+        raise PolicyError(
+            f"{table}: its ancestor {node.name} is signed by {node.signer or 'nobody'}, {policy.signers_remedy()}"
+        )
+    for claim in node.claims if node.depth else ():
+        if not policy.accepts(claim.signer):
+            raise PolicyError(f"{table}: its ancestor {claim.file}: {claim}, {policy.signers_remedy()}")
 
 
 def _learnt(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -333,6 +334,44 @@ class TestAllowed:
         assert self.check(chain, "rows1.parquet")
         with pytest.raises(PolicyError, match=r"rows1.parquet: .*and the policy wants another signer"):
             self.check(chain, "rows1.parquet", policy={"signers": "known"})
+
+    def test_ancestors_are_held_to_the_signers_too(self, chain: Path) -> None:
+        """A known signer has drawn from what a stranger has made."""
+        stranger = keys.fingerprint(keys.signing_key().public_key().public_bytes_raw())
+        _strangers(chain)
+        own = keys.fingerprint(keys.signing_key().public_key().public_bytes_raw())
+        table = pq.read_table(chain / "rows1.parquet")
+        [claim] = lineage.claims(open_source(str(chain / "rows1.parquet")))
+        assert claim.origin is not None
+        signer = base64.b64encode(keys.signing_key().public_key().public_bytes_raw()).decode()
+        mine = claim.origin.model_copy(update={"signer": signer})
+        said = Signed(mine, mine.sign(keys.signing_key())).into(table.schema).metadata
+        pq.write_table(table.replace_schema_metadata(said), chain / "rows1.parquet")
+        assert self.check(chain, "rows1.parquet")
+        for signers in ("known", [own]):
+            with pytest.raises(PolicyError, match=r"rows1.parquet: its ancestor g0 is signed by an unknown key, .*signers"):
+                self.check(chain, "rows1.parquet", policy={"signers": signers})
+        assert self.check(chain, "rows1.parquet", policy={"signers": [own, stranger]})
+
+    def test_the_origins_of_ancestors_are_held_to_the_signers_too(self, chain: Path) -> None:
+        """rows2.csv, and g1 that drew it, are of one key; rows1.parquet, from which that has learnt, is of another."""
+        policy = {"depth": 3, "signers": "known"}
+        assert self.check(chain, "rows3.parquet", policy=policy)
+        key = keys.key_file().read_bytes()
+        _strangers(chain)
+        table = pq.read_table(chain / "real.parquet")
+        first, like = releases.load(str(chain / "g0")), chain / "rows1.parquet"
+        origin = Signed.of(first.manifest, seed=0, first=0, rows=600, key=None, asked={})
+        keys.key_file().write_bytes(key)
+        pq.write_table(table.cast(origin.into(table.schema)), like)
+        shutil.rmtree(chain / "g1")
+        made(first, "g1", "rows1.parquet", seed=1)
+        again = releases.load(str(chain / "g1")).manifest
+        drawn = Signed.of(again, seed=0, first=0, rows=600, key=None, asked={})
+        pq.write_table(table.cast(drawn.into(table.schema)), chain / "rows.parquet")
+        with pytest.raises(PolicyError, match=r"rows.parquet: its ancestor \S*rows1.parquet: 600 rows drawn from 'g0'.*signers"):
+            self.check(chain, "rows.parquet", policy=policy)
+        assert self.check(chain, "rows.parquet", policy={"depth": 3})
 
     def test_test_rows_that_an_ancestor_knows_are_refused(self, chain: Path) -> None:
         with pytest.raises(PolicyError, match=r"an ancestor has learnt from the test rows"):
