@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pyarrow import fs as pafs
 
 from cluster import storage
 from synth import release as releases
+from synth.data.schema import Schema
 from synth.data.source import Source, open_source
+from synth.data.split import Split
 from synth.errors import ReleaseError, UserError
 from synth.provenance import keys, manifest
 from synth.provenance.manifest import DataEntry
@@ -25,6 +27,7 @@ from synth.provenance.origin import PREFIX, Origin, OriginError
 
 MOST = 1_000  # folders beside each other that are searched for a release
 _MANIFEST = "manifest.json"
+_INNER = ("claims", "parting", "parents")  # of a node, which plain data do not show as they are
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,23 @@ def claims(source: Source) -> list[Claim]:
     return found
 
 
+class Parting(NamedTuple):
+    """What decides which rows of a table are learnt from: its split, and the type of each column that is."""
+
+    split: Split
+    columns: Mapping[str, str]
+
+    @classmethod
+    def of(cls, split: Split, schema: Schema) -> Parting:
+        return cls(split, {column.name: column.dtype for column in schema.learnt})
+
+
 @dataclass
 class Node:
     """A release or a table, and what it comes from. ``sha256`` is a release's id or a table's hash, ``signer`` who vouches for
-    it, ``claims`` are what each file of a table says, ``where`` it was found, None of what was not; ``problems`` are what is
-    wrong with it, ``strangers`` signers of it who are not known here, ``gaps`` what it comes from and is not to be found."""
+    it, ``claims`` are what each file of a table says, ``parting`` is how a release has split its table, None where it does not
+    say, ``where`` it was found, None of what was not; ``problems`` are what is wrong with it, ``strangers`` signers of it who
+    are not known here, ``gaps`` what it comes from and is not to be found."""
 
     kind: Literal["release", "table"]
     name: str
@@ -76,6 +91,7 @@ class Node:
     where: str | None = None
     signer: keys.Signer | None = None
     claims: list[Claim] = field(default_factory=list)
+    parting: Parting | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
@@ -159,7 +175,7 @@ class _Walk:
         self._path = list[str]()  # from where the walk began to where it is
 
     def release(self, location: str) -> Node:
-        found = releases.verify(location)
+        found, schema, recipe = releases.described(location)
         record = found.manifest
         if record is None:
             node = Node("release", found.location, None, 0, 0.0, found.location)
@@ -175,6 +191,8 @@ class _Walk:
         node.facts = {
             "created": record.created.isoformat(), "seed": record.seed, "packages": record.environment.packages,
         }  # fmt: skip
+        if schema is not None:
+            node.parting = _parting(schema, recipe)
         if record.id in self._path:
             node.problems.append("is an ancestor of itself")
             return node
@@ -228,6 +246,17 @@ class _Walk:
         return node
 
 
+def _parting(schema: Schema, recipe: Mapping[str, Any]) -> Parting | None:
+    """How the table of a release was split; None where its recipe says nothing that is a split."""
+    shares, seed = recipe.get("split"), recipe.get("seed")
+    if not isinstance(shares, list) or len(shares) not in (3, 4) or not isinstance(seed, int):
+        return None
+    try:
+        return Parting.of(Split(*map(float, shares), *[0.0] * (4 - len(shares)), seed=seed), schema)
+    except (UserError, TypeError, ValueError):  # a stranger may have written anything
+        return None
+
+
 def _found(entry: DataEntry, near: str) -> Source | None:
     """The table of a release. One that was given by a relative path lies beside the release or, if it is the same, in this
     folder, where another may have its name."""
@@ -261,6 +290,6 @@ def _plain(node: Node, said: set[int]) -> dict[str, Any]:
         return {"kind": node.kind, "name": node.name, "sha256": node.sha256, "above": True}
     said.add(id(node))
     signer = None if node.signer is None else str(node.signer)
-    there = {name: value for name, value in vars(node).items() if name not in ("claims", "parents")} | {"signer": signer}
+    there = {name: value for name, value in vars(node).items() if name not in _INNER} | {"signer": signer}
     plain = {name: value for name, value in there.items() if value not in (None, [], {})}
     return plain | ({"parents": [_plain(parent, said) for parent in node.parents]} if node.parents else {})

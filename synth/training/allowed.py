@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from synth.data.source import Source
 from synth.provenance import lineage, policy
-from synth.provenance.lineage import Node
+from synth.provenance.lineage import Node, Parting
 from synth.provenance.policy import Input, Policy, PolicyError
 from synth.training import mixing
 from synth.training.mixing import Given, Mix
@@ -29,9 +29,23 @@ class Rules:
         return cls(Policy.read(place), tuple(among), missing)
 
 
-def check(rules: Rules, sources: Mapping[str, Source], given: Sequence[Given] = (), mix: Mix = "golden") -> list[str]:
+@dataclass(frozen=True)
+class Real:
+    """The hashes of the real tables of a training, of the rows to learn from and of the test rows if these have their own, and
+    how the first of them is split, if that is known."""
+
+    train: str
+    test: str | None
+    parting: Parting | None
+
+
+def check(
+    rules: Rules, sources: Mapping[str, Source], given: Sequence[Given] = (), mix: Mix = "golden",
+    parting: Parting | None = None,
+) -> list[str]:  # fmt: skip
     """What is to be told of the tables' lineage. PolicyError for what the policy does not allow, an ancestor that is altered or
-    out of reach, and test rows that one of them has learnt from; OriginError for an origin that was altered."""
+    out of reach, and test rows that one of them has learnt from, be it from the same table in another ``parting``; OriginError
+    for an origin that was altered."""
     mixed = [name for name in sources if name.startswith(mixing.NAME)]
     counts = [sources[name].rows() for name in mixed]
     own, others = mixing.shares(sources["train"].rows(), counts, [g.weight for g in given], mix) if mixed else (1.0, [])
@@ -41,25 +55,24 @@ def check(rules: Rules, sources: Mapping[str, Source], given: Sequence[Given] = 
         for name, share in zip(mixed, others, strict=True)
     ]
     policy.check(rules.policy, inputs)
-    test = None
     if "test" in sources:
-        test = sources["test"].fingerprint()
         if made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]:
             raise PolicyError(
                 f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
             )
-    notes = []
+    test = sources["test"].fingerprint() if "test" in sources else None
+    real, notes = Real(sources["train"].fingerprint(), test, parting), []
     for table in inputs:
         told = dict[tuple[str, int], str]()
         for claim in table.claims:
             if claim.origin is not None:
                 told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}")
         for (release, depth), what in told.items():
-            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, test)}")
+            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real)}")
     return notes
 
 
-def _ancestry(rules: Rules, release: str, depth: int, table: str, test: str | None) -> str:
+def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real) -> str:
     place = lineage.find(release, [*rules.among, lineage.around(table)])
     if place is None:
         if not rules.missing:
@@ -81,7 +94,8 @@ def _ancestry(rules: Rules, release: str, depth: int, table: str, test: str | No
         _check_signers(rules.policy, one, table)
         if one.gaps and not rules.missing:
             raise PolicyError(f"{table}: of its ancestor {one.name}, {one.gaps[0]}: {REMEDY}")
-        if test is not None and one.sha256 == test and _learnt(one):
+        altered += _check_parting(one, real, table)
+        if real.test is not None and one.sha256 == real.test and _learnt(one):
             raise PolicyError(
                 f"{table}: an ancestor has learnt from the test rows ({one.name}), so that nothing could be certified on them; "
                 "give others by --test"
@@ -99,6 +113,27 @@ def _check_signers(policy: Policy, node: Node, table: str) -> None:
     for claim in node.claims if node.depth else ():
         if not policy.accepts(claim.signer):
             raise PolicyError(f"{table}: its ancestor {claim.file}: {claim}, {policy.signers_remedy()}")
+
+
+def _check_parting(node: Node, real: Real, table: str) -> list[str]:
+    """PolicyError where an ancestor of the ``table`` has learnt from the table of real rows in another split, so that it may know
+    rows that are held out now; where there are test rows beside that table, it is but to be told."""
+    if real.parting is None or not any(one.sha256 == real.train and _learnt(one) for one in node.parents):
+        return []
+    now, then = real.parting, node.parting
+    if then is not None and then.columns == now.columns and now.split.keeps_from(then.split):
+        return []
+    if then is None:
+        how = "in a split that it does not tell"
+    elif then.split == now.split:
+        how = "in the same split of other columns"
+    else:
+        how = f"with --split {then.split} --seed {then.split.seed}"
+    told = f"{node.name} has learnt from the same real rows {how}, and may know rows that are held out now"
+    if real.test is not None:
+        return [told]
+    same = "" if then is None else f"--split {then.split} --seed {then.split.seed} and the same columns, or give "
+    raise PolicyError(f"{table}: its ancestor {told}: give {same}real rows that it has not seen by --test")
 
 
 def _learnt(node: Node) -> bool:

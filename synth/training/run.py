@@ -24,6 +24,7 @@ from synth.data.schema import Schema
 from synth.data.source import Source
 from synth.errors import JobError, UserError
 from synth.provenance import keys, lineage, policy
+from synth.provenance.lineage import Parting
 from synth.provenance.manifest import Selection, Training, Watched
 from synth.recipe import Recipe
 from synth.training import allowed, mixing, room, workers
@@ -31,6 +32,7 @@ from synth.training import prepare as preparing
 from synth.training.allowed import Rules
 from synth.training.claim import earlier, take
 from synth.training.mixing import Given
+from synth.training.parting import split_of
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained, publish
 from synth.training.snapshot import CHECKPOINTS
@@ -98,7 +100,8 @@ def train(
         check(recipe, schema)
         _check_mixed(recipe, sources, held)
         rules = Rules.read() if rules is None else rules
-        descent = allowed.check(rules, sources, synthetic, recipe.mix)
+        parting = Parting.of(split_of(recipe), schema)
+        descent = allowed.check(rules, sources, synthetic, recipe.mix, parting)
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
         if synthetic:
             claim["synthetic"] = [one.weight for one in synthetic]

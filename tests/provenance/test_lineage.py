@@ -7,7 +7,9 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cluster import storage
 from synth import release as releases
 from synth.data.source import open_source
+from synth.data.split import Split
 from synth.provenance import keys, lineage
-from synth.provenance.lineage import Node
+from synth.provenance.lineage import Node, Parting
 from synth.provenance.manifest import DataEntry, Training
 from synth.provenance.origin import OriginError, Signed
 from synth.provenance.policy import PolicyError
@@ -176,14 +179,14 @@ def test_ancestors_that_many_share_are_walked_and_told_once(
     first = releases.load(publish(Path("seed")))
     shutil.rmtree("seed")
     accumulated(first, 8)
-    verified, verify = list[str](), releases.verify
+    verified, described = list[str](), releases.described
 
-    def counted(location: storage.Location) -> releases.Verification:
+    def counted(location: storage.Location) -> Any:
         verified.append(str(location))
-        return verify(location)
+        return described(location)
 
     with monkeypatch.context() as watched:
-        watched.setattr(releases, "verify", counted)
+        watched.setattr(releases, "described", counted)
         node = lineage.walk("g7")
     assert sorted(Path(place).name for place in verified) == [f"g{k}" for k in range(8)]
     assert told(node) == "" and len(list(node.all())) == 8 + 8  # releases, and the tables that they have learnt from
@@ -334,6 +337,40 @@ class TestAllowed:
         assert self.check(chain, "rows1.parquet")
         with pytest.raises(PolicyError, match=r"rows1.parquet: .*and the policy wants another signer"):
             self.check(chain, "rows1.parquet", policy={"signers": "known"})
+
+    @pytest.mark.parametrize(
+        ("then", "now", "told"),
+        [
+            ({"seed": 3}, Split(seed=3), None),
+            ({"seed": 3}, Split(0.8, 0.1, 0.05, 0.05, seed=3), None),  # what is held out now was, then
+            ({"seed": 3}, Split(seed=4), r"g has learnt from the same real rows with --split 0.7,0.1,0.1,0.1 --seed 3, .*give"
+             r" --split 0.7,0.1,0.1,0.1 --seed 3 and the same columns, or give real rows that it has not seen by --test"),
+            ({"seed": 3}, Split(0.6, 0.2, 0.1, 0.1, seed=3), r"with --split 0.7,0.1,0.1,0.1 --seed 3, and may know"),
+            ({"seed": 3, "split": None}, Split(seed=3), r"in a split that it does not tell, .*held out now: give real rows"),
+            ({"seed": 3, "exclude": "city"}, Split(seed=3), r"in the same split of other columns"),
+        ],
+    )  # fmt: skip
+    def test_rows_that_are_held_out_now_were_held_out_then(
+        self, chain: Path, then: dict[str, Any], now: Split, told: str | None
+    ) -> None:
+        first = releases.load(str(chain / "g0"))
+        schema, left_out = first.schema, then.pop("exclude", None)
+        columns = [column for column in schema.columns if column.name != left_out]
+        like = replace(first, recipe=first.recipe | {"split": [0.7, 0.1, 0.1, 0.1]} | then)
+        made(replace(like, schema=schema.model_copy(update={"columns": columns})), "g", "real.parquet", seed=3)
+        origin = Signed.of(releases.load("g").manifest, seed=0, first=0, rows=600, key=None, asked={})
+        pq.write_table(people().cast(origin.into(people().schema)), "rows.parquet")
+        sources = {"train": open_source("real.parquet"), "synthetic 1": open_source("rows.parquet")}
+        asked = Rules.read(), sources, [Given("rows.parquet")], "golden", Parting.of(now, schema)
+        if told is None:
+            [note] = allowed.check(*asked)  # type: ignore[arg-type]
+            assert "held out" not in note
+            return
+        with pytest.raises(PolicyError, match=told):
+            allowed.check(*asked)  # type: ignore[arg-type]
+        sources["test"] = open_source(people(300))
+        [note] = allowed.check(*asked)  # type: ignore[arg-type]
+        assert "g has learnt from the same real rows" in note and "may know rows that are held out now" in note
 
     def test_ancestors_are_held_to_the_signers_too(self, chain: Path) -> None:
         """A known signer has drawn from what a stranger has made."""
