@@ -10,23 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
-
-from pyarrow import fs as pafs
 
 from cluster import storage
 from synth import release as releases
 from synth.data.schema import Schema
 from synth.data.source import Source, open_source
 from synth.data.split import Split
-from synth.errors import ReleaseError, UserError
-from synth.provenance import keys, manifest
+from synth.errors import UserError
+from synth.provenance import keys
 from synth.provenance.manifest import DataEntry
 from synth.provenance.origin import PREFIX, Origin, OriginError
+from synth.provenance.places import MANIFEST, around, find, table
 
-MOST = 1_000  # folders beside each other that are searched for a release
-_MANIFEST = "manifest.json"
 _INNER = ("claims", "parting", "parents")  # of a node, which plain data do not show as they are
 
 
@@ -113,7 +109,7 @@ def walk(location: str, among: Sequence[str] = ()) -> Node:
     """The ancestry of the release or of the table at ``location``; releases are looked for beside it and in the folders
     ``among``, and in what these hold. UserError for what is neither."""
     steps = _Walk([*among, around(location)])
-    if storage.exists(storage.join(location, _MANIFEST)):
+    if storage.exists(storage.join(location, MANIFEST)):
         return steps.release(location)
     source = open_source(location)
     try:
@@ -134,37 +130,6 @@ def walk(location: str, among: Sequence[str] = ()) -> Node:
     return node
 
 
-def around(location: str) -> str:
-    """The folder that something lies in."""
-    if not storage.is_remote(location):
-        return str(Path(location).resolve().parent)
-    place, mark, query = location.partition("?")
-    return f"{place.rstrip('/').rpartition('/')[0]}{mark}{query}"
-
-
-def find(id: str, folders: Sequence[str]) -> str | None:
-    """The folder of the release with this id, among ``folders`` and those that they hold; None where there is none."""
-    for folder in dict.fromkeys(folders):
-        for place in [folder, *_folders(folder)]:
-            at = storage.join(place, _MANIFEST)
-            if storage.is_file(at):
-                try:
-                    if manifest.parse(storage.read_bytes(at)).id == id:
-                        return place
-                except ReleaseError:  # a damaged stranger's
-                    continue
-    return None
-
-
-def _folders(folder: str) -> list[str]:
-    filesystem, path = storage.resolve(folder)
-    if filesystem.get_file_info(path).type != pafs.FileType.Directory:
-        return []
-    found = filesystem.get_file_info(pafs.FileSelector(path))
-    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
-    return [storage.join(folder, name) for name in names[:MOST] if not name.startswith(".")]
-
-
 class _Walk:
     """A walk in which each release and each of their tables is looked at once, however many have it for an ancestor; releases
     are looked for in ``folders``."""
@@ -181,9 +146,7 @@ class _Walk:
             node = Node("release", found.location, None, 0, 0.0, found.location)
             node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
             return node
-        node = Node(
-            "release", record.name, record.id, record.generation_depth, record.real_fraction, found.location
-        )
+        node = Node("release", record.name, record.id, record.generation_depth, record.real_fraction, found.location)
         node.signer = found.signer
         node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
         if found.signer is not None and found.signer.kind == "unknown":
@@ -197,24 +160,25 @@ class _Walk:
             node.problems.append("is an ancestor of itself")
             return node
         self._path.append(record.id)
+        known = found.signer is not None and found.signer.kind != "unknown"
         drawn = {entry.sha256 for entry in record.data}
         for entry in record.data:
-            node.parents.append(self._table(entry, around(location)))
+            node.parents.append(self._table(entry, around(location), known))
             drawn |= set(entry.releases)
         node.parents += [self.parent(id, None, node) for id in record.parents if id not in drawn]
         self._path.pop()
         self._releases[record.id] = node
         return node
 
-    def _table(self, entry: DataEntry, near: str) -> Node:
-        """A table that a release in the folder ``near`` has learnt from. It need not be there any more; what is there must be
-        what it was."""
+    def _table(self, entry: DataEntry, near: str, known: bool) -> Node:
+        """A table that a release in the folder ``near``, of a signer who is ``known`` or not, has learnt from. It need not be
+        there any more; what is there must be what it was."""
         key = near, entry.model_dump_json()
         if key in self._tables:
             return self._tables[key]
         node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
         node.facts = {"rows": entry.rows, "role": entry.role}
-        if (source := _found(entry, near)) is not None:
+        if (source := table(entry, [near, *self._folders], known=known)) is not None:
             node.where = source.location
             if source.fingerprint() != entry.sha256:
                 node.problems.append("was altered since it was learnt from: its hash is another")
@@ -252,23 +216,10 @@ def _parting(schema: Schema, recipe: Mapping[str, Any]) -> Parting | None:
     if not isinstance(shares, list) or len(shares) not in (3, 4) or not isinstance(seed, int):
         return None
     try:
-        return Parting.of(Split(*map(float, shares), *[0.0] * (4 - len(shares)), seed=seed), schema)
+        train, select, confirm, *test = map(float, shares)
+        return Parting.of(Split(train, select, confirm, test[0] if test else 0.0, seed), schema)
     except (UserError, TypeError, ValueError):  # a stranger may have written anything
         return None
-
-
-def _found(entry: DataEntry, near: str) -> Source | None:
-    """The table of a release. One that was given by a relative path lies beside the release or, if it is the same, in this
-    folder, where another may have its name."""
-    absolute = storage.is_remote(entry.location) or Path(entry.location).is_absolute()
-    for place in (entry.location,) if absolute else (storage.join(near, entry.location), entry.location):
-        try:
-            source = open_source(place)
-        except UserError:
-            continue
-        if place != entry.location or absolute or source.fingerprint() == entry.sha256:
-            return source
-    return None
 
 
 def _vouched(node: Node, claim: Claim) -> None:

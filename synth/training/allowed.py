@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synth.data.source import Source
-from synth.provenance import lineage, policy
+from synth.provenance import lineage, places, policy
 from synth.provenance.lineage import Node, Parting
 from synth.provenance.policy import Input, Policy, PolicyError
 from synth.training import mixing
@@ -55,11 +55,10 @@ def check(
         for name, share in zip(mixed, others, strict=True)
     ]
     policy.check(rules.policy, inputs)
-    if "test" in sources:
-        if made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]:
-            raise PolicyError(
-                f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
-            )
+    if "test" in sources and (made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]):
+        raise PolicyError(
+            f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
+        )
     test = sources["test"].fingerprint() if "test" in sources else None
     real, notes = Real(sources["train"].fingerprint(), test, parting), []
     for table in inputs:
@@ -73,7 +72,7 @@ def check(
 
 
 def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real) -> str:
-    place = lineage.find(release, [*rules.among, lineage.around(table)])
+    place = places.find(release, [*rules.among, places.around(table)])
     if place is None:
         if not rules.missing:
             raise PolicyError(
@@ -116,8 +115,8 @@ def _check_signers(policy: Policy, node: Node, table: str) -> None:
 
 
 def _check_parting(node: Node, real: Real, table: str) -> list[str]:
-    """PolicyError where an ancestor of the ``table`` has learnt from the table of real rows in another split, so that it may know
-    rows that are held out now; where there are test rows beside that table, it is but to be told."""
+    """PolicyError where an ancestor of the ``table`` has learnt from the real table in another split, so that it may know rows
+    that are held out now; where there are test rows beside that table, it is but to be told."""
     if real.parting is None or not any(one.sha256 == real.train and _learnt(one) for one in node.parents):
         return []
     now, then = real.parting, node.parting

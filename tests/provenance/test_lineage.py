@@ -386,7 +386,9 @@ class TestAllowed:
         pq.write_table(table.replace_schema_metadata(said), chain / "rows1.parquet")
         assert self.check(chain, "rows1.parquet")
         for signers in ("known", [own]):
-            with pytest.raises(PolicyError, match=r"rows1.parquet: its ancestor g0 is signed by an unknown key, .*signers"):
+            with pytest.raises(
+                PolicyError, match=r"rows1.parquet: its ancestor g0 is signed by an unknown key, .*signers"
+            ):
                 self.check(chain, "rows1.parquet", policy={"signers": signers})
         assert self.check(chain, "rows1.parquet", policy={"signers": [own, stranger]})
 
@@ -406,7 +408,7 @@ class TestAllowed:
         again = releases.load(str(chain / "g1")).manifest
         drawn = Signed.of(again, seed=0, first=0, rows=600, key=None, asked={})
         pq.write_table(table.cast(drawn.into(table.schema)), chain / "rows.parquet")
-        with pytest.raises(PolicyError, match=r"rows.parquet: its ancestor \S*rows1.parquet: 600 rows drawn from 'g0'.*signers"):
+        with pytest.raises(PolicyError, match=r"rows.parquet: its ancestor \S*rows1.parquet: 600 rows .*signers"):
             self.check(chain, "rows.parquet", policy=policy)
         assert self.check(chain, "rows.parquet", policy={"depth": 3})
 
