@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +50,14 @@ class Reader(Protocol):
         ...
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]: ...
+
+
+class Said(NamedTuple):
+    """What a file of so many ``rows`` says of itself."""
+
+    name: str
+    metadata: dict[bytes, bytes]
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -92,16 +100,20 @@ class Source:
         """What was left out or assumed in reading, one sentence each."""
         return [*(self._files.notes if self._files else ()), *self._reader.notes]
 
-    def said(self) -> list[tuple[str, dict[bytes, bytes]]]:
-        """What each file says of itself, after its name: the metadata of its schema or, in a format that has none, what the
-        file beside it does, a JSON object of texts; of a table in memory, its own."""
+    def said(self) -> list[Said]:
+        """What each file says of itself: the metadata of its schema or, in a format that has none, what the file beside it
+        does, a JSON object of texts; of a table in memory, its own."""
         if isinstance(self._reader, _Memory):
-            return [(self.location, self._reader.metadata)]
+            return [Said(self.location, self._reader.metadata, self.rows())]
         if self._files is None:
             return []
+        counts = self._reader.counts
         if isinstance(self._reader, ArrowFiles):
-            return list(zip(map(self._files.name, self._files.paths), self._reader.metadata, strict=True))
-        return [(name, _texts(name, content)) for name, content in self._files.beside()]
+            return list(map(Said, map(self._files.name, self._files.paths), self._reader.metadata, counts))
+        found = self._files.beside()
+        if len(found) != len(counts):  # of images, for which a folder speaks
+            counts = [self.rows()]
+        return [Said(name, _texts(name, content), rows) for (name, content), rows in zip(found, counts, strict=True)]
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         """Batches of at most ``batch_rows`` rows, of type ``schema``; UserError naming the file that cannot be read."""

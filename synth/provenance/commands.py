@@ -61,6 +61,8 @@ def _tree(node: Node, said: set[int], tree: Tree | None = None) -> Tree:
     elif node.where is None:
         line += "; not here"
     here = Tree(line) if tree is None else tree.add(line)
+    for note in node.notes:
+        here.add(f"note: {escape(note)}")
     for problem in [*node.problems, *node.strangers]:
         here.add(f"[red]broken: {escape(problem)}[/]")
     for gap in node.gaps:

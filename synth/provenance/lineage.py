@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from cluster import storage
 from synth import release as releases
 from synth.data.schema import Schema
-from synth.data.source import Source, open_source
+from synth.data.source import Said, Source, open_source
 from synth.data.split import Split
 from synth.errors import UserError
 from synth.provenance import keys
@@ -28,16 +28,34 @@ _INNER = ("claims", "parting", "parents")  # of a node, which plain data do not 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a file says of where its rows come from, and whose signature that is: nothing, of real rows."""
+    """What a file says of where its ``rows`` come from, and whose signature that is: nothing, of real rows."""
 
     file: str
     origin: Origin | None = None
     signer: keys.Signer | None = None
+    rows: int | None = None
 
     @property
     def depth(self) -> int:
         """Generation depth of the rows, as far as they say; 0 where they say nothing."""
         return 0 if self.origin is None else self.origin.depth
+
+    @property
+    def excess(self) -> str | None:
+        """What is wrong with it where it has more rows than its origin tells of."""
+        if self.origin is None or self.rows is None or self.rows <= self.origin.rows:
+            return None
+        return (
+            f"has {self.rows:,} rows, and its origin tells of {self.origin.rows:,}: where the others come from nobody says. "
+            "Keep files apart as they were drawn"
+        )
+
+    @property
+    def subset(self) -> str | None:
+        """What is to be told where it has fewer."""
+        if self.origin is None or self.rows is None or self.rows >= self.origin.rows:
+            return None
+        return f"{self.rows:,} of the {self.origin.rows:,} rows that its origin tells of"
 
     def __str__(self) -> str:
         if self.origin is None:
@@ -50,12 +68,12 @@ class Claim:
 def claims(source: Source) -> list[Claim]:
     """What each file of a source says. OriginError, which names the file, for what was altered since it was signed."""
     found = []
-    for name, said in source.said() or [(source.location, {})]:
+    for name, said, rows in source.said() or [Said(source.location, {}, source.rows())]:
         if not any(key.lower().startswith(PREFIX.encode()) for key in said):
-            found.append(Claim(name))
+            found.append(Claim(name, rows=rows))
             continue
         try:
-            found.append(Claim(name, *Origin.read(said)))
+            found.append(Claim(name, *Origin.read(said), rows))
         except OriginError as e:
             raise OriginError(f"{name}: {e}") from e
     return found
@@ -76,8 +94,8 @@ class Parting(NamedTuple):
 class Node:
     """A release or a table, and what it comes from. ``sha256`` is a release's id or a table's hash, ``signer`` who vouches for
     it, ``claims`` are what each file of a table says, ``parting`` is how a release has split its table, None where it does not
-    say, ``where`` it was found, None of what was not; ``problems`` are what is wrong with it, ``strangers`` signers of it who
-    are not known here, ``gaps`` what it comes from and is not to be found."""
+    say, ``where`` it was found, None of what was not; ``notes`` are what is to be told of it, ``problems`` what is wrong with
+    it, ``strangers`` signers of it who are not known here, ``gaps`` what it comes from and is not to be found."""
 
     kind: Literal["release", "table"]
     name: str
@@ -89,6 +107,7 @@ class Node:
     claims: list[Claim] = field(default_factory=list)
     parting: Parting | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
@@ -224,6 +243,10 @@ def _parting(schema: Schema, recipe: Mapping[str, Any]) -> Parting | None:
 
 def _vouched(node: Node, claim: Claim) -> None:
     node.claims.append(claim)
+    if claim.excess is not None:
+        node.problems.append(f"{claim.file}: {claim.excess}")
+    if claim.subset is not None:
+        node.notes.append(f"{claim.file}: {claim.subset}")
     if claim.signer is None:
         return
     node.signer = claim.signer

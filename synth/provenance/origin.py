@@ -88,8 +88,8 @@ class Origin(BaseModel):
         cls, manifest: Manifest, *, version: str | None, seed: int, first: int, rows: int, key: str | None,
         asked: Mapping[str, Any], at: datetime, public_key: bytes, depth: int = 0,
     ) -> Origin:  # fmt: skip
-        """The origin of rows drawn from a release, to rows that had a ``depth`` already where they fill gaps of these; ``asked``
-        is JSON, in which None, and all of it without a key, says that nothing was asked."""
+        """The origin of rows drawn from a release or, of a ``depth`` already, filled by it; ``asked`` is JSON, in which None, and
+        all of it without a key, says that nothing was asked."""
         there = {} if key is None else {name: value for name, value in asked.items() if value is not None}
         return cls(
             release=manifest.id, name=manifest.name, version=version, seed=seed, first=first, rows=rows, key=key,

@@ -11,6 +11,7 @@ from synth.provenance.lineage import Node, Parting
 from synth.provenance.policy import Input, Policy, PolicyError
 from synth.training import mixing
 from synth.training.mixing import Given, Mix
+from synth.training.prepare import Prepared
 
 REMEDY = "name a folder that holds it by --ancestors, or have the gap recorded by --allow-missing-parent"
 
@@ -64,11 +65,27 @@ def check(
     for table in inputs:
         told = dict[tuple[str, int], str]()
         for claim in table.claims:
+            if claim.excess is not None:
+                raise PolicyError(f"{claim.file}: {claim.excess}")
             if claim.origin is not None:
-                told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}")
+                fewer = "" if claim.subset is None else f"; here are {claim.subset}"
+                told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}{fewer}")
         for (release, depth), what in told.items():
             notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real)}")
     return notes
+
+
+def check_prepared(rules: Rules, table: Prepared) -> None:
+    """PolicyError for what the policy does not allow of the rows that the split leaves to learn from."""
+    name = table.sources["train"].location
+    policy.check_rows(rules.policy, name, table.keys.blocks())
+    policy.check_share(rules.policy, name, real_share(table))
+
+
+def real_share(table: Prepared) -> float:
+    """The share of real rows in what is learnt from."""
+    drawn = any(claim.depth for claim in lineage.claims(table.sources["train"]))
+    return 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)
 
 
 def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real) -> str:

@@ -256,6 +256,34 @@ def test_a_gap_is_allowed_where_one_says_so(
     assert run([*there, "--ancestors", str(chain / "kept"), "--allow-missing-parent"], monkeypatch) == 0
 
 
+def test_the_rows_of_a_file_are_counted_against_its_origin(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = {"train": open_source(people(900)), "synthetic 1": open_source("rows1.parquet")}
+    [note] = allowed.check(Rules.read(), sources, [Given("rows1.parquet")])
+    assert "here are" not in note
+    table = pq.read_table("rows1.parquet")
+    pq.write_table(table.slice(0, 20), "fewer.parquet")
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), "more.parquet")
+    sources["synthetic 1"] = open_source("fewer.parquet")
+    [note] = allowed.check(Rules.read(), sources, [Given("fewer.parquet")])
+    assert "; here are 20 of the 50 rows that its origin tells of" in note
+    sources["synthetic 1"] = open_source("more.parquet")
+    with pytest.raises(PolicyError, match=r"more.parquet: has 51 rows, and its origin tells of 50: where the others"):
+        allowed.check(Rules.read(), sources, [Given("more.parquet")])
+    capsys.readouterr()
+    assert run(["lineage", "fewer.parquet", "--format", "json"], monkeypatch) == 0
+    [note] = json.loads(capsys.readouterr().out)["notes"]
+    assert note.endswith("fewer.parquet: 20 of the 50 rows that its origin tells of")
+    assert run(["lineage", "fewer.parquet"], monkeypatch) == 0
+    assert "note: " in capsys.readouterr().out
+    assert run(["lineage", "more.parquet"], monkeypatch) == 1
+    assert "more.parquet: has 51 rows" in told(lineage.walk("more.parquet"))
+    header, _, rows = (chain / "rows2.csv").read_text().partition("\n")
+    (chain / "rows2.csv").write_text(f"{header}\n{rows * 2}")
+    assert "rows2.csv: has 100 rows" in told(lineage.walk("rows2.csv"))
+
+
 def test_rows_without_a_word_are_real_rows(tmp_path: Path) -> None:
     pq.write_table(people(), tmp_path / "real.parquet")
     people().to_pandas().to_csv(tmp_path / "real.csv", index=False)
