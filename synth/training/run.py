@@ -23,7 +23,7 @@ from synth.data.passes import here, on_cluster
 from synth.data.schema import Schema
 from synth.data.source import Source
 from synth.errors import JobError, UserError
-from synth.provenance import keys, lineage, policy
+from synth.provenance import keys
 from synth.provenance.lineage import Parting
 from synth.provenance.manifest import Selection, Training, Watched
 from synth.recipe import Recipe
@@ -109,8 +109,7 @@ def train(
 
         def prepare() -> Prepared:
             table = preparing.prepare(sources, schema, recipe, store=store, over=over, synthetic=synthetic)
-            policy.check_rows(rules.policy, source.location, table.keys.blocks())
-            policy.check_share(rules.policy, source.location, _real(table))
+            allowed.check_prepared(rules, table)
             table.notes += descent
             return table
 
@@ -269,11 +268,5 @@ def publish_run(
         took=took,
         overwrite=overwrite,
         progress=progress,
-        real_fraction=_real(table),
+        real_fraction=allowed.real_share(table),
     )
-
-
-def _real(table: Prepared) -> float:
-    """The share of real rows in what is learnt from."""
-    drawn = any(claim.depth for claim in lineage.claims(table.sources["train"]))
-    return 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)
