@@ -88,8 +88,8 @@ class Origin(BaseModel):
         cls, manifest: Manifest, *, version: str | None, seed: int, first: int, rows: int, key: str | None,
         asked: Mapping[str, Any], at: datetime, public_key: bytes, depth: int = 0,
     ) -> Origin:  # fmt: skip
-        """The origin of rows drawn from a release or, of a ``depth`` already, filled by it; ``asked`` is JSON, in which None, and
-        all of it without a key, says that nothing was asked."""
+        """The origin of rows drawn from a release or, of a ``depth`` already, filled by it; ``asked`` is JSON, in which None,
+        and all of it without a key, says that nothing was asked."""
         there = {} if key is None else {name: value for name, value in asked.items() if value is not None}
         return cls(
             release=manifest.id, name=manifest.name, version=version, seed=seed, first=first, rows=rows, key=key,
@@ -137,8 +137,8 @@ class Origin(BaseModel):
         }
 
     def metadata(self, signature: str) -> dict[str, str]:
-        """What an Encoder writes into the metadata of Parquet and Arrow."""
-        return {"origin": self.canonical().decode("utf-8"), "signature": signature}
+        """What is written into the metadata of Parquet and Arrow, or in a file beside another, under names of its own."""
+        return {f"{PREFIX}origin": self.canonical().decode("utf-8"), f"{PREFIX}signature": signature}
 
     @classmethod
     def read(cls, found: Mapping[str, str] | Mapping[bytes, bytes] | None) -> tuple[Origin, keys.Signer]:
@@ -184,17 +184,13 @@ class Signed(NamedTuple):
     def into(self, schema: pa.Schema) -> pa.Schema:
         """A schema with it, of a file in a format that has metadata."""
         there = {} if schema.metadata is None else schema.metadata
-        own = {name.encode(): text.encode() for name, text in self._prefixed.items()}
+        own = {name.encode(): text.encode() for name, text in self.origin.metadata(self.signature).items()}
         return schema.with_metadata({**there, **own})
 
     @property
     def beside(self) -> bytes:
         """The content of a file beside one in a format that has none."""
-        return canonical_json(self._prefixed)
-
-    @property
-    def _prefixed(self) -> dict[str, str]:
-        return {PREFIX + name: text for name, text in self.origin.metadata(self.signature).items()}
+        return canonical_json(self.origin.metadata(self.signature))
 
 
 def _bytes(text: str | bytes) -> bytes:
