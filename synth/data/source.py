@@ -53,11 +53,12 @@ class Reader(Protocol):
 
 
 class Said(NamedTuple):
-    """What a file of so many ``rows`` says of itself."""
+    """What a file of so many ``rows``, None where they were not counted, says of itself: None where that could not be looked
+    up."""
 
     name: str
-    metadata: dict[bytes, bytes]
-    rows: int
+    metadata: dict[bytes, bytes] | None
+    rows: int | None
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,16 @@ class Source:
             return [Said(self.location, self._reader.metadata, self.rows())]
         if self._files is None:
             return []
-        counts = self._reader.counts
+        counts: list[int | None] = list(self._reader.counts)
         if isinstance(self._reader, ArrowFiles):
             return list(map(Said, map(self._files.name, self._files.paths), self._reader.metadata, counts))
         found = self._files.beside()
-        if len(found) != len(counts):  # of images, for which a folder speaks
-            counts = [self.rows()]
-        return [Said(name, _texts(name, content), rows) for (name, content), rows in zip(found, counts, strict=True)]
+        if self._files.format == "image":
+            counts = [self.rows() if len(found) == 1 else None] * len(found)
+        return [
+            Said(name, None if content is None else _texts(name, content), rows)
+            for (name, content), rows in zip(found, counts, strict=True)
+        ]
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         """Batches of at most ``batch_rows`` rows, of type ``schema``; UserError naming the file that cannot be read."""

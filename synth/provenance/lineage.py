@@ -28,12 +28,14 @@ _INNER = ("claims", "parting", "parents")  # of a node, which plain data do not 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a file says of where its ``rows`` come from, and whose signature that is: nothing, of real rows."""
+    """What a file says of where its ``rows`` come from, and whose signature that is: nothing, of real rows and where that could
+    not be ``looked_up``."""
 
     file: str
     origin: Origin | None = None
     signer: keys.Signer | None = None
     rows: int | None = None
+    looked_up: bool = True
 
     @property
     def depth(self) -> int:
@@ -58,6 +60,8 @@ class Claim:
         return f"{self.rows:,} of the {self.origin.rows:,} rows that its origin tells of"
 
     def __str__(self) -> str:
+        if not self.looked_up:
+            return "whether it has an origin could not be looked up: that was not permitted"
         if self.origin is None:
             return "does not say where its rows come from"
         how = "filled by" if self.origin.asked and "filled" in self.origin.asked else "drawn from"
@@ -69,6 +73,9 @@ def claims(source: Source) -> list[Claim]:
     """What each file of a source says. OriginError, which names the file, for what was altered since it was signed."""
     found = []
     for name, said, rows in source.said() or [Said(source.location, {}, source.rows())]:
+        if said is None:
+            found.append(Claim(name, rows=rows, looked_up=False))
+            continue
         if not any(key.lower().startswith(PREFIX.encode()) for key in said):
             found.append(Claim(name, rows=rows))
             continue
@@ -243,6 +250,8 @@ def _parting(schema: Schema, recipe: Mapping[str, Any]) -> Parting | None:
 
 def _vouched(node: Node, claim: Claim) -> None:
     node.claims.append(claim)
+    if not claim.looked_up:
+        node.notes.append(f"{claim.file}: {claim}")
     if claim.excess is not None:
         node.problems.append(f"{claim.file}: {claim.excess}")
     if claim.subset is not None:

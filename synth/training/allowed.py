@@ -65,6 +65,8 @@ def check(
     for table in inputs:
         told = dict[tuple[str, int], str]()
         for claim in table.claims:
+            if not claim.looked_up:
+                notes.append(f"{claim.file}: {claim}")
             if claim.excess is not None:
                 raise PolicyError(f"{claim.file}: {claim.excess}")
             if claim.origin is not None:

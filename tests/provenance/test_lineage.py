@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import shutil
@@ -11,12 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cluster import storage
 from synth import release as releases
@@ -254,6 +258,42 @@ def test_a_gap_is_allowed_where_one_says_so(
     (chain / "kept").mkdir()
     shutil.move(chain / "g2", chain / "kept" / "g2")
     assert run([*there, "--ancestors", str(chain / "kept"), "--allow-missing-parent"], monkeypatch) == 0
+
+
+def test_a_table_that_was_compressed_since_says_what_it_did(chain: Path) -> None:
+    (chain / "rows2.csv.gz").write_bytes(gzip.compress((chain / "rows2.csv").read_bytes()))
+    assert [claim.depth for claim in lineage.claims(open_source("rows2.csv.gz"))] == [2]
+    (chain / "rows2.csv.origin.json").rename(chain / "rows2.csv.gz.origin.json")
+    assert [claim.depth for claim in lineage.claims(open_source("rows2.csv.gz"))] == [2]
+    assert [claim.depth for claim in lineage.claims(open_source("rows2.csv"))] == [0]
+
+
+class Unlisted(MemoryFileSystem):
+    """A store of which one may read files, and where a look-up of one that is not there is refused."""
+
+    protocol = "unlisted"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("unlisted://", "memory://")))
+
+    def info(self, path: str, **keys: object) -> dict[str, object]:
+        try:
+            return dict(super().info(path, **keys))
+        except FileNotFoundError as error:
+            raise PermissionError("403") from error
+
+
+def test_an_origin_that_may_not_be_looked_up_stops_nobody_and_is_told() -> None:
+    fsspec.register_implementation("unlisted", Unlisted, clobber=True)
+    with fsspec.open("memory://unlisted/real.csv", "wb") as file:
+        pa.csv.write_csv(people(), file)
+    source = open_source("unlisted://unlisted/real.csv")
+    [claim] = lineage.claims(source)
+    assert (claim.depth, claim.looked_up) == (0, False)
+    [note] = allowed.check(Rules.read(), {"train": source})
+    assert "real.csv: whether it has an origin could not be looked up" in note
+    assert source.rows() == 600
 
 
 def test_the_rows_of_a_file_are_counted_against_its_origin(
