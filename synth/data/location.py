@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ def _named(path: str) -> list[str]:
 def _denied(error: OSError) -> bool:
     """Whether a look-up was refused, as it is for a file that is not there where one may read files and not list them."""
     return isinstance(error, PermissionError) or any(
-        word in str(error) for word in ("ACCESS_DENIED", "403", "Forbidden")
+        word in str(error) for word in ("ACCESS_DENIED", "HTTP status 403")
     )
 
 
@@ -142,6 +143,19 @@ def reading(name: str) -> Iterator[None]:
         raise UserError(
             f"{name}: cannot be read ({reason}). It may be truncated or damaged: write it again."
         ) from error
+
+
+def texts(name: str, content: bytes) -> dict[bytes, bytes]:
+    """What the file beside ``name`` says. UserError where that is no JSON object of texts."""
+    if not content:
+        return {}
+    try:
+        found = json.loads(content)
+        return {key.encode(): text.encode() for key, text in found.items()}
+    except (ValueError, AttributeError) as e:  # no JSON, no object, or no texts
+        raise UserError(
+            f"{name}{BESIDE}: says nothing that can be understood; restore it, or draw the rows again"
+        ) from e
 
 
 def find(location: str | Path | Sequence[str | Path]) -> Files:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from synth.data.arrays import ArrayFiles, Arrays, are_images, encoded_objects
 from synth.data.arrow_files import ArrowFiles
 from synth.data.csv_files import CsvFiles
 from synth.data.image_files import IMAGE, ImageFiles
-from synth.data.location import BESIDE, Files, find, reading
+from synth.data.location import Files, find, reading, texts
 from synth.data.ndjson_files import NdjsonFiles
 from synth.data.schema import IMAGE_ROWS, check_names, chosen, file_bytes, index_notes, pandas_index, plain_type
 from synth.errors import UserError
@@ -115,7 +114,7 @@ class Source:
         if self._files.format == "image":
             counts = [self.rows() if len(found) == 1 else None] * len(found)
         return [
-            Said(name, None if content is None else _texts(name, content), rows)
+            Said(name, None if content is None else texts(name, content), rows)
             for (name, content), rows in zip(found, counts, strict=True)
         ]
 
@@ -178,18 +177,6 @@ class Source:
                 while chunk := stream.read(CHUNK):
                     digest.update(chunk)
         return digest.hexdigest()
-
-
-def _texts(name: str, content: bytes) -> dict[bytes, bytes]:
-    if not content:
-        return {}
-    try:
-        found = json.loads(content)
-        return {key.encode(): text.encode() for key, text in found.items()}
-    except (ValueError, AttributeError) as e:  # no JSON, no object, or no texts
-        raise UserError(
-            f"{name}{BESIDE}: says nothing that can be understood; restore it, or draw the rows again"
-        ) from e
 
 
 class _Digested(io.RawIOBase):
