@@ -127,6 +127,10 @@ def train(
     out: str | os.PathLike[str],
     target: str | None = None,
     test: Any = None,
+    synthetic: Any = None,
+    policy: str | os.PathLike[str] | None = None,
+    ancestors: Sequence[str | os.PathLike[str]] = (),
+    allow_missing_parent: bool = False,
     budget: str | None = None,
     recipe: str | os.PathLike[str] | None = None,
     address: str | None = None,
@@ -139,17 +143,29 @@ def train(
     Images are a folder of files, a column of encoded ones, or arrays, such as ``{"image": x, "label": y}`` with x uint8
     of (n, height, width) or (n, height, width, 3).
 
+    ``synthetic`` rows are learnt from, too, of which the recipe's ``mix`` says how much: a table, a list of them, or of pairs
+    ``(table, weight)``. What may be learnt from says ``policy``, a file, None: the user's; the releases that the rows were
+    drawn from are looked for beside them and in the folders ``ancestors``, and with ``allow_missing_parent`` one that is out of
+    reach is but recorded.
+
     ``keys`` are recipe keys, with ``__`` for the dot: ``seed=1``, ``training__workers=2``, ``categorical=["zip"]``.
-    Raises UserError for what is wrong with the data or the recipe.
+    Raises UserError for what is wrong with the data or the recipe, and for what the policy does not allow.
     """
     from synth.recipe import Recipe, seconds, together
-    from synth.training import run
+    from synth.training import mixing, run
+    from synth.training.allowed import Rules
 
     flags = {"target": target, "training.budget_s": None if budget is None else seconds(budget)}
     overrides = together({key.replace("__", "."): value for key, value in keys.items()}, flags)
     checked = Recipe.read(str(recipe) if recipe is not None else None, overrides)
+    rules = Rules.read(
+        None if policy is None else os.fspath(policy),
+        [os.fspath(one) for one in ancestors],
+        missing=allow_missing_parent,
+    )
     trained = run.train(
-        data, checked, os.fspath(out), test=test, address=address, overwrite=overwrite, resume=resume
+        data, checked, os.fspath(out), test=test, synthetic=mixing.listed(synthetic), rules=rules, address=address,
+        overwrite=overwrite, resume=resume,
     )  # fmt: skip
     return load(trained.location)
 

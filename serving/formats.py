@@ -20,7 +20,6 @@ from serving.problems import MOST_ECHO, Problem, cut
 from synth.data import sink
 from synth.data.conform import without_nan
 from synth.data.schema import holds_file, nearest, plain_type
-from synth.provenance.origin import PREFIX
 
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 _RANGE = re.compile(r"[^\s/]+/[^\s/]+")
@@ -71,7 +70,7 @@ class Encoder:
 
     ``write`` gives a batch's bytes at once; those of Parquet when there are rows for a row group, of which less than one is
     kept, besides its footer, which has a few hundred bytes for each column of each. ``metadata`` goes into the schema of
-    Arrow and Parquet under keys that begin with PREFIX; text has no place for it.
+    Arrow and Parquet; text has no place for it.
 
     Raises Problem 406 for a column that the format cannot hold; UserError, on ``write``, for a value (see
     ``synth.data.sink``).
@@ -83,7 +82,7 @@ class Encoder:
             self._schema = pa.schema([_text_field(field, format) for field in schema])
         else:
             there = {} if schema.metadata is None else schema.metadata
-            self._schema = schema.with_metadata({**there, **{PREFIX + name: text for name, text in metadata.items()}})
+            self._schema = schema.with_metadata({**there, **metadata})
         self._open = format.open
         self._out = io.BytesIO()
 

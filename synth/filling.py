@@ -26,6 +26,9 @@ from synth.data.reduction import Arrays
 from synth.data.schema import arrow_type
 from synth.data.source import Source
 from synth.errors import UserError
+from synth.provenance import lineage
+from synth.provenance.manifest import Manifest
+from synth.provenance.origin import Signed
 from synth.sampling import AGAIN, BLOCK, Sampler, attempt
 
 
@@ -74,6 +77,15 @@ class Filling:
         if self.kept:
             notes.append(f"not learnt by the release, and left as they are: {', '.join(self.kept[:20])}")
         return notes
+
+    def origin(self, manifest: Manifest) -> Signed:
+        """Of the filled table, by the release with this manifest: with a drawn cell none of its rows counts as real any more.
+        OriginError where what the table says of itself was altered."""
+        depth = max(claim.depth for claim in lineage.claims(self.source))
+        there = self.source.fingerprint()
+        return Signed.of(
+            manifest, seed=self.seed, first=0, rows=self.source.rows(), key=there, asked={"filled": there}, depth=depth
+        )
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The filled table, at most BLOCK rows to a batch. A row depends on the release, the seed and the known values of

@@ -152,6 +152,18 @@ def verify(location: storage.Location) -> Verification:
     return _examine(location)[0]
 
 
+def described(location: storage.Location) -> tuple[Verification, Schema | None, dict[str, Any]]:
+    """What ``verify`` finds, and the schema and the recipe of a release that is whole; None and {} of any other.
+
+    Raises ReleaseError where one is nothing that this version reads, else as ``verify`` does.
+    """
+    found, contents = _examine(location, keep=(_SCHEMA, _RECIPE))
+    if not found.whole:
+        return found, None, {}
+    place = found.location
+    return found, _parse(place, _SCHEMA, contents, _to_schema), _parse(place, _RECIPE, contents, _from_yaml)
+
+
 def load(location: storage.Location, *, verify: bool = True) -> Release:
     """Read a release from a path or URI.
 
@@ -170,7 +182,7 @@ def load(location: storage.Location, *, verify: bool = True) -> Release:
         manifest=found.manifest,
         tensors=_parse(place, _WEIGHTS, contents, _to_tensors),
         codec=_parse(place, _CODEC, contents, _from_json),
-        schema=_parse(place, _SCHEMA, contents, lambda content: Schema.model_validate(_from_yaml(content))),
+        schema=_parse(place, _SCHEMA, contents, _to_schema),
         recipe=_parse(place, _RECIPE, contents, _from_yaml),
         certificate=_parse(place, _CERTIFICATE, contents, _from_json) if _CERTIFICATE in contents else None,
         report=_parse(place, _REPORT, contents, bytes.decode) if _REPORT in contents else None,
@@ -235,6 +247,10 @@ def _parse(place: str, name: str, contents: Mapping[str, bytes], parser: Callabl
         return parser(contents[name])
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ReleaseError(f"{place}: {name}: cannot be read: {error}") from error
+
+
+def _to_schema(content: bytes) -> Schema:
+    return Schema.model_validate(_from_yaml(content))
 
 
 def _to_tensors(content: bytes) -> dict[str, torch.Tensor]:

@@ -104,15 +104,15 @@ def sample_command(
         else:
             batches = counted(sampler.batches(rows, seed=seed, request=request), rows, display)
             if pngs:
-                storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 with storage.staged_directory(out) as target:
                     image_sink.write_folder(batches, sampler.schema, target)
+                    storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 done = f"{rows:,} images are in {place}"
             else:
-                arrow = signed(0, rows).into(image_sink.file_schema(sampler.arrow(request), sampler.schema))
-                if chosen in sink.PLAIN and out != "-":  # before the rows, which are never to be without it
-                    storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
-                written = sink.write(image_sink.encoded(batches, sampler.schema), arrow, out, chosen)
+                origin = signed(0, rows)
+                arrow = origin.into(image_sink.file_schema(sampler.arrow(request), sampler.schema))
+                beside = origin.beside if chosen in sink.PLAIN and out != "-" else None
+                written = sink.write(image_sink.encoded(batches, sampler.schema), arrow, out, chosen, beside)
                 done = f"{written:,} rows written to {place}"
     display.console.print(done, soft_wrap=True)
 
@@ -126,7 +126,8 @@ def fill_command(
     """Fill the missing cells of a table, and the columns that it lacks, by draws from a release given what is known.
 
     Known values stay exactly as they are, and so do columns that the release has not learnt. Memory does not grow with the
-    number of rows; one machine fills a table, not a cluster.
+    number of rows; one machine fills a table, not a cluster. What comes of it says so, as samples do: it is no table of real
+    rows any more.
     """
     from cluster import storage
     from synth import release as releases
@@ -137,12 +138,17 @@ def fill_command(
     from synth.sampling import Sampler
 
     chosen = _format(out, format, overwrite)
-    sampler = Sampler.from_release(releases.load(release))
+    loaded = releases.load(release)
+    sampler = Sampler.from_release(loaded)
     source = open_source(data, batch_rows=8192, as_text=sampler.schema.text_columns)
     filling = Filling(sampler, source, seed)
+    if storage.is_remote(out) and storage.resolve(out) == storage.resolve(data):  # it is gone before it is read
+        raise UserError(f"{source.location}: is the table that is to be filled; choose another --out")
+    origin = filling.origin(loaded.manifest)
+    beside = origin.beside if chosen in sink.PLAIN and out != "-" else None
     with Display() as display:
         batches = counted(filling.batches(), source.rows(), display)
-        written = sink.write(batches, filling.schema, out, chosen)
+        written = sink.write(batches, origin.into(filling.schema), out, chosen, beside)
     for note in filling.notes:
         display.console.print(f"note: {note}")
     place = "standard output" if out == "-" else storage.without_credentials(out)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -15,8 +19,13 @@ from synth.data.codec import Fit
 from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.generators.families import build
+from synth.provenance import lineage
 from synth.provenance.manifest import Training
+from synth.provenance.origin import Signed
+from synth.provenance.policy import PolicyError
 from synth.recipe import Recipe
+from synth.training import allowed
+from synth.training.allowed import Rules
 from tests.command import run
 
 
@@ -101,6 +110,43 @@ def test_gaps_are_filled(
     assert run(["fill", str(gaps), "--release", published, "--out", str(out)], monkeypatch) == 2  # it is there
     filled = artesian.load(published).fill(pd.DataFrame({"k": ["a", None]}))
     assert filled["k"][0] == "a" and filled.notna().all(None) and "'k': 1 missing cells filled" in filled.attrs["notes"]
+
+
+@pytest.mark.parametrize("name", ["whole.csv", "whole.parquet"])
+def test_a_table_that_was_filled_is_none_of_real_rows(
+    published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    gaps, out = tmp_path / "gaps.csv", tmp_path / name
+    gaps.write_text("k,who\na,Ann\n,Bob\nc,Cy\n")
+    assert run(["fill", str(gaps), "--release", published, "--seed", "7", "--out", str(out)], monkeypatch) == 0
+    [claim] = lineage.claims(open_source(str(out)))
+    assert claim.origin is not None and claim.origin.release == release.load(published).manifest.id
+    assert (claim.depth, claim.origin.seed, claim.origin.first, claim.origin.rows) == (1, 7, 0, 3)
+    assert claim.origin.asked == {"filled": hashlib.sha256(gaps.read_bytes()).hexdigest()}
+    with pytest.raises(PolicyError, match=rf"{name}: 3 rows filled by 'k' .*leaves 0 of each batch to real rows"):
+        allowed.check(Rules.read(), {"train": open_source(str(out))})
+
+
+def test_filling_brings_no_rows_nearer_to_real_ones(
+    published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps, out = tmp_path / "gaps.parquet", tmp_path / "whole.csv"
+    far = Signed.of(release.load(published).manifest, seed=0, first=0, rows=2, key=None, asked={}, depth=4)
+    table = pa.table({"k": ["a", None]})
+    pq.write_table(table.cast(far.into(table.schema)), gaps)
+    assert run(["fill", str(gaps), "--release", published, "--out", str(out)], monkeypatch) == 0
+    assert [claim.depth for claim in lineage.claims(open_source(str(out)))] == [4]
+
+
+def test_a_table_in_a_store_is_not_filled_in_its_own_place(
+    published: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fsspec.open("memory://filled/t.csv", "wb") as file:
+        file.write(b"k,who\na,Ann\n,Bob\n")
+    there = "memory://filled/t.csv"
+    assert run(["fill", there, "--release", published, "--out", there, "--overwrite"], monkeypatch) == 2
+    assert "t.csv: is the table that is to be filled; choose another --out" in capsys.readouterr().err
+    assert fsspec.filesystem("memory").cat("/filled/t.csv").startswith(b"k,who")
 
 
 def test_samples_do_not_replace_a_file_without_a_word(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +62,15 @@ def test_images_are_drawn_as_files_and_read_back(
     assert [path.parent.name for path in files] == drawn["label"].to_pylist()[:64]
     source = open_source(folder)
     assert [claim.depth for one in (source, open_source(table)) for claim in lineage.claims(one)] == [2, 2]
+    for some in (folder / "cat", folder / "*" / "*.png", folder / "dog" / "*.png"):
+        assert [claim.depth for claim in lineage.claims(open_source(str(some)))] == [2]
+    (tmp_path / "all" / "real").mkdir(parents=True)
+    shutil.copy(files[0], tmp_path / "all" / "real" / "a.png")
+    for name in ("drawn", "drawn.origin.json"):
+        shutil.move(tmp_path / name, tmp_path / "all" / name)
+    assert {claim.depth for claim in lineage.claims(open_source(tmp_path / "all"))} == {0, 2}
+    for name in ("drawn", "drawn.origin.json"):
+        shutil.move(tmp_path / "all" / name, tmp_path / name)
     found = [row for part in source.batches() for row in conform(part, images.schema).to_pylist()]
     places = [Path(source.place(row)) for row in range(64)]
     assert [found[places.index(path)] for path in files] == drawn.to_pylist()[:64]

@@ -111,7 +111,8 @@ def tune(
     key_note = keys.ready()
     source = preparing.open_train(data, test, recipe)
     sources, schema = preparing.describe(source, test, recipe)
-    allowed.check(Rules.read(), sources)
+    rules = Rules.read()
+    allowed.check(rules, sources)
     if schema.image is not None:
         raise UserError(f"{source.location}: images have no search space; train them: artesian train")
     if not preparing.is_held(source, recipe)[0]:
@@ -124,9 +125,13 @@ def tune(
         claim["search"] = wanted.claim()
     take(folder, claim, resume=resume, overwrite=overwrite)
     pasts = remembered(wanted.store)
-    prepared = workers.in_background(
-        lambda: preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
-    ).result
+
+    def prepare() -> Prepared:
+        table = preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
+        allowed.check_prepared(rules, table)
+        return table
+
+    prepared = workers.in_background(prepare).result
     with connected(address) as ray, terminable():
         rows = prepared()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from synth.collapse.chain import Family, Model
 from synth.collapse.coding import Coding
@@ -15,9 +16,13 @@ from synth.collapse.exact import Categorical, Kernel, Mixture
 from synth.collapse.rows import Rows
 from synth.errors import UserError
 from synth.evaluation.frame import Lens
+from synth.recipe import Recipe
 
 EXACT = ("mixture", "kernel", "categorical")
 NAMES = (*EXACT, "diffusion", "gan", "vae")
+HEEDED = frozenset(  # by an exact family, too
+    ("target", "categorical", "numerical", "datetime", "id", "exclude", "constraints", "broken", "split", "seed")
+)
 COMPONENTS, ROWS_EACH = 30, 40  # of a mixture at most, and the rows that each should have
 FLOOR = 1e-3  # of variances, where a standard normal has 1
 BINS = 20
@@ -27,6 +32,17 @@ def check(name: str) -> None:
     """UserError for what is no family."""
     if name not in NAMES:
         raise UserError(f"--family {name}: is none of {', '.join(NAMES)}")
+
+
+def check_heeded(name: str, recipe: Recipe) -> None:
+    """UserError for what a recipe sets and an exact family would pass over."""
+    for key in sorted(recipe.model_fields_set - HEEDED) if name in EXACT else ():
+        part = getattr(recipe, key)
+        inner = sorted(part.model_fields_set) if isinstance(part, BaseModel) else []
+        raise UserError(
+            f"{f'{key}.{inner[0]}' if inner else key}: is of families that are trained, and {name} is fitted in moments: leave "
+            "it out, or give --family diffusion, gan or vae"
+        )
 
 
 def exact(name: str, lens: Lens, real: pa.Table, size: int) -> Family[pa.Table]:

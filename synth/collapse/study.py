@@ -63,9 +63,14 @@ class Shared:
 
     def real(self, policy: Policy, seed: int, generation: int) -> pa.Table:
         """The real rows of a generation: of each seed others, and new ones each time where the policy is of fresh rows."""
-        rng, size = np.random.default_rng([self.asked.seed, seed]), self.asked.rows
+        size = self.asked.rows
         first = generation * size if policy.kind == "fresh" else 0
-        return self.train.take(rng.permutation(len(self.train))[first : first + size])
+        return _shuffled(self.train, self.asked.seed, seed).slice(first, size)
+
+
+def _shuffled(train: pa.Table, key: int, seed: int) -> pa.Table:
+    """The real rows in the order in which the chains of a ``seed`` take them; the first chain's are those of the judge."""
+    return train.take(np.random.default_rng([key, seed]).permutation(len(train)))
 
 
 def collapse(
@@ -81,6 +86,7 @@ def collapse(
     """
     chosen = list(dict.fromkeys(str(Policy.parse(text)) for text in (*policies, CONTROL)))
     families.check(name)
+    families.check_heeded(name, recipe)
     folder = out if "://" in out else str(Path(out).resolve())
     if storage.exists(storage.join(folder, FILE)) and not (overwrite or resume):
         place = storage.without_credentials(folder)
@@ -90,10 +96,12 @@ def collapse(
     recipe = recipe.resolved(test_apart=False)
     sources, schema = preparing.open_sources(data, None, recipe)
     source = sources["train"]
-    allowed.check(Rules.read(), sources)
+    rules = Rules.read()
+    allowed.check(rules, sources)
     if schema.image is not None:
         raise UserError(f"{source.location}: holds images, and the families of a study are of tables")
     prepared = preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
+    allowed.check_prepared(rules, prepared)
     lens = Lens.fit(schema, {"the real rows": prepared.real})
     names = [name for name in schema.names if name in lens.names]  # in the order in which tables are drawn
     train = prepared.real.select(names)
@@ -103,7 +111,7 @@ def collapse(
         rows=_size(len(train), chosen, generations, rows),
     )  # fmt: skip
     progress("reading the table", 1.0, {"told": schema.summary()})
-    shuffled = train.take(np.random.default_rng([asked.seed, 0]).permutation(len(train)))
+    shuffled = _shuffled(train, asked.seed, 0)
     judge = Judge(lens, shuffled.slice(0, asked.rows), held, asked.seed)
     shared = Shared(folder, asked, train, _family(asked, recipe, lens, train, names, folder, address is None), judge)
     others = shuffled.slice(asked.rows, asked.rows)

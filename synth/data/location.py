@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,19 +58,50 @@ class Files:
     def open(self, path: str, *, decompress: bool = True) -> pa.NativeFile:
         return self.filesystem.open_input_stream(path, compression="detect" if decompress else None)
 
-    def beside(self) -> list[tuple[str, bytes]]:
-        """What the file beside each of these says, after the name of this one, nothing where there is none; of a folder of
-        images there is one for all."""
-        found = []
-        for path in [self.folder] if self.format == "image" and self.folder is not None else self.paths:
-            place = path.rstrip("/") + BESIDE
-            content = b""
-            with reading(self.name(place)):
-                if self.filesystem.get_file_info(place).type == pyarrow.fs.FileType.File:
-                    with self.filesystem.open_input_stream(place, compression=None) as stream:
-                        content = stream.read(MOST_BESIDE)
-            found.append((self.name(path), content))
+    def beside(self) -> list[tuple[str, bytes | None]]:
+        """What the file beside each of these says, after the name of this one: nothing where there is none, None where whether
+        there is one may not be looked up. Of images there is one for each folder that has one, and one for all the others."""
+        if self.format == "image":
+            return list(self._beside_folders().items())
+        return [(self.name(path), self._first(_named(path))) for path in self.paths]
+
+    def _beside_folders(self) -> dict[str, bytes | None]:
+        """By the folder that speaks for images: that in which they lie or the nearest above, up to the one in which all do and
+        that which holds it, as this may be the folder of a class."""
+        folders = sorted({posixpath.dirname(path) for path in self.paths})
+        root = self.folder or posixpath.commonpath(folders)
+        known, found = dict[str, bytes | None](), dict[str, bytes | None]()
+        for folder in folders:
+            speaks, place = root, folder
+            content: bytes | None = b""
+            while True:
+                if place not in known:
+                    known[place] = self._first([place])
+                if known[place]:
+                    speaks, content = place, known[place]
+                    break
+                content = None if known[place] is None else content
+                above = posixpath.dirname(place)
+                if len(place) < len(root) or not above.strip("/"):
+                    break
+                place = above
+            found[self.name(speaks)] = content
         return found
+
+    def _first(self, names: Sequence[str]) -> bytes | None:
+        """What the first says that there is, of the files beside these ``names``."""
+        nothing: bytes | None = b""
+        for place in (f"{name.rstrip('/')}{BESIDE}" for name in names):
+            with reading(self.name(place)):
+                try:
+                    if self.filesystem.get_file_info(place).type == pyarrow.fs.FileType.File:
+                        with self.filesystem.open_input_stream(place, compression=None) as stream:
+                            return bytes(stream.read(MOST_BESIDE))
+                except OSError as error:
+                    if not _denied(error):
+                        raise
+                    nothing = None
+        return nothing
 
     def place(self, counts: Sequence[int], row: int) -> str:
         """``FILE, row R`` for the zero-based ``row`` of all files together, given each file's rows; R counts from 1.
@@ -80,6 +113,18 @@ class Files:
                 return f"{self.name(path)}, row {row + 1}"
             row -= count
         raise IndexError(row)
+
+
+def _named(path: str) -> list[str]:
+    """A file and, of one that was compressed since it was written, what it was before."""
+    return [path, *(path.removesuffix(ending) for ending in COMPRESSED if path.lower().endswith(ending))]
+
+
+def _denied(error: OSError) -> bool:
+    """Whether a look-up was refused, as it is for a file that is not there where one may read files and not list them."""
+    return isinstance(error, PermissionError) or any(
+        word in str(error) for word in ("ACCESS_DENIED", "HTTP status 403")
+    )
 
 
 @contextmanager
@@ -98,6 +143,19 @@ def reading(name: str) -> Iterator[None]:
         raise UserError(
             f"{name}: cannot be read ({reason}). It may be truncated or damaged: write it again."
         ) from error
+
+
+def texts(name: str, content: bytes) -> dict[bytes, bytes]:
+    """What the file beside ``name`` says. UserError where that is no JSON object of texts."""
+    if not content:
+        return {}
+    try:
+        found = json.loads(content)
+        return {key.encode(): text.encode() for key, text in found.items()}
+    except (ValueError, AttributeError) as e:  # no JSON, no object, or no texts
+        raise UserError(
+            f"{name}{BESIDE}: says nothing that can be understood; restore it, or draw the rows again"
+        ) from e
 
 
 def find(location: str | Path | Sequence[str | Path]) -> Files:

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from cluster import storage
 from cluster.location import is_remote, resolve, scrub, without_credentials
 from synth.data.conform import without_nan
-from synth.data.location import COMPRESSED
+from synth.data.location import BESIDE, COMPRESSED
 from synth.errors import UserError
 
 GROUP_ROWS, GROUP_BYTES = 65_536, 64 << 20
@@ -136,13 +137,16 @@ def format_of(out: str, given: str | None) -> str:
     return found
 
 
-def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, out: str, format: str) -> int:
+def write(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, out: str, format: str, beside: bytes | None = None
+) -> int:
     """Write all batches to ``out`` (``-`` is standard output) and return the rows written.
 
-    A local file appears under its name only when it is complete.
+    A local file appears under its name only when it is complete. ``beside`` is what the file beside it is to say, in a format
+    that has no place for it; it is never beside other rows, and these are never without it, whenever this is stopped.
     """
     rows = 0
-    with _opened(out) as sink:
+    with _opened(out, beside) as sink:
         writer = FORMATS[format](sink, schema)
         for batch in batches:
             writer.write_batch(batch)
@@ -152,7 +156,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, out: str, format
 
 
 @contextmanager
-def _opened(out: str) -> Iterator[IO[bytes] | pa.NativeFile]:
+def _opened(out: str, beside: bytes | None) -> Iterator[IO[bytes] | pa.NativeFile]:
     if out == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -160,6 +164,10 @@ def _opened(out: str) -> Iterator[IO[bytes] | pa.NativeFile]:
     if is_remote(out):
         filesystem, path = resolve(out)
         try:
+            if beside is not None:  # before the first row, for some stores show a file while it is written
+                if storage.is_file(out):
+                    filesystem.delete_file(path)
+                storage.write_bytes(storage.append(out, BESIDE), beside)
             with filesystem.open_output_stream(path, compression=None) as stream:  # Arrow would go by the ending
                 yield stream
         except OSError as e:
@@ -169,12 +177,18 @@ def _opened(out: str) -> Iterator[IO[bytes] | pa.NativeFile]:
             ) from e
         return
     final = Path(resolve(out)[1])
-    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    said = final.with_name(final.name + BESIDE)
+    partial, told = (path.with_name(f".{path.name}.partial-{os.getpid()}") for path in (final, said))
     try:
         with partial.open("wb") as file:
             yield file
+        if beside is not None:
+            told.write_bytes(beside)
+            final.unlink(missing_ok=True)  # what the new origin says is not true of the rows that were there
+            told.replace(said)
         partial.replace(final)
     except OSError as e:
         raise UserError(f"--out {out!r} cannot be written: {e.strerror or e}") from e
     finally:
         partial.unlink(missing_ok=True)
+        told.unlink(missing_ok=True)

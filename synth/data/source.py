@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,7 @@ from synth.data.arrays import ArrayFiles, Arrays, are_images, encoded_objects
 from synth.data.arrow_files import ArrowFiles
 from synth.data.csv_files import CsvFiles
 from synth.data.image_files import IMAGE, ImageFiles
-from synth.data.location import BESIDE, Files, find, reading
+from synth.data.location import Files, find, reading, texts
 from synth.data.ndjson_files import NdjsonFiles
 from synth.data.schema import IMAGE_ROWS, check_names, chosen, file_bytes, index_notes, pandas_index, plain_type
 from synth.errors import UserError
@@ -50,6 +49,15 @@ class Reader(Protocol):
         ...
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]: ...
+
+
+class Said(NamedTuple):
+    """What a file of so many ``rows``, None where they were not counted, says of itself: None where that could not be looked
+    up."""
+
+    name: str
+    metadata: dict[bytes, bytes] | None
+    rows: int | None
 
 
 @dataclass(frozen=True)
@@ -92,16 +100,23 @@ class Source:
         """What was left out or assumed in reading, one sentence each."""
         return [*(self._files.notes if self._files else ()), *self._reader.notes]
 
-    def said(self) -> list[tuple[str, dict[bytes, bytes]]]:
-        """What each file says of itself, after its name: the metadata of its schema or, in a format that has none, what the
-        file beside it does, a JSON object of texts; of a table in memory, its own."""
+    def said(self) -> list[Said]:
+        """What each file says of itself: the metadata of its schema or, in a format that has none, what the file beside it
+        does, a JSON object of texts; of a table in memory, its own."""
         if isinstance(self._reader, _Memory):
-            return [(self.location, self._reader.metadata)]
+            return [Said(self.location, self._reader.metadata, self.rows())]
         if self._files is None:
             return []
+        counts: list[int | None] = list(self._reader.counts)
         if isinstance(self._reader, ArrowFiles):
-            return list(zip(map(self._files.name, self._files.paths), self._reader.metadata, strict=True))
-        return [(name, _texts(name, content)) for name, content in self._files.beside()]
+            return list(map(Said, map(self._files.name, self._files.paths), self._reader.metadata, counts))
+        found = self._files.beside()
+        if self._files.format == "image":
+            counts = [self.rows() if len(found) == 1 else None] * len(found)
+        return [
+            Said(name, None if content is None else texts(name, content), rows)
+            for (name, content), rows in zip(found, counts, strict=True)
+        ]
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         """Batches of at most ``batch_rows`` rows, of type ``schema``; UserError naming the file that cannot be read."""
@@ -162,18 +177,6 @@ class Source:
                 while chunk := stream.read(CHUNK):
                     digest.update(chunk)
         return digest.hexdigest()
-
-
-def _texts(name: str, content: bytes) -> dict[bytes, bytes]:
-    if not content:
-        return {}
-    try:
-        found = json.loads(content)
-        return {key.encode(): text.encode() for key, text in found.items()}
-    except (ValueError, AttributeError) as e:  # no JSON, no object, or no texts
-        raise UserError(
-            f"{name}{BESIDE}: says nothing that can be understood; restore it, or draw the rows again"
-        ) from e
 
 
 class _Digested(io.RawIOBase):

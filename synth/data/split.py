@@ -42,6 +42,10 @@ class Split:
     def shares(self) -> tuple[float, ...]:
         return self.train, self.select, self.confirm, self.test
 
+    def keeps_from(self, other: Split) -> bool:
+        """Whether no row that this split keeps from training is a training row of the other, of the same columns."""
+        return other.seed == self.seed and other.train <= self.train
+
     def assign(self, batch: pa.RecordBatch) -> np.ndarray:
         """int8 of shape (rows,): the index into ``PARTS`` of each row.
 

@@ -38,29 +38,35 @@ def lineage_command(
     if format == "json":
         print(json.dumps(lineage.as_json(node), indent=1))
     else:
-        Console().print(_tree(node))
+        Console().print(_tree(node, set()))
     broken = any(one.problems or one.strangers or (one.gaps and not allow_missing_parent) for one in node.all())
     raise typer.Exit(1 if broken else 0)
 
 
-def _tree(node: Node, tree: Tree | None = None) -> Tree:
+def _tree(node: Node, said: set[int], tree: Tree | None = None) -> Tree:
+    """A node and what it comes from, below a ``tree`` where there is one; what was said already is named once more, no more."""
     from rich.markup import escape
     from rich.tree import Tree
 
     rows = f", {node.facts['rows']:,} rows" if "rows" in node.facts else ""
     role = f", {node.facts['role']}" if "role" in node.facts else ""
     real = f", {node.real_fraction:.0%} real" if node.kind == "release" and node.where else ""
-    kind = f"{node.kind} [bold]{escape(node.name)}[/]"
-    line = f"{kind} {(node.sha256 or '')[:12]}: depth {node.depth}{real}{rows}{role}"
+    kind = f"{node.kind} [bold]{escape(node.name)}[/] {(node.sha256 or '')[:12]}"
+    if id(node) in said and tree is not None:
+        return tree.add(f"{kind}: see above")
+    said.add(id(node))
+    line = f"{kind}: depth {node.depth}{real}{rows}{role}"
     if node.signer is not None:
-        line += f"; signed by {escape(node.signer)}"
+        line += f"; signed by {escape(str(node.signer))}"
     elif node.where is None:
         line += "; not here"
     here = Tree(line) if tree is None else tree.add(line)
+    for note in node.notes:
+        here.add(f"note: {escape(note)}")
     for problem in [*node.problems, *node.strangers]:
         here.add(f"[red]broken: {escape(problem)}[/]")
     for gap in node.gaps:
         here.add(f"[yellow]gap: {escape(gap)}[/]")
     for parent in node.parents:
-        _tree(parent, here)
+        _tree(parent, said, here)
     return here

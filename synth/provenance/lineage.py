@@ -10,62 +10,99 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-from pyarrow import fs as pafs
+from typing import Any, Literal, NamedTuple
 
 from cluster import storage
 from synth import release as releases
-from synth.data.source import Source, open_source
-from synth.errors import ReleaseError, UserError
-from synth.provenance import keys, manifest
+from synth.data.schema import Schema
+from synth.data.source import Said, Source, open_source
+from synth.data.split import Split
+from synth.errors import UserError
+from synth.provenance import keys
 from synth.provenance.manifest import DataEntry
 from synth.provenance.origin import PREFIX, Origin, OriginError
+from synth.provenance.places import MANIFEST, around, find, table
 
-MOST = 1_000  # folders beside each other that are searched for a release
-_MANIFEST = "manifest.json"
+_INNER = ("claims", "parting", "parents")  # of a node, which plain data do not show as they are
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a file says of where its rows come from, and whose signature that is: nothing, of real rows."""
+    """What a file says of where its ``rows`` come from, and whose signature that is: nothing, of real rows and where that could
+    not be ``looked_up``."""
 
     file: str
     origin: Origin | None = None
     signer: keys.Signer | None = None
+    rows: int | None = None
+    looked_up: bool = True
 
     @property
     def depth(self) -> int:
         """Generation depth of the rows, as far as they say; 0 where they say nothing."""
         return 0 if self.origin is None else self.origin.depth
 
+    @property
+    def excess(self) -> str | None:
+        """What is wrong with it where it has more rows than its origin tells of."""
+        if self.origin is None or self.rows is None or self.rows <= self.origin.rows:
+            return None
+        return (
+            f"has {self.rows:,} rows, and its origin tells of {self.origin.rows:,}: where the others come from nobody says. "
+            "Keep files apart as they were drawn"
+        )
+
+    @property
+    def subset(self) -> str | None:
+        """What is to be told where it has fewer."""
+        if self.origin is None or self.rows is None or self.rows >= self.origin.rows:
+            return None
+        return f"{self.rows:,} of the {self.origin.rows:,} rows that its origin tells of"
+
     def __str__(self) -> str:
+        if not self.looked_up:
+            return "whether it has an origin could not be looked up: that was not permitted"
         if self.origin is None:
             return "does not say where its rows come from"
-        drawn = f"{self.origin.rows:,} rows drawn from '{self.origin.name}' ({self.origin.release[:12]})"
+        how = "filled by" if self.origin.asked and "filled" in self.origin.asked else "drawn from"
+        drawn = f"{self.origin.rows:,} rows {how} '{self.origin.name}' ({self.origin.release[:12]})"
         return f"{drawn}, depth {self.origin.depth}, signed by {self.signer}"
 
 
 def claims(source: Source) -> list[Claim]:
     """What each file of a source says. OriginError, which names the file, for what was altered since it was signed."""
     found = []
-    for name, said in source.said() or [(source.location, {})]:
+    for name, said, rows in source.said() or [Said(source.location, {}, source.rows())]:
+        if said is None:
+            found.append(Claim(name, rows=rows, looked_up=False))
+            continue
         if not any(key.lower().startswith(PREFIX.encode()) for key in said):
-            found.append(Claim(name))
+            found.append(Claim(name, rows=rows))
             continue
         try:
-            found.append(Claim(name, *Origin.read(said)))
+            found.append(Claim(name, *Origin.read(said), rows))
         except OriginError as e:
             raise OriginError(f"{name}: {e}") from e
     return found
 
 
+class Parting(NamedTuple):
+    """What decides which rows of a table are learnt from: its split, and the type of each column that is."""
+
+    split: Split
+    columns: Mapping[str, str]
+
+    @classmethod
+    def of(cls, split: Split, schema: Schema) -> Parting:
+        return cls(split, {column.name: column.dtype for column in schema.learnt})
+
+
 @dataclass
 class Node:
     """A release or a table, and what it comes from. ``sha256`` is a release's id or a table's hash, ``signer`` who vouches for
-    it, ``where`` it was found, None of what was not; ``problems`` are what is wrong with it, ``strangers`` signers of it who
-    are not known here, ``gaps`` what it comes from and is not to be found."""
+    it, ``claims`` are what each file of a table says, ``parting`` is how a release has split its table, None where it does not
+    say, ``where`` it was found, None of what was not; ``notes`` are what is to be told of it, ``problems`` what is wrong with
+    it, ``strangers`` signers of it who are not known here, ``gaps`` what it comes from and is not to be found."""
 
     kind: Literal["release", "table"]
     name: str
@@ -73,26 +110,33 @@ class Node:
     depth: int
     real_fraction: float
     where: str | None = None
-    signer: str | None = None
+    signer: keys.Signer | None = None
+    claims: list[Claim] = field(default_factory=list)
+    parting: Parting | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     parents: list[Node] = field(default_factory=list)
 
     def all(self) -> Iterator[Node]:
-        """This one and all that it comes from."""
-        yield self
-        for parent in self.parents:
-            yield from parent.all()
+        """This one and all that it comes from, each once."""
+        seen, ahead = set[int](), [self]
+        while ahead:
+            node = ahead.pop()
+            if id(node) not in seen:
+                seen.add(id(node))
+                yield node
+                ahead += reversed(node.parents)
 
 
 def walk(location: str, among: Sequence[str] = ()) -> Node:
     """The ancestry of the release or of the table at ``location``; releases are looked for beside it and in the folders
     ``among``, and in what these hold. UserError for what is neither."""
-    folders = [*among, around(location)]
-    if storage.exists(storage.join(location, _MANIFEST)):
-        return _release(location, folders, ())
+    steps = _Walk([*among, around(location)])
+    if storage.exists(storage.join(location, MANIFEST)):
+        return steps.release(location)
     source = open_source(location)
     try:
         found, problems = claims(source), list[str]()
@@ -101,129 +145,134 @@ def walk(location: str, among: Sequence[str] = ()) -> Node:
     depth = max((claim.depth for claim in found), default=0)
     node = Node("table", source.location, source.fingerprint(), depth, float(not depth), source.location)
     node.facts, node.problems = {"rows": source.rows()}, problems
-    drawn = {claim.origin.release: claim.origin for claim in found if claim.origin is not None}
+    drawn = dict[str, list[Origin]]()
     for claim in found:
         _vouched(node, claim)
-    for id, origin in drawn.items():
-        node.parents.append(_parent(id, origin.name, node, folders, (), depth=origin.depth - 1))
+        if claim.origin is not None:
+            drawn.setdefault(claim.origin.release, []).append(claim.origin)
+    for id, origins in drawn.items():
+        depths = sorted({origin.depth - 1 for origin in origins})
+        node.parents.append(steps.parent(id, origins[0].name, node, depths))
     return node
 
 
-def around(location: str) -> str:
-    """The folder that something lies in."""
-    if not storage.is_remote(location):
-        return str(Path(location).resolve().parent)
-    place, mark, query = location.partition("?")
-    return f"{place.rstrip('/').rpartition('/')[0]}{mark}{query}"
+class _Walk:
+    """A walk in which each release and each of their tables is looked at once, however many have it for an ancestor; releases
+    are looked for in ``folders``."""
 
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = folders
+        self._releases, self._tables = dict[str, Node](), dict[tuple[str, str], Node]()
+        self._path = list[str]()  # from where the walk began to where it is
 
-def find(id: str, folders: Sequence[str]) -> str | None:
-    """The folder of the release with this id, among ``folders`` and those that they hold; None where there is none."""
-    for folder in dict.fromkeys(folders):
-        for place in [folder, *_folders(folder)]:
-            at = storage.join(place, _MANIFEST)
-            if storage.is_file(at):
-                try:
-                    if manifest.parse(storage.read_bytes(at)).id == id:
-                        return place
-                except ReleaseError:  # a damaged stranger's
-                    continue
-    return None
-
-
-def _folders(folder: str) -> list[str]:
-    filesystem, path = storage.resolve(folder)
-    if filesystem.get_file_info(path).type != pafs.FileType.Directory:
-        return []
-    found = filesystem.get_file_info(pafs.FileSelector(path))
-    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
-    return [storage.join(folder, name) for name in names[:MOST] if not name.startswith(".")]
-
-
-def _release(location: str, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
-    found = releases.verify(location)
-    record = found.manifest
-    if record is None:
-        node = Node("release", found.location, None, 0, 0.0, found.location)
+    def release(self, location: str) -> Node:
+        found, schema, recipe = releases.described(location)
+        record = found.manifest
+        if record is None:
+            node = Node("release", found.location, None, 0, 0.0, found.location)
+            node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
+            return node
+        node = Node("release", record.name, record.id, record.generation_depth, record.real_fraction, found.location)
+        node.signer = found.signer
         node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
+        if found.signer is not None and found.signer.kind == "unknown":
+            node.strangers.append(f"manifest.sig: is of {found.signer}")
+        node.facts = {
+            "created": record.created.isoformat(), "seed": record.seed, "packages": record.environment.packages,
+        }  # fmt: skip
+        if schema is not None:
+            node.parting = _parting(schema, recipe)
+        if record.id in self._path:
+            node.problems.append("is an ancestor of itself")
+            return node
+        self._path.append(record.id)
+        known = found.signer is not None and found.signer.kind != "unknown"
+        drawn = {entry.sha256 for entry in record.data}
+        for entry in record.data:
+            node.parents.append(self._table(entry, around(location), known))
+            drawn |= set(entry.releases)
+        node.parents += [self.parent(id, None, node) for id in record.parents if id not in drawn]
+        self._path.pop()
+        self._releases[record.id] = node
         return node
-    node = Node("release", record.name, record.id, record.generation_depth, record.real_fraction, found.location)
-    node.signer = None if found.signer is None else str(found.signer)
-    node.problems = [f"{name}: {problem}" for name, problem in found.problems.items()]
-    if found.signer is not None and found.signer.kind == "unknown":
-        node.strangers.append(f"manifest.sig: is of {found.signer}")
-    node.facts = {"created": record.created.isoformat(), "seed": record.seed, "packages": record.environment.packages}
-    if record.id in seen:
-        node.problems.append("is an ancestor of itself")
+
+    def _table(self, entry: DataEntry, near: str, known: bool) -> Node:
+        """A table that a release in the folder ``near``, of a signer who is ``known`` or not, has learnt from. It need not be
+        there any more; what is there must be what it was."""
+        key = near, entry.model_dump_json()
+        if key in self._tables:
+            return self._tables[key]
+        node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
+        node.facts = {"rows": entry.rows, "role": entry.role}
+        if (source := table(entry, [near, *self._folders], known=known)) is not None:
+            node.where = source.location
+            if source.fingerprint() != entry.sha256:
+                node.problems.append("was altered since it was learnt from: its hash is another")
+            else:
+                try:
+                    for claim in claims(source):
+                        _vouched(node, claim)
+                except OriginError as e:
+                    node.problems.append(str(e))
+        for id in entry.releases:
+            node.parents.append(self.parent(id, None, node, [entry.depth - 1]))
+        self._tables[key] = node
         return node
-    seen, drawn = (*seen, record.id), set[str]()
-    for entry in record.data:
-        node.parents.append(_table(entry, around(location), folders, seen))
-        drawn |= set(entry.releases)
-    node.parents += [
-        _parent(id, None, node, folders, seen)
-        for id in record.parents if id not in drawn and id not in {entry.sha256 for entry in record.data}
-    ]  # fmt: skip
-    return node
+
+    def parent(self, id: str, name: str | None, child: Node, depths: Sequence[int] = ()) -> Node:
+        """A release that something was drawn from, or refined of; a gap where it is not to be found. ``depths`` are those that
+        it can have at most, as the rows say that were drawn from it."""
+        node = self._releases.get(id)
+        if node is None:
+            place = find(id, self._folders)
+            if place is None:
+                child.gaps.append(f"release {id[:12]}{f' ({name!r})' if name else ''} is not to be found")
+                return Node("release", name or id[:12], id, max(depths, default=0), 0.0)
+            node = self.release(place)
+        for depth in depths:
+            problem = f"has depth {node.depth}, and what was drawn from it says {depth}"
+            if node.depth > depth and problem not in node.problems:
+                node.problems.append(problem)
+        return node
 
 
-def _table(entry: DataEntry, near: str, folders: Sequence[str], seen: tuple[str, ...]) -> Node:
-    """A table that a release in the folder ``near`` has learnt from. It need not be there any more; what is there must be what
-    it was."""
-    node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
-    node.facts = {"rows": entry.rows, "role": entry.role}
-    if (source := _found(entry, near)) is not None:
-        node.where = source.location
-        if source.fingerprint() != entry.sha256:
-            node.problems.append("was altered since it was learnt from: its hash is another")
-        else:
-            try:
-                for claim in claims(source):
-                    _vouched(node, claim)
-            except OriginError as e:
-                node.problems.append(str(e))
-    for id in entry.releases:
-        node.parents.append(_parent(id, None, node, folders, seen, depth=entry.depth - 1))
-    return node
-
-
-def _found(entry: DataEntry, near: str) -> Source | None:
-    """The table of a release. One that was given by a relative path lies beside the release or, if it is the same, in this
-    folder, where another may have its name."""
-    absolute = storage.is_remote(entry.location) or Path(entry.location).is_absolute()
-    for place in (entry.location,) if absolute else (storage.join(near, entry.location), entry.location):
-        try:
-            source = open_source(place)
-        except UserError:
-            continue
-        if place != entry.location or absolute or source.fingerprint() == entry.sha256:
-            return source
-    return None
-
-
-def _parent(
-    id: str, name: str | None, child: Node, folders: Sequence[str], seen: tuple[str, ...], depth: int | None = None
-) -> Node:  # fmt: skip
-    """A release that something was drawn from, or refined of; a gap where it is not to be found."""
-    place = find(id, folders)
-    if place is None:
-        child.gaps.append(f"release {id[:12]}{f' ({name!r})' if name else ''} is not to be found")
-        return Node("release", name or id[:12], id, depth or 0, 0.0)
-    node = _release(place, folders, seen)
-    if depth is not None and node.depth > depth:
-        node.problems.append(f"has depth {node.depth}, and what was drawn from it says {depth}")
-    return node
+def _parting(schema: Schema, recipe: Mapping[str, Any]) -> Parting | None:
+    """How the table of a release was split; None where its recipe says nothing that is a split."""
+    shares, seed = recipe.get("split"), recipe.get("seed")
+    if not isinstance(shares, list) or len(shares) not in (3, 4) or not isinstance(seed, int):
+        return None
+    try:
+        train, select, confirm, *test = map(float, shares)
+        return Parting.of(Split(train, select, confirm, test[0] if test else 0.0, seed), schema)
+    except (UserError, TypeError, ValueError):  # a stranger may have written anything
+        return None
 
 
 def _vouched(node: Node, claim: Claim) -> None:
+    node.claims.append(claim)
+    if not claim.looked_up:
+        node.notes.append(f"{claim.file}: {claim}")
+    if claim.excess is not None:
+        node.problems.append(f"{claim.file}: {claim.excess}")
+    if claim.subset is not None:
+        node.notes.append(f"{claim.file}: {claim.subset}")
     if claim.signer is None:
         return
-    node.signer = str(claim.signer)
+    node.signer = claim.signer
     if claim.signer.kind == "unknown":
         node.strangers.append(f"{claim.file}: its origin is of {claim.signer}")
 
 
 def as_json(node: Node) -> Mapping[str, Any]:
-    """A node and its ancestors as plain data."""
-    plain = {name: value for name, value in vars(node).items() if name != "parents" and value not in (None, [], {})}
-    return plain | ({"parents": [as_json(parent) for parent in node.parents]} if node.parents else {})
+    """A node and its ancestors as plain data; one that was said already is named again, with ``above``."""
+    return _plain(node, set())
+
+
+def _plain(node: Node, said: set[int]) -> dict[str, Any]:
+    if id(node) in said:
+        return {"kind": node.kind, "name": node.name, "sha256": node.sha256, "above": True}
+    said.add(id(node))
+    signer = None if node.signer is None else str(node.signer)
+    there = {name: value for name, value in vars(node).items() if name not in _INNER} | {"signer": signer}
+    plain = {name: value for name, value in there.items() if value not in (None, [], {})}
+    return plain | ({"parents": [_plain(parent, said) for parent in node.parents]} if node.parents else {})

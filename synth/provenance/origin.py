@@ -53,8 +53,9 @@ def _public_key(text: str) -> str:
 class Origin(BaseModel):
     """Rows ``first`` … ``first + rows − 1`` of the endless table of ``release`` and ``seed``, and of what was asked.
 
-    ``asked`` is what was asked as it was (``where``, ``balance``, …): nothing ({}), or None where that is longer than
-    MOST_ASKED; ``key`` is ``synth.asking``'s for it, None where nothing was asked. ``version`` is the release's under its
+    ``asked`` is what was asked as it was (``where``, ``balance``, …; ``filled`` is the hash of a table whose gaps these rows
+    fill): nothing ({}), or None where that is longer than MOST_ASKED; ``key`` is ``synth.asking``'s for it or, of a table
+    that was filled, its hash, None where nothing was asked. ``version`` is the release's under its
     ``name`` in the service, None for rows that no service drew. ``depth`` is the rows' generation depth, one more than the
     generator's, and ``real_fraction`` the share of real rows in what that saw. ``signer`` is the public key of who drew them,
     in base64.
@@ -85,14 +86,14 @@ class Origin(BaseModel):
     @classmethod
     def of(
         cls, manifest: Manifest, *, version: str | None, seed: int, first: int, rows: int, key: str | None,
-        asked: Mapping[str, Any], at: datetime, public_key: bytes,
+        asked: Mapping[str, Any], at: datetime, public_key: bytes, depth: int = 0,
     ) -> Origin:  # fmt: skip
-        """The origin of rows drawn from a release; ``asked`` is JSON, in which None, and all of it without a key, says that
-        nothing was asked."""
+        """The origin of rows drawn from a release or, of a ``depth`` already, filled by it; ``asked`` is JSON, in which None,
+        and all of it without a key, says that nothing was asked."""
         there = {} if key is None else {name: value for name, value in asked.items() if value is not None}
         return cls(
             release=manifest.id, name=manifest.name, version=version, seed=seed, first=first, rows=rows, key=key,
-            asked=there if len(canonical_json(there)) <= MOST_ASKED else None, depth=manifest.generation_depth + 1,
+            asked=there if len(canonical_json(there)) <= MOST_ASKED else None, depth=max(depth, manifest.generation_depth + 1),
             real_fraction=manifest.real_fraction, at=at, signer=base64.b64encode(public_key).decode("ascii"),
         )  # fmt: skip
 
@@ -136,8 +137,8 @@ class Origin(BaseModel):
         }
 
     def metadata(self, signature: str) -> dict[str, str]:
-        """What an Encoder writes into the metadata of Parquet and Arrow."""
-        return {"origin": self.canonical().decode("utf-8"), "signature": signature}
+        """What is written into the metadata of Parquet and Arrow, or in a file beside another, under names of its own."""
+        return {f"{PREFIX}origin": self.canonical().decode("utf-8"), f"{PREFIX}signature": signature}
 
     @classmethod
     def read(cls, found: Mapping[str, str] | Mapping[bytes, bytes] | None) -> tuple[Origin, keys.Signer]:
@@ -170,30 +171,26 @@ class Signed(NamedTuple):
     @classmethod
     def of(
         cls, manifest: Manifest, *, seed: int, first: int, rows: int, key: str | None, asked: Mapping[str, Any],
-        version: str | None = None,
+        version: str | None = None, depth: int = 0,
     ) -> Signed:  # fmt: skip
         """Of rows that are drawn from a release now, see ``Origin.of``, signed with this user's key."""
         own = keys.signing_key()
         origin = Origin.of(
             manifest, version=version, seed=seed, first=first, rows=rows, key=key, asked=asked, at=datetime.now(UTC),
-            public_key=own.public_key().public_bytes_raw(),
+            public_key=own.public_key().public_bytes_raw(), depth=depth,
         )  # fmt: skip
         return cls(origin, origin.sign(own))
 
     def into(self, schema: pa.Schema) -> pa.Schema:
         """A schema with it, of a file in a format that has metadata."""
         there = {} if schema.metadata is None else schema.metadata
-        own = {name.encode(): text.encode() for name, text in self._prefixed.items()}
+        own = {name.encode(): text.encode() for name, text in self.origin.metadata(self.signature).items()}
         return schema.with_metadata({**there, **own})
 
     @property
     def beside(self) -> bytes:
         """The content of a file beside one in a format that has none."""
-        return canonical_json(self._prefixed)
-
-    @property
-    def _prefixed(self) -> dict[str, str]:
-        return {PREFIX + name: text for name, text in self.origin.metadata(self.signature).items()}
+        return canonical_json(self.origin.metadata(self.signature))
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -7,7 +7,7 @@ leaves out is as below:
     depth: 1        # samples of generators that learnt from real rows alone, and no samples of samples
     real: 0.1       # a tenth of each batch are real rows, at least
     rows: 0         # distinct real rows, at least
-    signers: any    # known: of the trusted keys; or a list of fingerprints
+    signers: any    # known: of the trusted keys; or a list of fingerprints; of rows and of all that they come from
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class PolicyError(UserError):
 
 class Policy(BaseModel):
     """Largest generation ``depth`` of any row, smallest share of ``real`` rows in a batch, smallest count of distinct real
-    ``rows``, and whose origins synthetic rows must have: those of ``any`` key or of none, of the keys that are known here, or
-    of these."""
+    ``rows``, and whose origins synthetic rows must have, and whose signatures the releases that they come from: those of
+    ``any`` key or of none, of the keys that are known here, or of these."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +46,22 @@ class Policy(BaseModel):
     real: float = Field(default=0.1, ge=0, le=1)
     rows: int = Field(default=0, ge=0)
     signers: Literal["any", "known"] | Annotated[list[Fingerprint], Field(min_length=1)] = "any"
+
+    def accepts(self, signer: keys.Signer | None) -> bool:
+        """Whether the signature of this signer, or of nobody, is enough."""
+        if self.signers == "any":
+            return True
+        if signer is None:
+            return False
+        return signer.kind != "unknown" if self.signers == "known" else signer.fingerprint in self.signers
+
+    def signers_remedy(self) -> str:
+        """What to do about a signer who is not."""
+        where = keys.trust_file() if self.signers == "known" else "the policy"
+        return (
+            "and the policy wants another signer (signers). Take rows whose origin one of its signers vouches for, or add this "
+            f"one to {where}"
+        )
 
     @classmethod
     def read(cls, place: str | None) -> Self:
@@ -106,13 +122,9 @@ def check(policy: Policy, inputs: Sequence[Input]) -> None:
                 f"{table}: depth {table.depth}, and the policy allows {policy.depth} (depth). Take rows of a generator that is "
                 f"nearer to real ones, or have the policy say depth: {table.depth}"
             )
-        for claim in table.claims if table.depth and policy.signers != "any" else ():
-            if not _signed(claim, policy.signers):
-                where = keys.trust_file() if policy.signers == "known" else "the policy"
-                raise PolicyError(
-                    f"{claim.file}: {claim}, and the policy wants another signer (signers). Take rows whose origin one of its "
-                    f"signers vouches for, or add this one to {where}"
-                )
+        for claim in table.claims if table.depth else ():
+            if not policy.accepts(claim.signer):
+                raise PolicyError(f"{claim.file}: {claim}, {policy.signers_remedy()}")
     real = sum(table.share for table in inputs if not table.depth)
     if real < policy.real - ROUNDING:
         made = next(table for table in inputs if table.depth)
@@ -143,9 +155,3 @@ def check_rows(policy: Policy, name: str, keys: Iterable[NDArray[np.uint64]]) ->
             f"{name}: {len(distinct):,} distinct real rows are learnt from, and the policy wants {policy.rows:,} (rows). Give "
             f"more of them, or have the policy say rows: {len(distinct)}"
         )
-
-
-def _signed(claim: Claim, signers: str | Sequence[str]) -> bool:
-    if claim.signer is None:
-        return False
-    return claim.signer.kind != "unknown" if signers == "known" else claim.signer.fingerprint in signers

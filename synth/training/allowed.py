@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synth.data.source import Source
-from synth.provenance import lineage, policy
-from synth.provenance.lineage import Node
+from synth.provenance import lineage, places, policy
+from synth.provenance.lineage import Node, Parting
 from synth.provenance.policy import Input, Policy, PolicyError
 from synth.training import mixing
 from synth.training.mixing import Given, Mix
+from synth.training.prepare import Prepared
 
 REMEDY = "name a folder that holds it by --ancestors, or have the gap recorded by --allow-missing-parent"
 
@@ -29,9 +30,23 @@ class Rules:
         return cls(Policy.read(place), tuple(among), missing)
 
 
-def check(rules: Rules, sources: Mapping[str, Source], given: Sequence[Given] = (), mix: Mix = "golden") -> list[str]:
+@dataclass(frozen=True)
+class Real:
+    """The hashes of the real tables of a training, of the rows to learn from and of the test rows if these have their own, and
+    how the first of them is split, if that is known."""
+
+    train: str
+    test: str | None
+    parting: Parting | None
+
+
+def check(
+    rules: Rules, sources: Mapping[str, Source], given: Sequence[Given] = (), mix: Mix = "golden",
+    parting: Parting | None = None,
+) -> list[str]:  # fmt: skip
     """What is to be told of the tables' lineage. PolicyError for what the policy does not allow, an ancestor that is altered or
-    out of reach, and test rows that one of them has learnt from; OriginError for an origin that was altered."""
+    out of reach, and test rows that one of them has learnt from, be it from the same table in another ``parting``; OriginError
+    for an origin that was altered."""
     mixed = [name for name in sources if name.startswith(mixing.NAME)]
     counts = [sources[name].rows() for name in mixed]
     own, others = mixing.shares(sources["train"].rows(), counts, [g.weight for g in given], mix) if mixed else (1.0, [])
@@ -41,26 +56,42 @@ def check(rules: Rules, sources: Mapping[str, Source], given: Sequence[Given] = 
         for name, share in zip(mixed, others, strict=True)
     ]
     policy.check(rules.policy, inputs)
-    test = None
-    if "test" in sources:
-        test = sources["test"].fingerprint()
-        if made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]:
-            raise PolicyError(
-                f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
-            )
-    notes = []
+    if "test" in sources and (made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]):
+        raise PolicyError(
+            f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
+        )
+    test = sources["test"].fingerprint() if "test" in sources else None
+    real, notes = Real(sources["train"].fingerprint(), test, parting), []
     for table in inputs:
         told = dict[tuple[str, int], str]()
         for claim in table.claims:
+            if not claim.looked_up:
+                notes.append(f"{claim.file}: {claim}")
+            if claim.excess is not None:
+                raise PolicyError(f"{claim.file}: {claim.excess}")
             if claim.origin is not None:
-                told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}")
+                fewer = "" if claim.subset is None else f"; here are {claim.subset}"
+                told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}{fewer}")
         for (release, depth), what in told.items():
-            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, test)}")
+            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real)}")
     return notes
 
 
-def _ancestry(rules: Rules, release: str, depth: int, table: str, test: str | None) -> str:
-    place = lineage.find(release, [*rules.among, lineage.around(table)])
+def check_prepared(rules: Rules, table: Prepared) -> None:
+    """PolicyError for what the policy does not allow of the rows that the split leaves to learn from."""
+    name = table.sources["train"].location
+    policy.check_rows(rules.policy, name, table.keys.blocks())
+    policy.check_share(rules.policy, name, real_share(table))
+
+
+def real_share(table: Prepared) -> float:
+    """The share of real rows in what is learnt from."""
+    drawn = any(claim.depth for claim in lineage.claims(table.sources["train"]))
+    return 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)
+
+
+def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real) -> str:
+    place = places.find(release, [*rules.among, places.around(table)])
     if place is None:
         if not rules.missing:
             raise PolicyError(
@@ -76,17 +107,51 @@ def _ancestry(rules: Rules, release: str, depth: int, table: str, test: str | No
     for one in node.all():
         if one.kind == "table" and not one.depth:  # real rows may have become others since: more, as a rule
             altered += [f"{one.name} {problem}" for problem in one.problems]
-        elif problems := [*one.problems, *(one.strangers if rules.policy.signers != "any" else ())]:
-            raise PolicyError(f"{table}: its ancestor {one.name}: {problems[0]}; restore it, or take other rows")
+        elif one.problems:
+            raise PolicyError(f"{table}: its ancestor {one.name}: {one.problems[0]}; restore it, or take other rows")
+        _check_signers(rules.policy, one, table)
         if one.gaps and not rules.missing:
             raise PolicyError(f"{table}: of its ancestor {one.name}, {one.gaps[0]}: {REMEDY}")
-        if test is not None and one.sha256 == test and _learnt(one):
+        altered += _check_parting(one, real, table)
+        if real.test is not None and one.sha256 == real.test and _learnt(one):
             raise PolicyError(
                 f"{table}: an ancestor has learnt from the test rows ({one.name}), so that nothing could be certified on them; "
                 "give others by --test"
             )
     gaps = [gap for one in node.all() for gap in one.gaps]
     return "".join(f"; {text}" for text in [*gaps, *altered])
+
+
+def _check_signers(policy: Policy, node: Node, table: str) -> None:
+    """PolicyError for an ancestor of the ``table`` whose signature is of another signer than the policy wants, as of rows."""
+    if node.kind == "release" and node.where is not None and not policy.accepts(node.signer):
+        raise PolicyError(
+            f"{table}: its ancestor {node.name} is signed by {node.signer or 'nobody'}, {policy.signers_remedy()}"
+        )
+    for claim in node.claims if node.depth else ():
+        if not policy.accepts(claim.signer):
+            raise PolicyError(f"{table}: its ancestor {claim.file}: {claim}, {policy.signers_remedy()}")
+
+
+def _check_parting(node: Node, real: Real, table: str) -> list[str]:
+    """PolicyError where an ancestor of the ``table`` has learnt from the real table in another split, so that it may know rows
+    that are held out now; where there are test rows beside that table, it is but to be told."""
+    if real.parting is None or not any(one.sha256 == real.train and _learnt(one) for one in node.parents):
+        return []
+    now, then = real.parting, node.parting
+    if then is not None and then.columns == now.columns and now.split.keeps_from(then.split):
+        return []
+    if then is None:
+        how = "in a split that it does not tell"
+    elif then.split == now.split:
+        how = "in the same split of other columns"
+    else:
+        how = f"with --split {then.split} --seed {then.split.seed}"
+    told = f"{node.name} has learnt from the same real rows {how}, and may know rows that are held out now"
+    if real.test is not None:
+        return [told]
+    same = "" if then is None else f"--split {then.split} --seed {then.split.seed} and the same columns, or give "
+    raise PolicyError(f"{table}: its ancestor {told}: give {same}real rows that it has not seen by --test")
 
 
 def _learnt(node: Node) -> bool:

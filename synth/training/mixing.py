@@ -51,6 +51,20 @@ class Given:
         return cls(place, value)
 
 
+def listed(synthetic: Any) -> list[Given]:
+    """The tables that a caller gives: one, or a list of several, each alone or as (table, weight). UserError for a weight that
+    is none."""
+    if synthetic is None:
+        return []
+    found = []
+    for one in synthetic if isinstance(synthetic, list) else [synthetic]:
+        table, weight = one if isinstance(one, tuple) and len(one) == 2 else (one, None)
+        if weight is not None and not (isinstance(weight, int | float) and 0 < weight < math.inf):
+            raise UserError(f"synthetic: the weight {weight!r} is no number above 0, as in ('rows.csv', 2)")
+        found.append(Given(table, weight))
+    return found
+
+
 def opened(given: Sequence[Given], schema: Schema, as_text: Sequence[str]) -> dict[str, Source]:
     """The sources by their names. UserError for a table that lacks columns of the real one."""
     found = dict[str, Source]()

@@ -23,7 +23,8 @@ from synth.data.passes import here, on_cluster
 from synth.data.schema import Schema
 from synth.data.source import Source
 from synth.errors import JobError, UserError
-from synth.provenance import keys, lineage, policy
+from synth.provenance import keys
+from synth.provenance.lineage import Parting
 from synth.provenance.manifest import Selection, Training, Watched
 from synth.recipe import Recipe
 from synth.training import allowed, mixing, room, workers
@@ -31,6 +32,7 @@ from synth.training import prepare as preparing
 from synth.training.allowed import Rules
 from synth.training.claim import earlier, take
 from synth.training.mixing import Given
+from synth.training.parting import split_of
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained, publish
 from synth.training.snapshot import CHECKPOINTS
@@ -95,7 +97,8 @@ def train(
         check(recipe, schema)
         _check_mixed(recipe, sources, held)
         rules = Rules.read() if rules is None else rules
-        descent = allowed.check(rules, sources, synthetic, recipe.mix)
+        parting = Parting.of(split_of(recipe), schema)
+        descent = allowed.check(rules, sources, synthetic, recipe.mix, parting)
         key_note = keys.ready()  # now: a key that cannot be used should not cost the training first
         if synthetic:
             claim["synthetic"] = [one.weight for one in synthetic]
@@ -103,8 +106,7 @@ def train(
 
         def prepare() -> Prepared:
             table = preparing.prepare(sources, schema, recipe, store=store, over=over, synthetic=synthetic)
-            policy.check_rows(rules.policy, source.location, table.keys.blocks())
-            policy.check_share(rules.policy, source.location, _real(table))
+            allowed.check_prepared(rules, table)
             table.notes += descent
             return table
 
@@ -274,11 +276,5 @@ def publish_run(
         took=took,
         overwrite=overwrite,
         progress=progress,
-        real_fraction=(real := _real(table)) and 1 - (1 - real) * (1 - recipe.finetune),
+        real_fraction=(real := allowed.real_share(table)) and 1 - (1 - real) * (1 - recipe.finetune),
     )
-
-
-def _real(table: Prepared) -> float:
-    """The share of real rows in what is learnt from."""
-    drawn = any(claim.depth for claim in lineage.claims(table.sources["train"]))
-    return 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)

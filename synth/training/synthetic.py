@@ -52,13 +52,14 @@ class Synthetic:
         return shares(real, list(self.counts.values()), self.weights, self.mix)
 
     def joined(self, fit: Fit, real: int) -> Fit:
-        """What ``real`` rows have shown, and what these do, each kind with its share."""
+        """What ``real`` rows have shown, and what these do, each kind with its share; texts that only these have are told."""
         own, others = self.shares(real)
         fits = [fit]
-        for batches in self.tables.values():
+        for name, batches in self.tables.items():
             fits.append(Fit(self.schema))
             for batch in batches:
                 fits[-1].update(batch)
+            self.notes += [f"{name}: {told}" for told in _new(fit, fits[-1])]
         return weighed(fits, np.array([own, *others]) / [real, *self.counts.values()])
 
     def encoded(self, codec: Codec, real: int) -> list[tuple[float, list[Encoded]]]:
@@ -70,6 +71,37 @@ class Synthetic:
         self.notes.append(f"of each batch {own:.1%} are real rows ({real:,}), {', '.join(told)}")
         pools = [[narrow(codec.encode(batch), codec) for batch in batches] for batches in self.tables.values()]
         return list(zip(others, pools, strict=True))
+
+
+def _new(real: Fit, made: Fit) -> list[str]:
+    """The texts of each column that no real row has."""
+    told = []
+    for known, column in zip(real.columns, made.columns, strict=True):
+        values, counts = column.counter.counts()
+        if column.continuous or not pa.types.is_string(values.type):
+            continue
+        new = pc.invert(pc.is_in(values, value_set=known.counter.counts()[0].cast(pa.string()))).to_numpy(False)
+        if new.any():
+            first = values.filter(pa.array(new))[0].as_py()
+            told.append(
+                f"'{column.name}' has {int(new.sum()):,} values that no real row has, such as {first!r}, in "
+                f"{int(counts[new].sum()):,} rows; they are learnt, and will be drawn"
+            )
+    return told
+
+
+def _off(batch: pa.RecordBatch, schema: Schema) -> Counter[str]:
+    """How many numbers of each column have more decimals than the real rows', to which they are rounded."""
+    found = Counter[str]()
+    for column in schema.learnt:
+        if (
+            column.kind == "numerical"
+            and column.decimals is not None
+            and not pa.types.is_integer(batch[column.name].type)
+        ):
+            k = batch[column.name].cast(pa.float64(), safe=False).drop_null().to_numpy(False) * 10.0**column.decimals
+            found[column.name] = int((np.abs(k - np.rint(k)) > 1e-3 + 1e-7 * np.abs(k)).sum())
+    return +found
 
 
 def weighed(fits: Sequence[Fit], weights: NDArray[np.float64]) -> Fit:
@@ -97,7 +129,7 @@ def gathered(
         return None
     held, found = _held_out(sources, schema, split), Synthetic(schema, {}, [one.weight for one in given], recipe.mix)
     for name, source in made.items():
-        broken, twins = Counter[str](), 0
+        broken, off, twins = Counter[str](), Counter[str](), 0
         found.tables[name] = []
         for _, batch in parted(source.whole(), schema, split, broken):
             _check_gaps(batch, schema, source)
@@ -105,9 +137,15 @@ def gathered(
             twins += int(twin.sum())
             if not twin.all():
                 found.tables[name].append(batch.filter(pa.array(~twin)))
+                off += _off(found.tables[name][-1], schema)
         found.notes += [f"{name} is {source.location}"]
         found.notes += [
             f"{name}: {count:,} rows break {text!r} and were left out" for text, count in broken.items() if count
+        ]
+        found.notes += [
+            f"{name}: {count:,} values of '{column}' have more than the {schema[column].decimals} decimals of the real rows, "
+            "and were rounded to them"
+            for column, count in off.items()
         ]
         if twins:
             found.notes.append(f"{name}: {twins:,} rows are those of real rows that are held out, and were left out")

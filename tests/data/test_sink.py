@@ -5,8 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import io
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import fsspec
 import fsspec.implementations.memory
 import pyarrow as pa
 import pyarrow.parquet
@@ -136,3 +140,72 @@ def test_moments_that_text_cannot_spell_are_refused(tmp_path: Path, format: str)
     with pytest.raises(UserError, match=r"'t'.*parquet"):
         sink.write(table.to_batches(), table.schema, str(tmp_path / "t"), format)
     assert list(tmp_path.iterdir()) == []
+
+
+class Stopped(KeyboardInterrupt):
+    pass
+
+
+def stopped_at(line: int) -> Any:
+    """A tracer that interrupts before this line of what the sink does, counted from the first that is run; it says how many
+    there were."""
+    left = [line]
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != sink.__file__:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stopped
+        return trace
+
+    return trace
+
+
+@pytest.mark.parametrize("there", ["nothing", "rows", "rows that say where they are from"])
+@pytest.mark.parametrize("remote", [False, True])
+def test_no_interruption_leaves_rows_beside_an_origin_of_others(tmp_path: Path, there: str, remote: bool) -> None:
+    files = fsspec.filesystem("memory" if remote else "file")
+    for line in range(1, 1_000):
+        folder = f"{'' if remote else tmp_path}/{there}/{line}"
+        out = f"{'memory:/' if remote else ''}{folder}/rows.csv"
+        files.makedirs(folder)
+        if there != "nothing":
+            files.pipe(f"{folder}/rows.csv", b"old")
+        if there not in ("nothing", "rows"):
+            files.pipe(f"{folder}/rows.csv.origin.json", b"of the old")
+        before = sys.gettrace()
+        sys.settrace(stopped_at(line))
+        try:
+            sink.write(TABLE.to_batches(max_chunksize=2), TABLE.schema, out, "csv", b"of the new")
+            stopped = False
+        except Stopped:
+            stopped = True
+        finally:
+            sys.settrace(before)
+        rows = files.cat(f"{folder}/rows.csv") if files.exists(f"{folder}/rows.csv") else None
+        said = f"{folder}/rows.csv.origin.json"
+        origin = files.cat(said) if files.exists(said) else None
+        if rows == b"old":
+            assert origin == (b"of the old" if there not in ("nothing", "rows") else None), line
+        elif rows is not None:
+            assert origin == b"of the new", line
+        if not stopped:
+            assert rows is not None and rows.startswith(b'"n","x"') and line > 20
+            assert {Path(path).name for path in files.ls(folder, detail=False)} == {"rows.csv", "rows.csv.origin.json"}
+            return
+    pytest.fail("it never came to an end")
+
+
+def test_what_is_not_complete_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    out.write_text("precious")
+
+    def drawn() -> Any:
+        yield TABLE.to_batches()[0]
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        sink.write(drawn(), TABLE.schema, str(out), "csv", b"of the new")
+    assert out.read_text() == "precious" and list(tmp_path.iterdir()) == [out]

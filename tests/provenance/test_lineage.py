@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cluster import storage
 from synth import release as releases
 from synth.data.source import open_source
+from synth.data.split import Split
 from synth.provenance import keys, lineage
-from synth.provenance.lineage import Node
+from synth.provenance.lineage import Node, Parting
 from synth.provenance.manifest import DataEntry, Training
 from synth.provenance.origin import OriginError, Signed
 from synth.provenance.policy import PolicyError
@@ -60,22 +68,24 @@ def chain(once: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return tmp_path / "chain"
 
 
-def made(like: Release, name: str, rows: str, seed: int) -> None:
-    """A release with the files of another, that says that it has learnt from these rows."""
-    source = open_source(rows)
-    claims = lineage.claims(source)
-    depth = max(claim.depth for claim in claims)
-    drawn = [claim.origin.release for claim in claims if claim.origin is not None]
+def made(like: Release, name: str, *tables: str, seed: int) -> None:
+    """A release with the files of another, that says that it has learnt from these tables."""
+    data = []
+    for source in map(open_source, tables):
+        claims = lineage.claims(source)
+        depth = max(claim.depth for claim in claims)
+        data.append(
+            DataEntry(
+                location=source.location, sha256=source.fingerprint(), rows=source.rows(), role="train",
+                real=not depth, depth=depth,
+                releases=[claim.origin.release for claim in claims if claim.origin is not None],
+            )
+        )  # fmt: skip
     with storage.staged_directory(name) as folder:
         releases.save(
             folder, tensors=like.tensors, codec=like.codec, schema=like.schema, recipe=like.recipe | {"seed": seed},
-            certificate=None, report=None, name=name, parents=drawn, real_fraction=float(not depth), seed=seed,
-            data=[
-                DataEntry(
-                    location=source.location, sha256=source.fingerprint(), rows=source.rows(), role="train",
-                    real=not depth, depth=depth, releases=drawn,
-                )
-            ],
+            certificate=None, report=None, name=name, parents=[id for entry in data for id in entry.releases],
+            real_fraction=float(not max(entry.depth for entry in data)), seed=seed, data=data,
             training=Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"]),
         )  # fmt: skip
 
@@ -154,6 +164,73 @@ def test_a_broken_link_is_found_and_named(
     assert run(["lineage", str(chain / "rows3.parquet")], monkeypatch) == 1
 
 
+def accumulated(first: Release, generations: int) -> None:
+    """Releases g0 … each of which has learnt from the real rows and from those that all before it drew."""
+    tables = ["real.parquet"]
+    for k in range(generations):
+        made(first, f"g{k}", *tables, seed=k)
+        own = releases.load(f"g{k}").manifest
+        origin = Signed.of(own, seed=k, first=0, rows=600, key=None, asked={})
+        pq.write_table(people().cast(origin.into(people().schema)), f"rows{k}.parquet")
+        tables.append(f"rows{k}.parquet")
+
+
+def test_ancestors_that_many_share_are_walked_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(people(), "real.parquet")
+    first = releases.load(publish(Path("seed")))
+    shutil.rmtree("seed")
+    accumulated(first, 8)
+    verified, described = list[str](), releases.described
+
+    def counted(location: storage.Location) -> Any:
+        verified.append(str(location))
+        return described(location)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(releases, "described", counted)
+        node = lineage.walk("g7")
+    assert sorted(Path(place).name for place in verified) == [f"g{k}" for k in range(8)]
+    assert told(node) == "" and len(list(node.all())) == 8 + 8  # releases, and the tables that they have learnt from
+    capsys.readouterr()
+    assert run(["lineage", "g7"], monkeypatch) == 0
+    tree = capsys.readouterr().out
+    assert tree.count("depth") == 16 and tree.count("see above") == 1 + 2 + 3 + 4 + 5 + 6 + 7
+    assert run(["lineage", "g7", "--format", "json"], monkeypatch) == 0
+    assert (plain := capsys.readouterr().out).count('"above": true') == 28 and json.loads(plain)["name"] == "g7"
+
+
+def test_a_release_that_is_its_own_ancestor_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its id is of the files that decide its rows, and what it has learnt from is none of these."""
+    monkeypatch.chdir(tmp_path)
+    first = releases.load(publish(Path("seed")))
+    shutil.rmtree("seed")
+    pq.write_table(people(), "rows0.parquet")
+    for k, other in ((0, 1), (1, 0)):
+        made(first, f"g{k}", f"rows{k}.parquet", seed=k)
+        own = releases.load(f"g{k}").manifest
+        origin = Signed.of(own, seed=k, first=0, rows=600, key=None, asked={})
+        pq.write_table(people().cast(origin.into(people().schema)), f"rows{other}.parquet")
+    shutil.rmtree("g0")
+    made(first, "g0", "rows0.parquet", seed=0)
+    assert "g0: is an ancestor of itself" in told(lineage.walk("g0"))
+
+
+def test_of_files_of_several_depths_each_is_held_against_the_release(chain: Path) -> None:
+    """The last of them does not hide that another says less than is true."""
+    (chain / "some").mkdir()
+    for k, depth in enumerate((2, 3)):
+        table = pq.read_table(chain / "rows3.parquet")
+        [claim] = lineage.claims(open_source(str(chain / "rows3.parquet")))
+        assert claim.origin is not None
+        origin = claim.origin.model_copy(update={"depth": depth})
+        said = Signed(origin, origin.sign(keys.signing_key())).into(table.schema).metadata
+        pq.write_table(table.replace_schema_metadata(said), chain / "some" / f"{k}.parquet")
+    assert "g2: has depth 2, and what was drawn from it says 1" in told(lineage.walk(str(chain / "some")))
+
+
 def test_a_manifest_that_was_copied_over_anothers_is_found(chain: Path) -> None:
     _replay(chain)
     assert "altered" in told(lineage.walk(str(chain / "g2")))
@@ -181,6 +258,70 @@ def test_a_gap_is_allowed_where_one_says_so(
     (chain / "kept").mkdir()
     shutil.move(chain / "g2", chain / "kept" / "g2")
     assert run([*there, "--ancestors", str(chain / "kept"), "--allow-missing-parent"], monkeypatch) == 0
+
+
+def test_a_table_that_was_compressed_since_says_what_it_did(chain: Path) -> None:
+    (chain / "rows2.csv.gz").write_bytes(gzip.compress((chain / "rows2.csv").read_bytes()))
+    assert [claim.depth for claim in lineage.claims(open_source("rows2.csv.gz"))] == [2]
+    (chain / "rows2.csv.origin.json").rename(chain / "rows2.csv.gz.origin.json")
+    assert [claim.depth for claim in lineage.claims(open_source("rows2.csv.gz"))] == [2]
+    assert [claim.depth for claim in lineage.claims(open_source("rows2.csv"))] == [0]
+
+
+class Unlisted(MemoryFileSystem):
+    """A store of which one may read files, and where a look-up of one that is not there is refused."""
+
+    protocol = "unlisted"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("unlisted://", "memory://")))
+
+    def info(self, path: str, **keys: object) -> dict[str, object]:
+        try:
+            return dict(super().info(path, **keys))
+        except FileNotFoundError as error:
+            raise PermissionError("403") from error
+
+
+def test_an_origin_that_may_not_be_looked_up_stops_nobody_and_is_told() -> None:
+    fsspec.register_implementation("unlisted", Unlisted, clobber=True)
+    with fsspec.open("memory://unlisted/real.csv", "wb") as file:
+        pa.csv.write_csv(people(), file)
+    source = open_source("unlisted://unlisted/real.csv")
+    [claim] = lineage.claims(source)
+    assert (claim.depth, claim.looked_up) == (0, False)
+    [note] = allowed.check(Rules.read(), {"train": source})
+    assert "real.csv: whether it has an origin could not be looked up" in note
+    assert source.rows() == 600
+
+
+def test_the_rows_of_a_file_are_counted_against_its_origin(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = {"train": open_source(people(900)), "synthetic 1": open_source("rows1.parquet")}
+    [note] = allowed.check(Rules.read(), sources, [Given("rows1.parquet")])
+    assert "here are" not in note
+    table = pq.read_table("rows1.parquet")
+    pq.write_table(table.slice(0, 20), "fewer.parquet")
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), "more.parquet")
+    sources["synthetic 1"] = open_source("fewer.parquet")
+    [note] = allowed.check(Rules.read(), sources, [Given("fewer.parquet")])
+    assert "; here are 20 of the 50 rows that its origin tells of" in note
+    sources["synthetic 1"] = open_source("more.parquet")
+    with pytest.raises(PolicyError, match=r"more.parquet: has 51 rows, and its origin tells of 50: where the others"):
+        allowed.check(Rules.read(), sources, [Given("more.parquet")])
+    capsys.readouterr()
+    assert run(["lineage", "fewer.parquet", "--format", "json"], monkeypatch) == 0
+    [note] = json.loads(capsys.readouterr().out)["notes"]
+    assert note.endswith("fewer.parquet: 20 of the 50 rows that its origin tells of")
+    assert run(["lineage", "fewer.parquet"], monkeypatch) == 0
+    assert "note: " in capsys.readouterr().out
+    assert run(["lineage", "more.parquet"], monkeypatch) == 1
+    assert "more.parquet: has 51 rows" in told(lineage.walk("more.parquet"))
+    header, _, rows = (chain / "rows2.csv").read_text().partition("\n")
+    (chain / "rows2.csv").write_text(f"{header}\n{rows * 2}")
+    assert "rows2.csv: has 100 rows" in told(lineage.walk("rows2.csv"))
 
 
 def test_rows_without_a_word_are_real_rows(tmp_path: Path) -> None:
@@ -264,6 +405,80 @@ class TestAllowed:
         assert self.check(chain, "rows1.parquet")
         with pytest.raises(PolicyError, match=r"rows1.parquet: .*and the policy wants another signer"):
             self.check(chain, "rows1.parquet", policy={"signers": "known"})
+
+    @pytest.mark.parametrize(
+        ("then", "now", "told"),
+        [
+            ({"seed": 3}, Split(seed=3), None),
+            ({"seed": 3}, Split(0.8, 0.1, 0.05, 0.05, seed=3), None),  # what is held out now was, then
+            ({"seed": 3}, Split(seed=4), r"g has learnt from the same real rows with --split 0.7,0.1,0.1,0.1 --seed 3, .*give"
+             r" --split 0.7,0.1,0.1,0.1 --seed 3 and the same columns, or give real rows that it has not seen by --test"),
+            ({"seed": 3}, Split(0.6, 0.2, 0.1, 0.1, seed=3), r"with --split 0.7,0.1,0.1,0.1 --seed 3, and may know"),
+            ({"seed": 3, "split": None}, Split(seed=3), r"in a split that it does not tell, .*held out now: give real rows"),
+            ({"seed": 3, "exclude": "city"}, Split(seed=3), r"in the same split of other columns"),
+        ],
+    )  # fmt: skip
+    def test_rows_that_are_held_out_now_were_held_out_then(
+        self, chain: Path, then: dict[str, Any], now: Split, told: str | None
+    ) -> None:
+        first = releases.load(str(chain / "g0"))
+        schema, left_out = first.schema, then.pop("exclude", None)
+        columns = [column for column in schema.columns if column.name != left_out]
+        like = replace(first, recipe=first.recipe | {"split": [0.7, 0.1, 0.1, 0.1]} | then)
+        made(replace(like, schema=schema.model_copy(update={"columns": columns})), "g", "real.parquet", seed=3)
+        origin = Signed.of(releases.load("g").manifest, seed=0, first=0, rows=600, key=None, asked={})
+        pq.write_table(people().cast(origin.into(people().schema)), "rows.parquet")
+        sources = {"train": open_source("real.parquet"), "synthetic 1": open_source("rows.parquet")}
+        asked = Rules.read(), sources, [Given("rows.parquet")], "golden", Parting.of(now, schema)
+        if told is None:
+            [note] = allowed.check(*asked)  # type: ignore[arg-type]
+            assert "held out" not in note
+            return
+        with pytest.raises(PolicyError, match=told):
+            allowed.check(*asked)  # type: ignore[arg-type]
+        sources["test"] = open_source(people(300))
+        [note] = allowed.check(*asked)  # type: ignore[arg-type]
+        assert "g has learnt from the same real rows" in note and "may know rows that are held out now" in note
+
+    def test_ancestors_are_held_to_the_signers_too(self, chain: Path) -> None:
+        """A known signer has drawn from what a stranger has made."""
+        stranger = keys.fingerprint(keys.signing_key().public_key().public_bytes_raw())
+        _strangers(chain)
+        own = keys.fingerprint(keys.signing_key().public_key().public_bytes_raw())
+        table = pq.read_table(chain / "rows1.parquet")
+        [claim] = lineage.claims(open_source(str(chain / "rows1.parquet")))
+        assert claim.origin is not None
+        signer = base64.b64encode(keys.signing_key().public_key().public_bytes_raw()).decode()
+        mine = claim.origin.model_copy(update={"signer": signer})
+        said = Signed(mine, mine.sign(keys.signing_key())).into(table.schema).metadata
+        pq.write_table(table.replace_schema_metadata(said), chain / "rows1.parquet")
+        assert self.check(chain, "rows1.parquet")
+        for signers in ("known", [own]):
+            with pytest.raises(
+                PolicyError, match=r"rows1.parquet: its ancestor g0 is signed by an unknown key, .*signers"
+            ):
+                self.check(chain, "rows1.parquet", policy={"signers": signers})
+        assert self.check(chain, "rows1.parquet", policy={"signers": [own, stranger]})
+
+    def test_the_origins_of_ancestors_are_held_to_the_signers_too(self, chain: Path) -> None:
+        """rows2.csv, and g1 that drew it, are of one key; rows1.parquet, from which that has learnt, is of another."""
+        policy = {"depth": 3, "signers": "known"}
+        assert self.check(chain, "rows3.parquet", policy=policy)
+        key = keys.key_file().read_bytes()
+        _strangers(chain)
+        table = pq.read_table(chain / "real.parquet")
+        first, like = releases.load(str(chain / "g0")), chain / "rows1.parquet"
+        origin = Signed.of(first.manifest, seed=0, first=0, rows=600, key=None, asked={})
+        keys.key_file().write_bytes(key)
+        pq.write_table(table.cast(origin.into(table.schema)), like)
+        shutil.rmtree(chain / "g1")
+        made(first, "g1", "rows1.parquet", seed=1)
+        again = releases.load(str(chain / "g1")).manifest
+        drawn = Signed.of(again, seed=0, first=0, rows=600, key=None, asked={})
+        pq.write_table(table.cast(drawn.into(table.schema)), chain / "rows.parquet")
+        with pytest.raises(PolicyError, match=r"rows.parquet: its ancestor \S*rows1.parquet: 600 rows .*signers"):
+            self.check(chain, "rows.parquet", policy=policy)
+        assert self.check(chain, "rows.parquet", policy={"depth": 3})
 
     def test_test_rows_that_an_ancestor_knows_are_refused(self, chain: Path) -> None:
         with pytest.raises(PolicyError, match=r"an ancestor has learnt from the test rows"):

@@ -174,7 +174,7 @@ def test_parquet_holds_less_than_a_row_group(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", FORMATS)
 def test_metadata_travels_where_there_is_a_place_for_it(name: str) -> None:
     table = pa.table({"n": [1]}).replace_schema_metadata({"mine": "kept"})
-    content = b"".join(encoded(name, table, [], {"origin": '{"name":"añadir"}', "signature": "x"}))
+    content = b"".join(encoded(name, table, [], {"artesian.origin": '{"name":"añadir"}', "artesian.signature": "x"}))
     if name in TEXT:
         assert content == b"".join(encoded(name, table, []))
         return

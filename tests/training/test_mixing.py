@@ -10,7 +10,7 @@ import pytest
 from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.errors import UserError
-from synth.training.mixing import Given, golden, opened, shares
+from synth.training.mixing import Given, golden, listed, opened, shares
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,16 @@ def test_a_table_and_its_weight(text: str, data: str, weight: float | None) -> N
 def test_what_is_no_weight_is_told(weight: str) -> None:
     with pytest.raises(UserError, match=f"--synthetic rows.csv@{weight}: the weight is above 0, as in rows.csv@2"):
         Given.parse(f"rows.csv@{weight}")
+
+
+def test_tables_of_a_caller() -> None:
+    table = pa.table({"x": [1]})
+    assert listed(None) == [] and listed("rows.csv") == [Given("rows.csv")] and listed(table) == [Given(table)]
+    assert listed(("rows.csv", 2)) == [Given("rows.csv", 2)]
+    assert listed([table, ("b.csv", 0.5)]) == [Given(table), Given("b.csv", 0.5)]
+    for weight in (0, -1.0, math.inf, math.nan, "2"):
+        with pytest.raises(UserError, match=r"synthetic: the weight .* is no number above 0"):
+            listed([("rows.csv", weight)])
 
 
 def test_the_golden_weight() -> None:

@@ -119,7 +119,7 @@ def test_a_discriminator_that_does_not_help_is_not_published(data: Path, blunt: 
 
 
 def test_feedback_of_a_model_is_learnt_from_and_confirmed(data: Path, blunt: Path, tmp_path: Path) -> None:
-    model = artesian.refine(blunt, str(data), out=tmp_path / "fed", feedback="train", criteria=["targets"], steps=200)
+    model = artesian.refine(blunt, str(data), out=tmp_path / "fed", feedback="train", criteria=["targets"], steps=600)
     assert model.release.manifest.parents == [releases.load(blunt).manifest.id]
     (note,) = model.release.manifest.training.notes
     assert "refined by feedback of targets to the power" in note and "confirm rows: utility went from" in note

@@ -67,6 +67,18 @@ def test_missing_values_where_no_real_row_misses_any_are_refused(tmp_path: Path)
         prepared(tmp_path, table(400, 0, "ab"), gaps)
 
 
+def test_what_real_rows_do_not_look_like_is_told(tmp_path: Path) -> None:
+    made = pa.table({"x": [900.5, 901.25, 902.125, None], "city": ["a", "c", "d", "c"]})
+    real = pa.concat_tables([table(400, 0, "ab"), pa.table({"x": pa.nulls(2, pa.float64()), "city": ["a", "b"]})])
+    notes = prepared(tmp_path, real, made, table(100, 900, "ab")).notes
+    assert [note for note in notes if "decimals" in note] == [
+        "synthetic 1: 2 values of 'x' have more than the 1 decimals of the real rows, and were rounded to them"
+    ]
+    assert [note for note in notes if "no real row has" in note] == [
+        "synthetic 1: 'city' has 2 values that no real row has, such as 'c', in 3 rows; they are learnt, and will be drawn"
+    ]
+
+
 @pytest.mark.parametrize(
     ("weights", "share"), [([1.0, 1.0], 0.18), ([9.0, 1.0], 0.5), ([1.0, 9.0], 0.12), ([1.0, 1e-9], 0.83)]
 )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from synth.provenance import keys, policy
+from synth.provenance.policy import PolicyError
 from synth.recipe import Recipe
 from synth.training.prepare import Prepared, open_sources, prepare
-from tuning.study import split_key
+from tuning.study import Wanted, split_key, tune
 
 
 def table(seed: int, count: int = 400) -> pa.Table:
@@ -52,3 +57,15 @@ def test_the_parts_that_decide_share_no_row_with_train() -> None:
         for other in names[k + 1 :]:
             assert not rows[name] & rows[other], (name, other)
     assert sum(part.num_rows for part in parts.values()) == 400
+
+
+def test_the_distinct_real_rows_that_a_policy_wants_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the table is there, which is before anything is asked of Ray."""
+    monkeypatch.setattr("tuning.study.connected", nullcontext)
+    keys.config_dir().mkdir(parents=True, exist_ok=True)
+    (keys.config_dir() / policy.FILE).write_text("rows: 5000\n")
+    wanted = Wanted(600.0, ("vae",), ("utility",), None, None)
+    with pytest.raises(PolicyError, match=r"distinct real rows are learnt from, and the policy wants 5,000 \(rows\)"):
+        tune(table(0), Recipe(target="y"), str(tmp_path / "tuned"), wanted)
