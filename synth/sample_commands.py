@@ -44,6 +44,7 @@ def sample_command(
     boost: Annotated[float | None, typer.Option(metavar="20", help="how many times as often the rare event is drawn")] = None,
     seed: Seed = 0, format: Format = None,
     address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to draw on; into a folder")] = None,
+    c2pa: Annotated[bool, typer.Option("--c2pa", help="sign each image with content credentials; with --format png")] = False,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw rows from a release; memory does not grow with their number.
@@ -53,7 +54,7 @@ def sample_command(
 
     Into a folder (--out ends with /) they are drawn by all cores, or a cluster's, as Parquet parts; the same command goes
     on where it was stopped. Images are PNG files: in a column of Parquet or Arrow or, with --format png, in a folder, each
-    class in one of its own.
+    class in one of its own. With --c2pa each of these says in the words of C2PA that a model drew it, and which.
     """
     from cluster import storage
     from synth import parts
@@ -61,12 +62,15 @@ def sample_command(
     from synth.data import image_sink, sink
     from synth.data.location import BESIDE
     from synth.progress import Display, counted
+    from synth.provenance import credentials
     from synth.provenance.origin import Signed
     from synth.sampling import Sampler
 
     if (rare is None) != (boost is None):
         raise UserError("--rare and --boost belong together, as in --rare 'capital.gain>50000' --boost 20")
     pngs = format == "png"
+    if c2pa and not pngs:
+        raise UserError("--c2pa: signs files of images; draw them with --format png --out FOLDER/")
     folder = out.endswith("/") and not pngs
     if folder and format not in (None, "parquet"):
         raise UserError(f"--format {format}: a folder gets Parquet parts; give a file for other formats")
@@ -80,6 +84,7 @@ def sample_command(
     chosen = "parquet" if folder else "png" if pngs else _format(out, format, overwrite)
     loaded, request = releases.load(release), None
     image_sink.check(loaded.schema, chosen)
+    seal = credentials.seal(loaded.manifest, seed) if c2pa else None
     sampler = None if folder and not (where or balance or rare) else Sampler.from_release(loaded)
     if sampler is not None:
         request = sampler.ask(where=where, balance=balance, rare=rare, boost=1.0 if boost is None else boost)
@@ -106,7 +111,7 @@ def sample_command(
             if pngs:
                 storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 with storage.staged_directory(out) as target:
-                    image_sink.write_folder(batches, sampler.schema, target)
+                    image_sink.write_folder(batches, sampler.schema, target, seal)
                 done = f"{rows:,} images are in {place}"
             else:
                 arrow = signed(0, rows).into(image_sink.file_schema(sampler.arrow(request), sampler.schema))

@@ -108,7 +108,7 @@ def columns(node: Node) -> pa.Schema:
 
 def told(node: Node) -> dict[str, Any]:
     """What every format says of a node."""
-    facts = {"depth": node.depth}
+    facts: dict[str, Any] = {"depth": node.depth}
     if node.kind == "release" and node.sha256 is not None and node.where is not None:
         facts |= {"realFraction": node.real_fraction}
     return facts | {name: node.facts[name] for name in ("rows", "seed") if name in node.facts}
