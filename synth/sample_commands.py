@@ -84,7 +84,6 @@ def sample_command(
     chosen = "parquet" if folder else "png" if pngs else _format(out, format, overwrite)
     loaded, request = releases.load(release), None
     image_sink.check(loaded.schema, chosen)
-    seal = credentials.seal(loaded.manifest, seed) if c2pa else None
     sampler = None if folder and not (where or balance or rare) else Sampler.from_release(loaded)
     if sampler is not None:
         request = sampler.ask(where=where, balance=balance, rare=rare, boost=1.0 if boost is None else boost)
@@ -93,6 +92,7 @@ def sample_command(
     given: dict[str, Any] = {"where": where, "balance": balance, "rare": rare, "boost": boost}
     words = {name: value for name, value in given.items() if value}
     key = None if request is None else request.key
+    seal = credentials.seal(loaded.manifest, seed, key) if c2pa else None
 
     def signed(first: int, count: int) -> Signed:
         return Signed.of(loaded.manifest, seed=seed, first=first, rows=count, key=key, asked=words)

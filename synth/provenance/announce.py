@@ -46,8 +46,14 @@ def announce(record: Manifest) -> list[str]:
     try:
         _tell(url, events(record))
     except _UntoldError as e:
-        return [f"the training was not told to OPENLINEAGE_URL: {e}; the release is complete without it"]
+        return [_note(str(e))]
+    except KeyboardInterrupt:  # there is nothing left to stop: the release is published
+        return [_note("it was stopped")]
     return []
+
+
+def _note(why: str) -> str:
+    return f"the training was not told to OPENLINEAGE_URL: {why}; the release is complete without it"
 
 
 def _tell(url: str, told: Sequence[Mapping[str, Any]]) -> None:

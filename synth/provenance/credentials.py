@@ -106,8 +106,9 @@ def credentials() -> Credentials:
     return Credentials.of(str(own_file()), secret[0], content.replace(secret[0], b""))
 
 
-def seal(manifest: Manifest, seed: int) -> Callable[[int, bytes], bytes]:
-    """What makes of row i's PNG file, drawn from a release with ``seed``, one with content credentials.
+def seal(manifest: Manifest, seed: int, key: str | None = None) -> Callable[[int, bytes], bytes]:
+    """What makes of row i's PNG file, drawn from a release with ``seed``, one with content credentials; ``key`` stands for what
+    was asked, see ``Origin``.
 
     Raises UserError where the package for it is not installed, or the key or the certificate is not one for C2PA.
     """
@@ -122,7 +123,7 @@ def seal(manifest: Manifest, seed: int) -> Callable[[int, bytes], bytes]:
 
     def sealed(row: int, data: bytes) -> bytes:
         out = io.BytesIO()
-        with c2pa.Builder(_claim(manifest, seed, row), context=context) as builder:
+        with c2pa.Builder(_claim(manifest, seed, key, row), context=context) as builder:
             builder.sign(signer, "image/png", io.BytesIO(data), out)
         return out.getvalue()
 
@@ -137,11 +138,11 @@ def seal(manifest: Manifest, seed: int) -> Callable[[int, bytes], bytes]:
     return sealed
 
 
-def _claim(manifest: Manifest, seed: int, row: int) -> dict[str, Any]:
+def _claim(manifest: Manifest, seed: int, key: str | None, row: int) -> dict[str, Any]:
     generator = {"name": "artesian", "version": installed_version("artesian") or "unknown"}
     said = {
         "release": manifest.id, "depth": manifest.generation_depth + 1, "realFraction": manifest.real_fraction, "seed": seed,
-        "row": row,
+        "row": row, **({} if key is None else {"asked": key}),
     }  # fmt: skip
     created = {"action": "c2pa.created", "digitalSourceType": SOURCE, "softwareAgent": generator}
     return {

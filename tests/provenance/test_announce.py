@@ -123,6 +123,15 @@ def test_a_catalogue_that_is_away_or_silent_is_a_note(monkeypatch: pytest.Monkey
     assert "refused" in note and "the release is complete without it" in note
 
 
+def test_who_is_tired_of_waiting_stops_nothing_else(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("socket.create_connection", stop)
+    [note] = announce.announce(record())
+    assert "it was stopped; the release is complete without it" in note
+
+
 def test_what_is_no_http_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 

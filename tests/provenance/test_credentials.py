@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from PIL import Image
 
+from synth.data.source import open_source
 from synth.errors import UserError
-from synth.provenance import credentials, keys, manifest
+from synth.provenance import credentials, keys, lineage, manifest
 from synth.provenance.manifest import Manifest
 from tests.command import run
 from tests.serving.releases import publish, publish_images
@@ -60,6 +61,13 @@ def test_each_image_says_what_drew_it(pets: Path, tmp_path: Path, monkeypatch: p
         assert path.stat().st_size - other.stat().st_size < 30_000
     with pytest.raises(c2pa.C2paError.ManifestNotFound):
         read(plain[0].read_bytes())
+
+
+def test_what_was_asked_is_said_too(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [path, *_] = draw(pets, tmp_path / "a", monkeypatch, "--c2pa", "--where", "label=cat")
+    [origin] = lineage.claims(open_source(tmp_path / "a"))
+    said = {one["label"]: one["data"] for one in read(path.read_bytes())[1]["assertions"]}
+    assert origin.origin is not None and said[credentials.LABEL]["asked"] == origin.origin.key
 
 
 def test_a_pixel_that_was_changed_is_found(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

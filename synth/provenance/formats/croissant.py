@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from cluster import storage
+from synth.data.location import COMPRESSED
 from synth.data.source import open_source
 from synth.errors import UserError
 from synth.provenance.formats import subject
@@ -148,7 +149,10 @@ def _file_id(name: str) -> str:
 
 
 def _encoding(name: str) -> str:
-    return _ENCODINGS.get(PurePosixPath(name).suffix.lower(), "application/octet-stream")
+    """Of what is in it, where it is a text that was compressed: readers know that by its name."""
+    plain = PurePosixPath(name.lower())
+    ending = plain.with_suffix("").suffix if plain.suffix in COMPRESSED else plain.suffix
+    return _ENCODINGS.get(ending, "application/octet-stream")
 
 
 def _field(column: pa.Field, rows: _Rows) -> dict[str, Any]:

@@ -24,7 +24,9 @@ _RUNS = uuid.uuid5(uuid.NAMESPACE_URL, f"{URN}release")
 def trainings(node: Node) -> list[dict[str, Any]]:
     """The events of each training in an ancestry of which the release is here, the earliest generations first."""
     there = [found for one in subject.each(node) if (found := subject.record(one)) is not None]
-    return [event for found in sorted(there, key=lambda found: found.created) for event in events(found)]
+    # Of one depth are a release and its refinement, whose times may be the same second: parents come later in a walk.
+    there = sorted(reversed(there), key=lambda found: (found.generation_depth, found.created))
+    return [event for found in there for event in events(found)]
 
 
 def events(found: Manifest) -> list[dict[str, Any]]:
@@ -70,7 +72,7 @@ def _table(entry: DataEntry) -> dict[str, Any]:
     namespace, name = "file", entry.location
     if storage.is_remote(entry.location):
         scheme, _, rest = entry.location.partition("://")
-        host, _, name = rest.partition("/")
+        host, _, name = rest.partition("?")[0].partition("/")
         namespace = f"{scheme}://{host}"
     said = {"role": entry.role, "real": entry.real, "depth": entry.depth, "rows": entry.rows}
     facets = {

@@ -59,8 +59,8 @@ def shown(text: str) -> str:
 
 def fingerprint(node: Node) -> str | None:
     """The key that vouches for it. Whose it is, each machine has to know for itself."""
-    found = _FINGERPRINT.search(str(node.signer))
-    return found[0] if found else None
+    found = _FINGERPRINT.findall(str(node.signer))
+    return found[-1] if found else None  # after the name, which is anybody's choice
 
 
 def record(node: Node) -> Manifest | None:

@@ -18,6 +18,7 @@ import pytest
 from synth.data.source import open_source
 from synth.provenance import lineage
 from synth.provenance.formats.croissant import data_type
+from tests.serving.releases import people
 
 
 def read(text: str, place: Path) -> mlcroissant.Dataset:
@@ -26,8 +27,9 @@ def read(text: str, place: Path) -> mlcroissant.Dataset:
     return mlcroissant.Dataset(place)
 
 
-@pytest.mark.parametrize("name", ["rows2.parquet", "rows1.csv", "real.parquet"])
+@pytest.mark.parametrize("name", ["rows2.parquet", "rows1.csv", "real.parquet", "real.csv.gz"])
 def test_a_table_is_read_by_its_description(made: Path, name: str, written: Callable[..., str]) -> None:
+    people().to_pandas().to_csv("real.csv.gz", index=False)
     text = written(made / name, "croissant")
     [file] = json.loads(text)["distribution"]
     assert file["sha256"] == hashlib.sha256((made / name).read_bytes()).hexdigest() and file["contentUrl"] == name

@@ -64,7 +64,7 @@ def test_what_every_event_and_facet_must_have(made: Path) -> None:
     ("location", "named"),
     [
         ("/data/people.parquet", ("file", "/data/people.parquet")),
-        ("s3://KEY:SECRET@bucket/a/b.parquet?region=x", ("s3://bucket", "a/b.parquet?region=x")),
+        ("s3://KEY:SECRET@bucket/a/b.parquet?region=x", ("s3://bucket", "a/b.parquet")),
         ("abfss://box@account.dfs.core.windows.net/a.csv", ("abfss://box@account.dfs.core.windows.net", "a.csv")),
     ],
 )
