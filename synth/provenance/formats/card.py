@@ -88,7 +88,7 @@ def _summary(node: Node) -> list[str]:
     if node.kind == "release":
         what = (
             f"A generator of synthetic rows, {signed}. Its generation depth is {node.depth}: what it draws has depth "
-            + (f"{node.depth + 1}. Of what it saw in training, {node.real_fraction:.0%} was real.")
+            f"{node.depth + 1}. Of what it saw in training, {node.real_fraction:.0%} was real."
         )
     elif node.depth:
         what = f"Synthetic rows of generation depth {node.depth}; their origin is {signed}."
@@ -156,11 +156,10 @@ def _measured(node: Node, found: Manifest | None) -> list[str]:
     for name, one in certificate.figures.items():
         if name.startswith("tstr_"):  # the learners' scores, which the relative utility sums up
             continue
-        figures = f"{one.value:.4g} | {one.low:.4g} … {one.high:.4g} | {one.baseline:.4g} | " + (
-            f"{one.baseline_low:.4g} … {one.baseline_high:.4g}"
-        )
-        better = literal(_BETTER.get(one.better, one.better))
-        lines.append(f"| {literal(one.title)} ({literal(one.unit)}) | {better} | {figures} |")
+        what, better = f"{literal(one.title)} ({literal(one.unit)})", literal(_BETTER.get(one.better, one.better))
+        synthetic = f"{one.value:.4g} | {one.low:.4g} … {one.high:.4g}"
+        real = f"{one.baseline:.4g} | {one.baseline_low:.4g} … {one.baseline_high:.4g}"
+        lines.append(f"| {what} | {better} | {synthetic} | {real} |")
     return lines
 
 

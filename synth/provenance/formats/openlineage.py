@@ -24,8 +24,8 @@ _RUNS = uuid.uuid5(uuid.NAMESPACE_URL, f"{URN}release")
 def trainings(node: Node) -> list[dict[str, Any]]:
     """The events of each training in an ancestry of which the release is here, the earliest generations first."""
     there = [found for one in subject.each(node) if (found := subject.record(one)) is not None]
-    # Of one depth are a release and its refinement, whose times may be the same second: parents come later in a walk.
-    there = sorted(reversed(there), key=lambda found: (found.generation_depth, found.created))
+    there.reverse()  # a release and its refinement have one depth, and may have one second: parents come later in a walk
+    there.sort(key=lambda found: (found.generation_depth, found.created))
     return [event for found in there for event in events(found)]
 
 

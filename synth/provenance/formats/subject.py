@@ -90,7 +90,7 @@ def schema(node: Node, found: Manifest | None) -> Schema | None:
     data = content(node, found, "schema.yaml")
     try:
         return None if data is None else Schema.model_validate(yaml.safe_load(data))
-    except (ValueError, yaml.YAMLError):  # a later version's
+    except (ValueError, yaml.YAMLError, RecursionError):  # a later version's, or none
         return None
 
 
