@@ -44,6 +44,7 @@ def sample_command(
     boost: Annotated[float | None, typer.Option(metavar="20", help="how many times as often the rare event is drawn")] = None,
     seed: Seed = 0, format: Format = None,
     address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to draw on; into a folder")] = None,
+    c2pa: Annotated[bool, typer.Option("--c2pa", help="sign each image with content credentials; with --format png")] = False,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw rows from a release; memory does not grow with their number.
@@ -53,7 +54,7 @@ def sample_command(
 
     Into a folder (--out ends with /) they are drawn by all cores, or a cluster's, as Parquet parts; the same command goes
     on where it was stopped. Images are PNG files: in a column of Parquet or Arrow or, with --format png, in a folder, each
-    class in one of its own.
+    class in one of its own. With --c2pa each of these says in the words of C2PA that a model drew it, and which.
     """
     from cluster import storage
     from synth import parts
@@ -61,12 +62,15 @@ def sample_command(
     from synth.data import image_sink, sink
     from synth.data.location import BESIDE
     from synth.progress import Display, counted
+    from synth.provenance import credentials
     from synth.provenance.origin import Signed
     from synth.sampling import Sampler
 
     if (rare is None) != (boost is None):
         raise UserError("--rare and --boost belong together, as in --rare 'capital.gain>50000' --boost 20")
     pngs = format == "png"
+    if c2pa and not pngs:
+        raise UserError("--c2pa: signs files of images; draw them with --format png --out FOLDER/")
     folder = out.endswith("/") and not pngs
     if folder and format not in (None, "parquet"):
         raise UserError(f"--format {format}: a folder gets Parquet parts; give a file for other formats")
@@ -88,6 +92,7 @@ def sample_command(
     given: dict[str, Any] = {"where": where, "balance": balance, "rare": rare, "boost": boost}
     words = {name: value for name, value in given.items() if value}
     key = None if request is None else request.key
+    seal = credentials.seal(loaded.manifest, seed, key) if c2pa else None
 
     def signed(first: int, count: int) -> Signed:
         return Signed.of(loaded.manifest, seed=seed, first=first, rows=count, key=key, asked=words)
@@ -105,7 +110,7 @@ def sample_command(
             batches = counted(sampler.batches(rows, seed=seed, request=request), rows, display)
             if pngs:
                 with storage.staged_directory(out) as target:
-                    image_sink.write_folder(batches, sampler.schema, target)
+                    image_sink.write_folder(batches, sampler.schema, target, seal)
                     storage.write_bytes(storage.append(out, BESIDE), signed(0, rows).beside)
                 done = f"{rows:,} images are in {place}"
             else:

@@ -6,7 +6,7 @@ Both are read as a source again, with the same pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,8 +51,11 @@ def encoded(batches: Iterable[pa.RecordBatch], schema: Schema, first: int = 0) -
         first += batch.num_rows
 
 
-def write_folder(batches: Iterable[pa.RecordBatch], schema: Schema, folder: Path) -> int:
-    """Write ``CLASS/000000.png`` …, numbered by row, into an empty folder, and return how many.
+def write_folder(
+    batches: Iterable[pa.RecordBatch], schema: Schema, folder: Path, seal: Callable[[int, bytes], bytes] | None = None
+) -> int:
+    """Write ``CLASS/000000.png`` …, numbered by row, into an empty folder, and return how many. ``seal`` makes of a row and its
+    file the file that is written.
 
     Images without a class lie at the top. UserError for a class that cannot be the name of a folder.
     """
@@ -65,7 +68,7 @@ def write_folder(batches: Iterable[pa.RecordBatch], schema: Schema, folder: Path
         for data, label in zip(files, classes, strict=True):
             place = folder / _folder(label)
             place.mkdir(parents=True, exist_ok=True)
-            (place / _name(row)).write_bytes(data)
+            (place / _name(row)).write_bytes(data if seal is None else seal(row, data))
             row += 1
     return row
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +21,7 @@ app = typer.Typer()
 def lineage_command(
     place: Annotated[str, typer.Argument(metavar="FILE|RELEASE", help="a table, or the folder of a release")],
     ancestors: Ancestors = None, allow_missing_parent: MissingParent = False,
-    format: Annotated[str, typer.Option(metavar="tree|json")] = "tree",
+    format: Annotated[str, typer.Option(metavar="tree|json|croissant|prov|openlineage|card")] = "tree",
 ) -> None:  # fmt: skip
     """Walk where a table or a release comes from, and check every link offline; exit status 1 where one is broken.
 
@@ -30,15 +29,15 @@ def lineage_command(
     """
     from rich.console import Console
 
-    from synth.provenance import lineage
+    from synth.provenance import formats, lineage
 
-    if format not in ("tree", "json"):
-        raise UserError(f"--format {format!r} is unknown; formats: tree, json")
+    if format not in formats.NAMES:
+        raise UserError(f"--format {format!r} is unknown; formats: {', '.join(formats.NAMES)}")
     node = lineage.walk(place, ancestors or ())
-    if format == "json":
-        print(json.dumps(lineage.as_json(node), indent=1))
-    else:
+    if format == "tree":
         Console().print(_tree(node, set()))
+    else:
+        print(formats.render(node, format))
     broken = any(one.problems or one.strangers or (one.gaps and not allow_missing_parent) for one in node.all())
     raise typer.Exit(1 if broken else 0)
 

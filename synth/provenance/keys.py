@@ -140,8 +140,8 @@ def trusted_keys() -> dict[str, str]:
     return names
 
 
-def _load() -> Ed25519PrivateKey | None:
-    path = key_file()
+def read_private(path: Path, what: str) -> bytes | None:
+    """A secret as its owner keeps it, None where there is none. UserError where it cannot be read, or by others, too."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # of what is read, not of what the name says later
@@ -149,24 +149,14 @@ def _load() -> Ed25519PrivateKey | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"{path}: the signing key cannot be read ({error.strerror}); run as its owner") from error
+        raise UserError(f"{path}: the {what} cannot be read ({error.strerror}); run as its owner") from error
     if os.name == "posix" and mode & 0o077:
-        raise UserError(f"{path}: the signing key can be read by others (mode {mode:o}); run: chmod 600 {path}")
-    try:
-        key = serialization.load_pem_private_key(content, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted. The content stays unquoted.
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise UserError(f"{path}: not an unencrypted Ed25519 key in PEM; restore it, or move it away to have one made")
-    return key
+        raise UserError(f"{path}: the {what} can be read by others (mode {mode:o}); run: chmod 600 {path}")
+    return content
 
 
-def _create() -> Ed25519PrivateKey:
-    path = key_file()
-    made = Ed25519PrivateKey.generate()
-    content = made.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def keep_private(path: Path, content: bytes, what: str) -> None:
+    """Write a secret that its owner alone can read, unless there is one by now. UserError where it cannot be written."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         try:
@@ -186,8 +176,31 @@ def _create() -> Ed25519PrivateKey:
         pass
     except OSError as error:
         raise UserError(
-            f"{path}: the signing key cannot be made ({error.strerror}); set ARTESIAN_CONFIG_DIR to a folder of yours"
+            f"{path}: the {what} cannot be made ({error.strerror}); set ARTESIAN_CONFIG_DIR to a folder of yours"
         ) from error
+
+
+def _load() -> Ed25519PrivateKey | None:
+    path = key_file()
+    content = read_private(path, "signing key")
+    if content is None:
+        return None
+    try:
+        key = serialization.load_pem_private_key(content, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted. The content stays unquoted.
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UserError(f"{path}: not an unencrypted Ed25519 key in PEM; restore it, or move it away to have one made")
+    return key
+
+
+def _create() -> Ed25519PrivateKey:
+    path = key_file()
+    made = Ed25519PrivateKey.generate()
+    content = made.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    keep_private(path, content, "signing key")
     key = _load()
     assert key is not None
     logger.info("the signing key is %s (%s)", path, fingerprint(key.public_key().public_bytes_raw()))

@@ -13,7 +13,7 @@ from cluster.machine import usable_threads
 from synth.data.source import Source
 from synth.evaluation.certificate import Certificate
 from synth.evaluation.gist import Gist
-from synth.provenance import lineage
+from synth.provenance import announce, lineage
 from synth.provenance.manifest import DataEntry, Manifest, Training
 from synth.recipe import Recipe
 from synth.training import mixing
@@ -47,7 +47,7 @@ def publish(
     parents: Sequence[str] = (),
     real_fraction: float = 1.0,
 ) -> Trained:
-    """Draw rows, certify them against the real ones, and write the signed release.
+    """Draw rows, certify them against the real ones, write the signed release, and tell of it who is to be told.
 
     ``training`` is what the manifest keeps of how the weights came about, ``took`` the same in a line of the report;
     ``parents`` are the ids of releases that they come from, ``real_fraction`` the share of real rows in what they saw.
@@ -111,7 +111,7 @@ def publish(
             training=training,
             reference=Gist(table.schema)(synthetic.slice(0, REFERENCE)),
         )
-    return Trained(out, manifest, certificate, table.notes)
+    return Trained(out, manifest, certificate, [*table.notes, *announce.announce(manifest)])
 
 
 def _entry(name: str, source: Source) -> DataEntry:
