@@ -219,7 +219,7 @@ def sampling(options: argparse.Namespace) -> Told:
 
 def same(options: argparse.Namespace) -> Told:
     from synth import release as releases
-    from synth.sampling import SMALL, TOGETHER, Sampler
+    from synth.sampling import BLOCK, SMALL, TOGETHER, Sampler
 
     told = {}
     for family in FAMILIES:
@@ -227,7 +227,7 @@ def same(options: argparse.Namespace) -> Told:
             continue
         release = releases.load(str(options.scratch / family))
         sampler, other = Sampler.from_release(release), Sampler.from_release(release)
-        whole = sampler.table(options.rows // 10, seed=SEED)
+        whole = sampler.table(max(options.rows // 10, 2 * BLOCK), seed=SEED)
         blocks = min(whole.num_rows // SMALL, 32)
         found: Told = {"rows": whole.num_rows, "again": _equal(whole, sampler.table(whole.num_rows, seed=SEED))}
         found["anew"] = _equal(whole, other.table(whole.num_rows, seed=SEED))
@@ -341,8 +341,10 @@ def run(part: str, options: argparse.Namespace) -> Told:
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it started
             status = f"stopped after {limit:.0f} s"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it started
     lines = log.read_text(errors="replace").splitlines()
     took = {"part": part, "status": status, "seconds": round(time.monotonic() - began, 1)}
     return took | (json.loads(lines[-1]) if status == 0 else {"last_lines": lines[-30:]})
@@ -365,6 +367,7 @@ def main() -> None:
         return
     import torch
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the part at work is ended, too
     options.scratch.mkdir(parents=True, exist_ok=True)
     about = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu", "torch": torch.__version__,
