@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,17 @@ def test_row_i_depends_on_the_seed_and_i_alone(sampler: Sampler) -> None:
         part = pa.Table.from_batches(sampler.batches(count, seed=7, first=first))
         assert part.equals(whole.slice(first, count).combine_chunks())
     assert not sampler.table(50, seed=8).equals(whole.slice(0, 50))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_blocks_that_a_gpu_computes_together_are_as_if_alone(sampler: Sampler) -> None:
+    there = Sampler(copy.deepcopy(sampler.generator), sampler.codec, "cuda")
+    whole = there.table(64 * SMALL, seed=7)
+    for number in range(64):
+        beside, batch = there.together([(number, 3), (7, number)])
+        assert batch.equals(there.together([(7, number)])[0])
+        assert batch.equals(whole.slice(number * SMALL, SMALL).combine_chunks().to_batches()[0])
+        assert beside.equals(there.together([(number, 3)])[0])
 
 
 def test_blocks_that_are_computed_together_are_as_if_alone(sampler: Sampler) -> None:

@@ -64,8 +64,13 @@ class Unmasking:
             x = self._trunk(part, smooth=last)
             for cell in next_cell[rows].unique().tolist():
                 mine = (next_cell[rows] == cell).nonzero()[:, 0]
-                at, logits = rows[mine], self._head(x, mine, cell, table)
-                cumulated = logits.softmax(1).cumsum(1)
+                # On a GPU, how products and sums are rounded depends on how many rows there are: always all of them, since
+                # how many of them are at this cell depends on who else is drawn.
+                few = x.device.type == "cpu"
+                logits = self._head(x, mine if few else torch.arange(len(x), device=x.device), cell, table)
+                at, cumulated = rows[mine], logits.softmax(1).cumsum(1)
+                if not few:
+                    logits, cumulated = logits[mine], cumulated[mine]
                 point = uniform[at, cell, None] * cumulated[:, -1:]  # inverse transform sampling
                 state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
                 if weighed and self.target is not None:
