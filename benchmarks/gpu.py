@@ -35,7 +35,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 FAMILIES = ("diffusion", "gan", "vae")
 # That a part may take; a training as many as SECONDS more than its budget.
-LIMITS, SECONDS = {"device": 60, "steps": 120, "sampling": 120, "same": 120}, 90
+LIMITS, SECONDS = {"device": 60, "steps": 120, "sampling": 120, "same": 120}, 150
 PARTS = ("device", "diffusion", "sampling", "steps", "gan", "vae", "same", "images")
 FIGURES = ("utility", "c2st_tree", "coverage", "trend_error")
 BATCHES = (1024, 8192, 65536)

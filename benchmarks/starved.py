@@ -1,6 +1,6 @@
 """Few real rows, and many that an earlier model drew: weighed, pooled, or left alone?
 
-    python benchmarks/starved.py TRAIN.parquet TEST.parquet SCHEMA.json [--seeds 0 1 2 3 4] [--budget 60s]
+    python benchmarks/starved.py TRAIN.parquet TEST.parquet SCHEMA.json [--seeds 0 1 2 3 4] [--steps 600]
 
 Of a seed, an earlier generator learns from 2,000 real rows that are gone then, and 4,500 rows are drawn from it. What is left
 are 500 other real rows. A second generator learns from these alone (``real``), from both as one table would be (``pooled``: a
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, seed: int, judge: Judge) -> dict[str, Any]:
     rows = table.take(np.random.default_rng(seed).permutation(len(table)))
     artesian = str(Path(sys.executable).parent / "artesian")
     ways = ["--target", schema["target"], *kinds(schema), "--test", str(options.test), "--split", "1,0,0"]
-    ways += ["--budget", options.budget, "--seed", str(seed)]
+    ways += ["--steps", str(options.steps), "--seed", str(seed)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pq.write_table(rows.slice(0, EARLIER), folder / "earlier.parquet")
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("test", type=Path, nargs="?")
     parser.add_argument("schema", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--budget", default="60s")
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     options = parser.parse_args()
     if not options.table:
@@ -118,7 +118,7 @@ def main() -> None:
         for seed in options.seeds:
             found = run(options, seed, judge)
             with RESULTS.open("a") as file:
-                file.write(json.dumps({"seed": seed, "budget": options.budget} | found | circumstances()) + "\n")
+                file.write(json.dumps({"seed": seed, "steps": options.steps} | found | circumstances()) + "\n")
     print(table())
 
 

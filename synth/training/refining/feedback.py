@@ -40,7 +40,7 @@ from synth.training.workers import Progress
 CRITERIA = ("targets", "entropy", "loss", "hardness")
 POWERS = (1.0, 1.5)
 CAP = 2.0  # standard deviations
-SLOWER = 0.5  # of the learning rate that the release was trained with
+SLOWER = 0.1  # of the learning rate that the release was trained with
 
 
 class Feedback:
