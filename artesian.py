@@ -232,11 +232,11 @@ def refine(
     """Better a release of a table by what real rows say of its samples, and return the release published at ``out``.
 
     ``data``, and ``test`` where they came apart, are the tables that the release was trained with. ``by`` is "discriminator",
-    which guides the sampler, "neon", away from what the release becomes when it learns from its own rows, or "feedback" of a
-    model of the target: ``feedback`` is "train", the path of a ``.skops`` file, or a fitted estimator, and ``criteria`` what of
-    it is learnt from ("targets", "entropy", "loss", "hardness"). It learns for the ``budget``, or so many ``steps``. Raises
-    UserError where the tables are others, and where nothing is better on the select rows (and, with feedback, on the confirm
-    rows) without covering fewer of them: nothing is published then.
+    which guides the sampler, "neon" or "sims", away from what the release becomes when it learns from its own rows, or
+    "feedback" of a model of the target: ``feedback`` is "train", the path of a ``.skops`` file, or a fitted estimator, and
+    ``criteria`` what of it is learnt from ("targets", "practice", "entropy", "loss", "hardness"). It learns for the ``budget``,
+    or so many ``steps``. Raises UserError where the tables are others, and where nothing is better on the select rows (and,
+    with feedback, on the confirm rows) without covering fewer of them: nothing is published then.
     """
     from synth.recipe import seconds
     from synth.training.refine import refine

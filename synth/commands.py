@@ -136,12 +136,12 @@ def refine_command(
         str, typer.Option("--against", "--on", metavar="DATA", help="the real table that the release has learnt from")
     ],
     out: Annotated[str, typer.Option(help="folder or URI of the refined release")],
-    by: Annotated[str | None, typer.Option(help="discriminator, neon or feedback [default: discriminator]")] = None,
+    by: Annotated[str | None, typer.Option(help="discriminator, neon, sims or feedback [default: discriminator]")] = None,
     feedback: Annotated[
         str | None, typer.Option(metavar="train|MODEL", help="a scikit-learn pipeline as a .skops file; or one that is trained")
     ] = None,
     criterion: Annotated[
-        str | None, typer.Option(metavar="A,B", help="of feedback: targets, entropy, loss, hardness [default: the first two]")
+        str | None, typer.Option(metavar="A,B", help="targets, practice (the default two), entropy, loss, hardness")
     ] = None,
     test: Annotated[str | None, typer.Option(metavar="FILE", help="the test rows, if the release had a file of them")] = None,
     budget: Annotated[str, typer.Option(metavar="1m", help="how long is learnt")] = "1m",
@@ -150,11 +150,11 @@ def refine_command(
 ) -> None:  # fmt: skip
     """Better a release by what real rows say of its samples, or publish nothing and say why.
 
-    By a discriminator, which learns what its rows still lack and guides its sampler; by neon, away from what it becomes when
-    it learns from its own rows; or by --feedback of a model that predicts the target, from which it learns. What is taken is
-    chosen on the select rows: samples must be harder to tell from these or, with feedback, models must learn more from them,
-    which the confirm rows confirm; and no fewer rows may be covered. The release stays as it is; the new one names it as its
-    parent.
+    By a discriminator, which learns what its rows still lack and guides its sampler; by neon or sims, away from what it
+    becomes when it learns from its own rows; or by --feedback of a model that predicts the target, from which it learns. What
+    is taken is chosen on the select rows: samples must be harder to tell from these or, with feedback, models must learn more
+    from them, which the confirm rows confirm; and no fewer rows may be covered. The release stays as it is; the new one names
+    it as its parent.
     """
     from synth.progress import Display
     from synth.recipe import seconds

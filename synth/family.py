@@ -103,6 +103,12 @@ class DiffusionRecipe(FamilyRecipe):
     guidance: float = Field(
         0.0, ge=0, le=10, description="weight of a discriminator in sampling; above 0 of a refined release alone"
     )
+    contrast: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="weight, in sampling, away from what was learnt of own rows; of a refined release alone",
+    )
 
 
 class GanRecipe(FamilyRecipe):

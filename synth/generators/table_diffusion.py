@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from synth.generators import noise
 from synth.generators.base import Call, Draw, Generator
+from synth.generators.contrast import Contrast
 from synth.generators.denoiser import Denoiser
 from synth.generators.given import Given, choose, each
 from synth.generators.guidance import LEAST, Discriminator
@@ -64,7 +65,7 @@ class TableDiffusion(Generator):
     on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
     values, which still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature`` divide
     the logits of a sample's cells and target, ``noise`` is the deviation of what its values are drawn from; ``guidance`` is
-    the weight of a discriminator's log ratio; 0: there is none.
+    the weight of a discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``); 0: there is none.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class TableDiffusion(Generator):
         target_temperature: float = 1.0,
         noise: float = 1.0,
         guidance: float = 0.0,
+        contrast: float = 0.0,
     ) -> None:
         super().__init__()
         self.layout, self.steps, self.dropout = layout, steps, dropout
@@ -93,7 +95,8 @@ class TableDiffusion(Generator):
         self.units = width * expansion
         self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
         self.denoiser = Denoiser(layout, width, blocks, expansion)
-        self.guidance = guidance
+        self.guidance, self.contrast = guidance, contrast
+        self.shadow = Denoiser(layout, width, blocks, expansion) if contrast else None
         self.discriminator = Discriminator(layout, width, blocks, expansion) if guidance else None
         self.cell_share = balance(layout) if cell_share is None else cell_share
         # Alone, the target is drawn from its shares, as any lone cell: there is nothing to predict it from.
@@ -102,8 +105,13 @@ class TableDiffusion(Generator):
         self.segments = Segments(layout)
 
     @property
+    def sampled(self) -> Denoiser | Contrast:
+        """What samples are drawn from."""
+        return self.denoiser if self.shadow is None else Contrast(self.denoiser, self.shadow, self.contrast)
+
+    @property
     def unmasking(self) -> Unmasking:
-        return Unmasking(self.denoiser, self.layout, self.target, self.segments, *self.temperatures)
+        return Unmasking(self.sampled, self.layout, self.target, self.segments, *self.temperatures)
 
     @property
     def joins(self) -> bool:
@@ -193,7 +201,7 @@ class TableDiffusion(Generator):
         rest as always. Values within ranges are drawn from their marginal distributions, as if independent of each
         other; which of the candidates is kept depends on the cells. Of guided rows, several are drawn and one is kept,
         by the log ratio of their cells."""
-        discriminator, partial = self.discriminator, self._begun(rows, draw, given)
+        discriminator, denoiser, partial = self.discriminator, self.sampled, self._begun(rows, draw, given)
         cells, values, shown = partial.cells, partial.values, partial.shown
         hidden = partial.hidden[:0]
         start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
@@ -203,7 +211,7 @@ class TableDiffusion(Generator):
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             level = x.new_full((rows, 1), sigma)
-            raw = self.denoiser(cells, hidden, x, level, evidence=evidence)[1]
+            raw = denoiser(cells, hidden, x, level, evidence=evidence)[1]
             clean = noise.denoised(raw, x, level)
             if discriminator is not None and sigma >= LEAST:
                 clean = clean + self.guidance * discriminator.shift(cells, x, sigma, evidence)

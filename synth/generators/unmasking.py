@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from synth.generators.base import Draw
+from synth.generators.contrast import Contrast
 from synth.generators.denoiser import Denoiser
 from synth.generators.given import Given, choose, draw_state, draw_states, each, log_mass_between, normal_between
 from synth.generators.layout import Layout
@@ -26,7 +27,7 @@ class Unmasking:
     Logits are divided by a temperature, the target's by one of its own.
     """
 
-    denoiser: Denoiser
+    denoiser: Denoiser | Contrast
     layout: Layout
     target: int | None
     segments: Segments

@@ -172,6 +172,11 @@ def _check_guidance(recipe: Recipe) -> None:
             f"diffusion.guidance={recipe.diffusion.guidance:g}: there is no discriminator before there is a release; "
             "train with diffusion.guidance=0, then refine the release: artesian refine"
         )
+    if recipe.diffusion.contrast:
+        raise UserError(
+            f"diffusion.contrast={recipe.diffusion.contrast:g}: a model has no rows of its own before there is a release; "
+            "train with diffusion.contrast=0, then refine the release: artesian refine --by sims"
+        )
 
 
 def _check_synthetic(recipe: Recipe, synthetic: Sequence[Given]) -> None:

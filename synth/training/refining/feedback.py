@@ -5,12 +5,14 @@ Two kinds of offers, each a copy of the generator that has learnt from real rows
 ``targets``  own rows whose targets the model has drawn anew. It is the policy p(y | x) that the model rewards most with its log
              chances r(x, y), less a penalty for leaving the release p₀: argmax E[r] − β KL(p ‖ p₀) is p₀ exp(r / β), of which
              ``power`` 1/β is what the model says with more or less conviction. No gradient of the model is asked for.
+``practice`` own rows that a learner of them does not yet know: one that has learnt from those so far chooses among the next,
+             by how little it is sure of each, learns from these, too, and so on (Askari-Hemmat et al. 2025, "Improving the
+             Scaling Laws of Synthetic Data with Deliberate Practice", arXiv 2502.15588).
 ``entropy``, ``loss``, ``hardness``
              own rows drawn by exp(z), z the standard score of how little the model is sure of a row, how wrong it is, or how
-             little chance it gives to the row's class: practice of what it does not yet know (Askari-Hemmat et al. 2025,
-             "Improving the Scaling Laws of Synthetic Data with Deliberate Practice", arXiv 2502.15588; and Hemmat et al. 2023,
-             "Feedback-guided Data Synthesis for Imbalanced Classification", arXiv 2310.00158, whose criteria they are). Scores
-             are cut at CAP, so that no row is drawn more than a few times as often as others.
+             little chance it gives to the row's class (Hemmat et al. 2023, "Feedback-guided Data Synthesis for Imbalanced
+             Classification", arXiv 2310.00158, whose criteria they are). Scores are cut at CAP, so that no row is drawn more
+             than a few times as often as others.
 
 What a model asks for is not what is real: so half of each batch are real rows, and an offer is taken only if models that learn
 from its samples do better on real rows, twice, and no fewer of these are covered.
@@ -37,7 +39,8 @@ from synth.training.refining.teacher import Said, Teacher
 from synth.training.selected import Measured
 from synth.training.workers import Progress
 
-CRITERIA = ("targets", "entropy", "loss", "hardness")
+CRITERIA = ("targets", "practice", "entropy", "loss", "hardness")
+ROUNDS = 4  # of practice, the first of which takes rows as they come
 POWERS = (1.0, 1.5)
 CAP = 2.0  # standard deviations
 SLOWER = 0.1  # of the learning rate that the release was trained with
@@ -48,7 +51,7 @@ class Feedback:
 
     useful = True
 
-    def __init__(self, model: Any | None = None, criteria: Sequence[str] = ("targets", "entropy")) -> None:
+    def __init__(self, model: Any | None = None, criteria: Sequence[str] = CRITERIA[:2]) -> None:
         for name in criteria:
             if name not in CRITERIA:
                 raise UserError(f"--criterion {name!r} is unknown; criteria: {', '.join(CRITERIA)}")
@@ -75,7 +78,14 @@ class Feedback:
             if name == "targets":
                 for power in POWERS:
                     pools[f"targets to the power {power:g}"] = _relabelled(codec, rows, teacher, said, power, rng)
-            elif name == "loss" or said.chances is not None:
+            elif said.chances is None and name != "loss":
+                ground.table.notes.append(
+                    f"feedback by {name} is of classes, and {teacher.target!r} is a number: not tried"
+                )
+            elif name == "practice":
+                chosen = _rounds(teacher, rows, rng)
+                pools[name] = Encoded(*(part[chosen] for part in own))
+            else:
                 chosen = _practised(_score(said, name), rng)
                 pools[name] = Encoded(*(part[chosen] for part in own))
         device = ground.plain.device
@@ -117,6 +127,16 @@ def _score(said: Said, name: str) -> NDArray[np.float64]:
     return {"entropy": lambda: said.entropy, "loss": lambda: said.loss, "hardness": lambda: 1 - np.exp(-said.loss)}[
         name
     ]()
+
+
+def _rounds(teacher: Teacher, rows: pa.Table, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Which rows practice has taken after ROUNDS of it, some several times; as many as there are."""
+    first, *others = np.array_split(rng.permutation(len(rows)), ROUNDS)
+    taken = first
+    for following in others:
+        unsure = teacher.unsure(rows.take(taken), rows.take(following))
+        taken = np.concatenate([taken, following[_practised(unsure, rng)]])
+    return taken
 
 
 def _practised(score: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp]:

@@ -13,8 +13,9 @@ from synth.training.refining.discriminator import Discriminator
 from synth.training.refining.feedback import Feedback
 from synth.training.refining.ground import Cure
 from synth.training.refining.neon import Neon
+from synth.training.refining.sims import Sims
 
-NAMES = ("discriminator", "neon", "feedback")
+NAMES = ("discriminator", "neon", "sims", "feedback")
 TRAIN = "train"
 MOST = 1 << 30  # bytes of a model that is a file
 
@@ -26,8 +27,8 @@ def cure(by: str | None, feedback: Any, criteria: Sequence[str]) -> Cure:
         raise UserError(f"--by {by!r} is unknown; cures: {', '.join(NAMES)}.{nearest(by, NAMES)}")
     if by not in (None, "feedback") and (feedback is not None or criteria):
         raise UserError(f"--feedback and --criterion do not go with --by {by}: leave them out, or say --by feedback")
-    if by == "neon":
-        return Neon()
+    if by in ("neon", "sims"):
+        return Neon() if by == "neon" else Sims()
     if (by is None and feedback is None and not criteria) or by == "discriminator":
         return Discriminator()
     model = None if feedback in (None, TRAIN) else _model(feedback) if isinstance(feedback, str) else feedback

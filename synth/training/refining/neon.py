@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 
 from synth.errors import UserError
+from synth.generators.base import Generator
 from synth.recipe import Recipe, TrainingRecipe
 from synth.release import Release
 from synth.training.refining.finetune import finetune
@@ -40,14 +41,9 @@ class Neon:
 
     def offers(self, ground: Ground, length: TrainingRecipe, progress: Progress) -> Offers:
         """See ``Cure``."""
-        recipe, plain = ground.recipe, ground.plain
-        own = own_rows(plain, min(ground.table.rows["train"], OWN), recipe.seed, progress)
-        copied = copy.deepcopy(plain.generator)
-        rate = SLOWER * recipe.training.learning_rate
-        slow = length.model_copy(update={"learning_rate": rate, "batch": recipe.training.batch})
-        rows = [tensors(own, plain.device)]
-        steps, seconds = finetune(copied, rows, slow, recipe.seed, progress, "learning from its own rows")
-        before, after = plain.generator.state_dict(), copied.state_dict()
+        recipe = ground.recipe
+        copied, steps, seconds = self_trained(ground, length, progress)
+        before, after = ground.plain.generator.state_dict(), copied.state_dict()
         found = [
             Offer(
                 f"weight {weight:g}",
@@ -68,3 +64,14 @@ class Neon:
     def rank(self, after: Measured) -> float:
         """See ``Cure``."""
         return after.c2st.value
+
+
+def self_trained(ground: Ground, length: TrainingRecipe, progress: Progress) -> tuple[Generator, int, float]:
+    """A copy of the generator that has learnt from its own rows, and the steps and seconds that it took."""
+    recipe, plain = ground.recipe, ground.plain
+    own = own_rows(plain, min(ground.table.rows["train"], OWN), recipe.seed, progress)
+    copied = copy.deepcopy(plain.generator)
+    rate = SLOWER * recipe.training.learning_rate
+    slow = length.model_copy(update={"learning_rate": rate, "batch": recipe.training.batch})
+    rows = [tensors(own, plain.device)]
+    return copied, *finetune(copied, rows, slow, recipe.seed, progress, "learning from its own rows")

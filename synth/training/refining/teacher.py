@@ -35,7 +35,7 @@ class Said:
     def entropy(self) -> NDArray[np.float64]:
         """(n,) nats; of classes alone."""
         assert self.chances is not None
-        return -(self.chances * np.log(self.chances.clip(1e-12))).sum(1)
+        return _entropy(self.chances)
 
 
 class Teacher:
@@ -85,6 +85,12 @@ class Teacher:
         own = pc.index_in(column, self.values).to_numpy(zero_copy_only=False).astype(np.int64)
         loss = -np.log(chances[np.arange(len(own)), own].clip(1e-12))
         return Said(chances, chances.argmax(1).astype(np.float64), loss)
+
+    def unsure(self, known: pa.Table, rows: pa.Table) -> NDArray[np.float64]:
+        """(rows,) nats: the entropy, for each of ``rows``, of boosted trees that have learnt from ``known`` rows alone."""
+        assert self.classes, "numbers have no entropy"
+        own = pc.index_in(known[self.target].combine_chunks(), self.values).to_numpy(zero_copy_only=False)
+        return _entropy(self._fitted(known, own).predict_proba(self._features(rows)[0]))
 
     def targets(self, said: Said, power: float, rng: np.random.Generator) -> pa.Array:
         """Targets drawn anew: classes by their chances to this ``power``, numbers with errors divided by it."""
@@ -138,3 +144,8 @@ class Teacher:
                 f"the feedback's model knows the classes {', '.join(known)}, and not {', '.join(missing)} of {self.target!r}"
             )
         return [known[value] for value in wanted]
+
+
+def _entropy(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = -(chances * np.log(chances.clip(1e-12))).sum(1)
+    return found

@@ -17,6 +17,7 @@ from synth.training.refining.discriminator import Discriminator
 from synth.training.refining.feedback import CRITERIA, Feedback
 from synth.training.refining.named import cure
 from synth.training.refining.neon import Neon
+from synth.training.refining.sims import Sims
 
 
 def own(x: Any) -> Any:
@@ -32,9 +33,9 @@ def test_cures_by_their_names(tmp_path: Path) -> None:
     assert isinstance(cure(None, None, ()), Discriminator) and isinstance(
         cure("discriminator", None, ()), Discriminator
     )
-    assert isinstance(cure("neon", None, ()), Neon)
+    assert isinstance(cure("neon", None, ()), Neon) and isinstance(cure("sims", None, ()), Sims)
     trained = cure(None, "train", ())
-    assert isinstance(trained, Feedback) and trained.model is None and trained.criteria == ("targets", "entropy")
+    assert isinstance(trained, Feedback) and trained.model is None and trained.criteria == ("targets", "practice")
     chosen = cure("feedback", None, ["loss"])
     assert isinstance(chosen, Feedback) and chosen.criteria == ("loss",)
     path = tmp_path / "model.skops"
@@ -50,9 +51,19 @@ def test_cures_by_their_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("by", "feedback", "criteria", "said"),
     [
-        ("neom", None, (), r"--by 'neom' is unknown; cures: discriminator, neon, feedback. Did you mean 'neon'\?"),
+        (
+            "neom",
+            None,
+            (),
+            r"--by 'neom' is unknown; cures: discriminator, neon, sims, feedback. Did you mean 'neon'\?",
+        ),
         ("neon", "train", (), "do not go with --by neon: leave them out"),
-        (None, "train", ("entropi",), "--criterion 'entropi' is unknown; criteria: targets, entropy, loss, hardness"),
+        (
+            None,
+            "train",
+            ("entropi",),
+            "--criterion 'entropi' is unknown; criteria: targets, practice, entropy, loss, hardness",
+        ),
         (
             None,
             "nowhere.skops",
