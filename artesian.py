@@ -145,8 +145,8 @@ def train(
 
     ``synthetic`` rows are learnt from, too, of which the recipe's ``mix`` says how much: a table, a list of them, or of pairs
     ``(table, weight)``. What may be learnt from says ``policy``, a file, None: the user's; the releases that the rows were
-    drawn from are looked for beside them and in the folders ``ancestors``, and with ``allow_missing_parent`` one that is out of
-    reach is but recorded.
+    drawn from are looked for beside them and in the folders ``ancestors``, and with ``allow_missing_parent`` one that is out
+    of reach is but recorded.
 
     ``keys`` are recipe keys, with ``__`` for the dot: ``seed=1``, ``training__workers=2``, ``categorical=["zip"]``.
     Raises UserError for what is wrong with the data or the recipe, and for what the policy does not allow.
@@ -232,11 +232,12 @@ def refine(
     """Better a release of a table by what real rows say of its samples, and return the release published at ``out``.
 
     ``data``, and ``test`` where they came apart, are the tables that the release was trained with. ``by`` is "discriminator",
-    which guides the sampler, "neon" or "sims", away from what the release becomes when it learns from its own rows, or
-    "feedback" of a model of the target: ``feedback`` is "train", the path of a ``.skops`` file, or a fitted estimator, and
-    ``criteria`` what of it is learnt from ("targets", "practice", "entropy", "loss", "hardness"). It learns for the ``budget``,
-    or so many ``steps``. Raises UserError where the tables are others, and where nothing is better on the select rows (and,
-    with feedback, on the confirm rows) without covering fewer of them: nothing is published then.
+    which guides the sampler, "neon" or "sims", away from what the release becomes when it learns from its own rows,
+    "gradients" of a classifier, or "feedback" of a model of the target: ``feedback`` is "train", the path of a ``.skops``
+    file, or a fitted estimator, and ``criteria`` what of it is learnt from ("targets", "practice", "entropy", "loss",
+    "hardness"). It learns for the ``budget``, or so many ``steps``. Raises UserError where the tables are others, and where
+    nothing is better on the select rows (and, with feedback, on the confirm rows) without covering fewer of them: nothing is
+    published then.
     """
     from synth.recipe import seconds
     from synth.training.refine import refine

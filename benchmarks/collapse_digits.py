@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/collapse_digits.py [--seeds 3] [--generations 10]
 
-scikit-learn's digits (1,797 images of 8 × 8, pixels in 0 … 1) by their 16 principal components; a Gaussian mixture of 30 full covariances,
-1e-3 added to their variances, fitted to 1,200 of them, and ten generations after it, of as many rows each; 597 digits held out.
+scikit-learn's digits (1,797 images of 8 × 8, pixels in 0 … 1) by their 16 principal components; a Gaussian mixture of 30 full
+covariances, 1e-3 added to their variances, fitted to 1,200 of them, and ten generations after it, of as many rows each; 597
+digits held out.
 A row of results/collapse_digits.jsonl a policy and seed; what is there is not run again. ``--table`` prints the means.
 """
 

@@ -136,7 +136,9 @@ def refine_command(
         str, typer.Option("--against", "--on", metavar="DATA", help="the real table that the release has learnt from")
     ],
     out: Annotated[str, typer.Option(help="folder or URI of the refined release")],
-    by: Annotated[str | None, typer.Option(help="discriminator, neon, sims or feedback [default: discriminator]")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="discriminator, neon, sims, gradients or feedback [default: discriminator]")
+    ] = None,
     feedback: Annotated[
         str | None, typer.Option(metavar="train|MODEL", help="a scikit-learn pipeline as a .skops file; or one that is trained")
     ] = None,
@@ -151,10 +153,10 @@ def refine_command(
     """Better a release by what real rows say of its samples, or publish nothing and say why.
 
     By a discriminator, which learns what its rows still lack and guides its sampler; by neon or sims, away from what it
-    becomes when it learns from its own rows; or by --feedback of a model that predicts the target, from which it learns. What
-    is taken is chosen on the select rows: samples must be harder to tell from these or, with feedback, models must learn more
-    from them, which the confirm rows confirm; and no fewer rows may be covered. The release stays as it is; the new one names
-    it as its parent.
+    becomes when it learns from its own rows; by the gradients of a classifier; or by --feedback of a model that predicts the
+    target, from which it learns. What is taken is chosen on the select rows: samples must be harder to tell from these or,
+    with feedback, models must learn more from them, which the confirm rows confirm; and no fewer rows may be covered. The
+    release stays as it is; the new one names it as its parent.
     """
     from synth.progress import Display
     from synth.recipe import seconds

@@ -104,11 +104,10 @@ class DiffusionRecipe(FamilyRecipe):
         0.0, ge=0, le=10, description="weight of a discriminator in sampling; above 0 of a refined release alone"
     )
     contrast: float = Field(
-        0.0,
-        ge=0,
-        le=10,
-        description="weight, in sampling, away from what was learnt of own rows; of a refined release alone",
+        0.0, ge=0, le=10, description="weight, in sampling, away from what was learnt of own rows; likewise"
     )
+    tutored: float = Field(0.0, ge=0, le=10, description="weight of a classifier's gradients in sampling; likewise")
+    criterion: Literal["loss", "entropy", "hardness"] = Field("entropy", description="what these gradients are of")
 
 
 class GanRecipe(FamilyRecipe):

@@ -39,6 +39,7 @@ from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
 from synth.generators.states import SMALLEST, Segments
+from synth.generators.tutor import Tutor
 from synth.generators.unmasking import Unmasking
 
 CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other, or that is guided
@@ -59,13 +60,14 @@ class TableDiffusion(Generator):
     """Masked and continuous diffusion over an encoded table.
 
     ``cell_share`` is the share of each batch that learns cells (the rest learns values; None: ``balance``), ``target_share``
-    the share of those rows that learn the target alone, ``target_shown`` the share of the others to which it is a cell
-    like any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
-    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts
-    on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its
-    values, which still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature`` divide
-    the logits of a sample's cells and target, ``noise`` is the deviation of what its values are drawn from; ``guidance`` is
-    the weight of a discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``); 0: there is none.
+    the share of those rows that learn the target alone, ``target_shown`` the share of the others to which it is a cell like
+    any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
+    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts on
+    the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its values, which
+    still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature`` divide the logits of a
+    sample's cells and target, ``noise`` is the deviation of what its values are drawn from; ``guidance`` is the weight of a
+    discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``), ``tutored`` that of a tutor
+    (``synth.generators.tutor``) and its ``criterion``; 0: there is none.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class TableDiffusion(Generator):
         noise: float = 1.0,
         guidance: float = 0.0,
         contrast: float = 0.0,
+        tutored: float = 0.0,
+        criterion: str = "entropy",
     ) -> None:
         super().__init__()
         self.layout, self.steps, self.dropout = layout, steps, dropout
@@ -98,6 +102,11 @@ class TableDiffusion(Generator):
         self.guidance, self.contrast = guidance, contrast
         self.shadow = Denoiser(layout, width, blocks, expansion) if contrast else None
         self.discriminator = Discriminator(layout, width, blocks, expansion) if guidance else None
+        self.tutored, self.criterion = tutored, criterion
+        self.tutor: Tutor | None = None
+        if tutored:
+            assert layout.target is not None, "a tutor predicts it"
+            self.tutor = Tutor(layout, layout.target, width, blocks, expansion)
         self.cell_share = balance(layout) if cell_share is None else cell_share
         # Alone, the target is drawn from its shares, as any lone cell: there is nothing to predict it from.
         self.target = layout.target if len(layout.cells) > 1 else None
@@ -201,7 +210,8 @@ class TableDiffusion(Generator):
         rest as always. Values within ranges are drawn from their marginal distributions, as if independent of each
         other; which of the candidates is kept depends on the cells. Of guided rows, several are drawn and one is kept,
         by the log ratio of their cells."""
-        discriminator, denoiser, partial = self.discriminator, self.sampled, self._begun(rows, draw, given)
+        discriminator, tutor = self.discriminator, self.tutor
+        denoiser, partial = self.sampled, self._begun(rows, draw, given)
         cells, values, shown = partial.cells, partial.values, partial.shown
         hidden = partial.hidden[:0]
         start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
@@ -215,6 +225,8 @@ class TableDiffusion(Generator):
             clean = noise.denoised(raw, x, level)
             if discriminator is not None and sigma >= LEAST:
                 clean = clean + self.guidance * discriminator.shift(cells, x, sigma, evidence)
+            if tutor is not None:
+                clean = clean + tutor.shift(self.criterion, self.tutored, cells, x, sigma)
             return torch.where(shown, values, clean)
 
         return Encoded(cells, torch.where(shown, values, noise.heun(denoise, start, self.steps)))

@@ -167,16 +167,14 @@ def check(recipe: Recipe, schema: Schema) -> None:
 
 
 def _check_guidance(recipe: Recipe) -> None:
-    if recipe.diffusion.guidance:
-        raise UserError(
-            f"diffusion.guidance={recipe.diffusion.guidance:g}: there is no discriminator before there is a release; "
-            "train with diffusion.guidance=0, then refine the release: artesian refine"
-        )
-    if recipe.diffusion.contrast:
-        raise UserError(
-            f"diffusion.contrast={recipe.diffusion.contrast:g}: a model has no rows of its own before there is a release; "
-            "train with diffusion.contrast=0, then refine the release: artesian refine --by sims"
-        )
+    """UserError for what takes a release."""
+    for key, cure in {"guidance": "discriminator", "contrast": "sims", "tutored": "gradients"}.items():
+        if value := getattr(recipe.diffusion, key):
+            what = "discriminator" if key == "guidance" else "network for it"
+            raise UserError(
+                f"diffusion.{key}={value:g}: there is no {what} before there is a release; train with diffusion.{key}=0, then "
+                f"refine the release: artesian refine --by {cure}"
+            )
 
 
 def _check_synthetic(recipe: Recipe, synthetic: Sequence[Given]) -> None:

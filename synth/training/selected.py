@@ -48,10 +48,11 @@ class Measured:
 
     def teaches(self, before: Measured) -> bool:
         """Whether models learn more from it, by more than the error of the difference on the same real rows, and no fewer rows
-        are covered."""
+        are covered, nor are rows easier to tell from real ones."""
         assert self.utility is not None and before.utility is not None, "nobody has asked for it"
         gain = self.utility.resampled - before.utility.resampled
-        return bool(np.nanquantile(gain, 0.025) > 0) and self.covers(before)
+        real = self.c2st.value - before.c2st.value <= math.hypot(self.error, before.error)
+        return bool(np.nanquantile(gain, 0.025) > 0) and real and self.covers(before)
 
     def covers(self, before: Measured) -> bool:
         """Whether no fewer rows are covered, and lie among the sample's, than chance would have it."""

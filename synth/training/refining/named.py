@@ -11,11 +11,12 @@ from synth.data.schema import nearest
 from synth.errors import UserError
 from synth.training.refining.discriminator import Discriminator
 from synth.training.refining.feedback import Feedback
+from synth.training.refining.gradients import Gradients
 from synth.training.refining.ground import Cure
 from synth.training.refining.neon import Neon
 from synth.training.refining.sims import Sims
 
-NAMES = ("discriminator", "neon", "sims", "feedback")
+NAMES = ("discriminator", "neon", "sims", "gradients", "feedback")
 TRAIN = "train"
 MOST = 1 << 30  # bytes of a model that is a file
 
@@ -25,8 +26,10 @@ def cure(by: str | None, feedback: Any, criteria: Sequence[str]) -> Cure:
     for a name that there is none of, for words that belong to another cure, and for a file that is no model."""
     if by is not None and by not in NAMES:
         raise UserError(f"--by {by!r} is unknown; cures: {', '.join(NAMES)}.{nearest(by, NAMES)}")
-    if by not in (None, "feedback") and (feedback is not None or criteria):
+    if by not in (None, "feedback") and (feedback is not None or (criteria and by != "gradients")):
         raise UserError(f"--feedback and --criterion do not go with --by {by}: leave them out, or say --by feedback")
+    if by == "gradients":
+        return Gradients(criteria) if criteria else Gradients()
     if by in ("neon", "sims"):
         return Neon() if by == "neon" else Sims()
     if (by is None and feedback is None and not criteria) or by == "discriminator":

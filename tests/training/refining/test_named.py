@@ -55,7 +55,7 @@ def test_cures_by_their_names(tmp_path: Path) -> None:
             "neom",
             None,
             (),
-            r"--by 'neom' is unknown; cures: discriminator, neon, sims, feedback. Did you mean 'neon'\?",
+            r"--by 'neom' is unknown; cures: discriminator, neon, sims, gradients, feedback. Did you mean 'neon'\?",
         ),
         ("neon", "train", (), "do not go with --by neon: leave them out"),
         (
