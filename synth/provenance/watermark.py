@@ -37,7 +37,7 @@ from synth.provenance.siphash import siphash
 
 COINS = 16  # of a row
 AIM, MOST = 1 / 5_000, 1 / 200  # chance that two rows agree in a token: good enough, and the most that is borne
-DEAR = 1 / 300  # what makes a token twice as dear
+DEAR = 1 / 10_000  # chance that is as dear as one column more
 LOOKED_AT = 2_048  # rows, from which these chances are estimated
 WIDEST, TRIED = 4, 2_000  # columns of a token, and sets of so many that are tried
 SURE = 1e-6  # p-value below which a table carries a watermark
@@ -147,7 +147,7 @@ def chosen(hashes: Mapping[str, NDArray[np.uint64]]) -> dict[tuple[str, ...], in
     used, coins = dict.fromkeys(hashes, 0), dict[tuple[str, ...], int]()
 
     def price(token: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:
-        return sum((1 + used[name]) ** 2 for name in token) * (1 + found[token] / DEAR), token
+        return sum((1 + used[name]) ** 2 for name in token) + found[token] / DEAR, token
 
     for _ in range(COINS):
         free = [token for token in found if coins.get(token, 0) < COINS // 2] if len(found) > 1 else found

@@ -120,8 +120,8 @@ class TestTokens:
         many = {name: mix(draw.integers(0, 2**40, 2_000)) for name in "abcd"}
         few = {name: mix(draw.integers(0, 20, 2_000) + 100 * ord(name)) for name in "uvwx"}
         coins = chosen(many | few)
-        assert sum(coins.values()) == COINS and set(coins) == {(name,) for name in "abcd"}
-        assert set(coins.values()) == {4}
+        assert sum(coins.values()) == COINS and all(2 <= coins[(name,)] <= 4 for name in "abcd")
+        assert not any(len(token) > 1 and set(token) & set("abcd") for token in coins)
         mixed = chosen({"a": many["a"]} | few)
         assert sum(mixed.values()) == COINS and mixed[("a",)] == COINS // 2 and len(mixed) > 4
         alone = chosen(few)
