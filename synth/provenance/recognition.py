@@ -110,9 +110,9 @@ def _fingerprints(prints: Prints, found: Cells, first: int) -> NDArray[np.uint64
 def _known(log: Log, kept: Kept, rows: int, source: Source) -> Known | None:
     """What a log knows of a table's rows: None where that is nothing, or no more than chance.
 
-    Only rows count that the table has once and the release drew once. By chance a fresh row is one of the latter with the
-    probability 2 f₂ / n, where f₂ of n drawn rows came up twice (Good 1953, of species seen once). Of copies, each draw may
-    be of another row. What is more than both must not be so by chance, either (SURE, by a Poisson law).
+    Only rows count that the table has once and the release drew once. By chance any row is one of the latter with the
+    probability 2 f₂ / n, where f₂ of n drawn rows came up twice (Good 1953, of species seen once), so that there are no more
+    than that of those that are alone, which are rarer ones. Of copies, each draw may be of another row. What is more than both must not be so by chance, either (SURE, by a Poisson law).
     """
     from scipy.stats import poisson
 
@@ -128,7 +128,7 @@ def _known(log: Log, kept: Kept, rows: int, source: Source) -> Known | None:
     if not len(alone) or not len(once):
         return None
     found = int(np.isin(alone, once, assume_unique=True).sum())
-    chance = min(len(alone) * 2 * (again + 1) / len(theirs) + len(theirs) * log.head.copies, len(alone))
+    chance = min(len(ours) * 2 * (again + 1) / len(theirs) + len(theirs) * log.head.copies, len(alone))
     if poisson.sf(found - 1, chance) >= SURE:
         return None
     return Known(log.head.release, log.head.name, round((found - chance) / len(ours) * rows), rows)

@@ -1,0 +1,90 @@
+"""Rows that lost their origin are refused as real ones: end to end, from drawn files to the training that is not begun."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from synth.data.source import open_source
+from synth.provenance.policy import PolicyError
+from synth.training import allowed
+from synth.training.allowed import Rules
+from tests.command import run
+from tests.serving.releases import people, publish
+
+
+def poisoned(real: pa.Table, drawn: pa.Table, share: float, out: Path) -> Path:
+    """Real rows, of which so many were drawn, in any order, and nothing that says so."""
+    count = round(share * len(real))
+    rows = [*real.to_pylist()[count:], *drawn.to_pylist()[:count]]
+    random.Random(0).shuffle(rows)
+    pa.csv.write_csv(pa.Table.from_pylist(rows, real.schema.remove_metadata()), out)
+    return out
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a release, whose rows are logged, and real rows."""
+    monkeypatch.chdir(tmp_path)
+    publish(tmp_path / "g")
+    pq.write_table(people(4_000), "real.parquet")
+    assert run(["sample", "g", "-n", "2500", "--out", "drawn.parquet"], monkeypatch) == 0
+    return tmp_path
+
+
+def test_a_twentieth_of_unlabelled_samples_is_recognised(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, drawn = pq.read_table("real.parquet"), pq.read_table("drawn.parquet")
+    poisoned(real, drawn, 0.05, world / "poisoned.csv")
+    assert run(["train", "poisoned.csv", "--out", "h", "--target", "member"], monkeypatch) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "poisoned.csv: was given as real rows, and" in told and "of 4,000 rows were drawn from 'people'" in told
+    assert "a share of 0.01 (unlabelled). Give them by --synthetic, leave them out, or have the policy say" in told
+    assert not (world / "h").exists()
+    poisoned(real, drawn, 0.0, world / "clean.csv")
+    assert allowed.check(Rules.read(), {"train": open_source("clean.csv"), "test": open_source("real.parquet")}) == []
+
+
+def test_the_rule_says_how_many(world: Path) -> None:
+    rows = poisoned(pq.read_table("real.parquet"), pq.read_table("drawn.parquet"), 0.05, world / "poisoned.csv")
+    sources = {"train": open_source(str(rows))}
+    for share in (0.06, 1):
+        (world / "policy.yaml").write_text(f"unlabelled: {share}")
+        assert allowed.check(Rules.read("policy.yaml"), sources) == []
+    (world / "policy.yaml").write_text("unlabelled: 0")
+    with pytest.raises(PolicyError, match=r"a share of 0 \(unlabelled\)"):
+        allowed.check(Rules.read("policy.yaml"), sources)
+
+
+def test_so_are_test_rows(world: Path) -> None:
+    rows = poisoned(pq.read_table("real.parquet"), pq.read_table("drawn.parquet"), 0.5, world / "poisoned.csv")
+    with pytest.raises(PolicyError, match=r"poisoned.csv: was given as real rows, and [\d,]+ of 4,000 rows were drawn"):
+        allowed.check(Rules.read(), {"train": open_source("real.parquet"), "test": open_source(str(rows))})
+
+
+def test_a_watermark_is_enough_without_the_log(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARTESIAN_ROW_LOG", "off")
+    assert run(["sample", "g", "-n", "2000", "--seed", "5", "--watermark", "--out", "marked.parquet"], monkeypatch) == 0
+    poisoned(people(2_000), pq.read_table("marked.parquet"), 0.5, world / "poisoned.csv")
+    with pytest.raises(PolicyError, match=r"poisoned.csv: was given as real rows, and carries the watermark of 'people'"):
+        allowed.check(Rules.read(), {"train": open_source("poisoned.csv")})
+    capsys.readouterr()
+    assert run(["lineage", "poisoned.csv"], monkeypatch) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "known here: the watermark of 'people'" in told and "are heads, p = " in told
+
+
+def test_rows_that_say_what_they_are_are_given_as_what_they_are(world: Path) -> None:
+    sources = {"train": open_source("real.parquet"), "synthetic 1": open_source("drawn.parquet")}
+    from synth.training.mixing import Given
+
+    [note] = allowed.check(Rules.read(), sources, [Given("drawn.parquet")])
+    assert "2,500 rows drawn from 'people'" in note
