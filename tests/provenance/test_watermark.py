@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +28,11 @@ from tests.serving.releases import people, publish, publish_images
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> Iterator[tuple[Release, Mark, pa.Table, bytes]]:
+def world(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> tuple[Release, Mark, pa.Table, bytes]:
     """A release, its mark, marked rows, and the key that makes both."""
     release = releases.load(publish(tmp_path_factory.mktemp("world") / "people"))
     mark = mark_of(release)
-    yield release, mark, Sampler.from_release(release, mark).table(6 * 1024, seed=3), keys.key_file().read_bytes()
+    return release, mark, Sampler.from_release(release, mark).table(6 * 1024, seed=3), keys.key_file().read_bytes()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from synth.data.source import open_source
 from synth.provenance.policy import PolicyError
 from synth.training import allowed
 from synth.training.allowed import Rules
+from synth.training.mixing import Given
 from tests.command import run
 from tests.serving.releases import people, publish
 
@@ -84,7 +85,5 @@ def test_a_watermark_is_enough_without_the_log(
 
 def test_rows_that_say_what_they_are_are_given_as_what_they_are(world: Path) -> None:
     sources = {"train": open_source("real.parquet"), "synthetic 1": open_source("drawn.parquet")}
-    from synth.training.mixing import Given
-
     [note] = allowed.check(Rules.read(), sources, [Given("drawn.parquet")])
     assert "2,500 rows drawn from 'people'" in note
