@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +43,20 @@ KEYS = 10_000  # random keys that false alarms are looked for with
 
 
 class Bench:
-    """A release, its mark, and rows of it drawn with and without: ``took`` are the seconds of each."""
+    """A release, its mark, and rows of it drawn with and without."""
 
     def __init__(self, release: Release, data: Path, scratch: Path, rows: int) -> None:
         self.release, self.mark, self.scratch = release, mark_of(release), scratch
         self.train, self.test = (pq.read_table(data / f"{part}.parquet") for part in ("train", "test"))
         self.told = json.loads((data / "schema.json").read_text())
-        self.took = dict[str, float]()
         self.plain, self.marked = (self._drawn(name, rows) for name in ("plain", "marked"))
 
     def _drawn(self, name: str, rows: int) -> pa.Table:
         path = self.scratch / f"{name}-{rows}.parquet"
         if not path.exists():
             sampler = Sampler.from_release(self.release, self.mark if name == "marked" else None)
-            began = time.perf_counter()
             batches = logged(self.release, sampler.batches(rows, seed=SEED), SEED, None)
-            table = pa.Table.from_batches(batches)
-            pq.write_table(table, path)
-            path.with_suffix(".seconds").write_text(str(time.perf_counter() - began))
-        self.took[name] = float(path.with_suffix(".seconds").read_text())
+            pq.write_table(pa.Table.from_batches(batches), path)
         return pq.read_table(path)
 
 
@@ -144,8 +140,10 @@ def cost(bench: Bench) -> dict[str, Any]:
         "fingerprints_ns": spent(lambda: [prints(one, 0, None, 0) for one, _ in blocks], len(blocks) * BLOCK),
         "looking_up_ns": spent(lambda: recognition.recognise(open_source(bench.train)), len(bench.train)),
     }
-    seconds = {name: took / len(bench.plain) for name, took in bench.took.items()}
-    return {**found, "sampling_s_a_row": seconds, "log_bytes": log.path.stat().st_size, "rows_logged": len(log.pairs())}
+    for name, mark in (("sampling_ns", None), ("marked_sampling_ns", bench.mark)):
+        sampler = Sampler.from_release(bench.release, mark)
+        found[name] = spent(partial(sampler.table, BLOCK, seed=2), BLOCK)
+    return {**found, "log_bytes": log.path.stat().st_size, "rows_logged": len(log.pairs())}
 
 
 def poisoning(bench: Bench) -> dict[str, Any]:

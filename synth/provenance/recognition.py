@@ -110,9 +110,10 @@ def _fingerprints(prints: Prints, found: Cells, first: int) -> NDArray[np.uint64
 def _known(log: Log, kept: Kept, rows: int, source: Source) -> Known | None:
     """What a log knows of a table's rows: None where that is nothing, or no more than chance.
 
-    Only rows count that the table has once and the release drew once. By chance any row is one of the latter with the
-    probability 2 f₂ / n, where f₂ of n drawn rows came up twice (Good 1953, of species seen once), so that there are no more
-    than that of those that are alone, which are rarer ones. Of copies, each draw may be of another row. What is more than both must not be so by chance, either (SURE, by a Poisson law).
+    Only rows count that the table has once and the release drew once. By chance, a row x is so with the probability
+    (np)e^(−np) · (Nq)e^(−Nq), if it comes with p and q in n and N rows; where f₂ and F₂ rows came up twice, which they do with
+    (np)²e^(−np)/2 and so on, the sum over x is at most 2 √(f₂F₂) (Cauchy and Schwarz), whatever the real rows are like. Of
+    copies, each draw may be of another row. What is more than both must not be so by chance, either (SURE, by a Poisson law).
     """
     from scipy.stats import poisson
 
@@ -124,11 +125,11 @@ def _known(log: Log, kept: Kept, rows: int, source: Source) -> Known | None:
     words, counts = np.unique(theirs, return_counts=True)
     once, again = words[counts == 1], int((counts == 2).sum())
     uniques, times = np.unique(ours, return_counts=True)
-    alone = uniques[times == 1]
+    alone, pairs = uniques[times == 1], int((times == 2).sum())
     if not len(alone) or not len(once):
         return None
     found = int(np.isin(alone, once, assume_unique=True).sum())
-    chance = min(len(ours) * 2 * (again + 1) / len(theirs) + len(theirs) * log.head.copies, len(alone))
+    chance = min(2 * ((pairs + 1) * (again + 1)) ** 0.5 + len(theirs) * log.head.copies, len(alone))
     if poisson.sf(found - 1, chance) >= SURE:
         return None
     return Known(log.head.release, log.head.name, round((found - chance) / len(ours) * rows), rows)

@@ -48,8 +48,12 @@ def test_moments_hash_by_the_microsecond() -> None:
 
 
 def test_categories_hash_as_what_a_reader_of_text_takes_them_for() -> None:
-    assert one("categorical", "int64", pa.array([1, 2, None])) == one("categorical", "int64", pa.array(["1", "2.0", ""]))
-    assert one("categorical", "string", pa.array(["01", "Rome "])) == one("categorical", "string", pa.array(["1", "Rome"]))
+    assert one("categorical", "int64", pa.array([1, 2, None])) == one(
+        "categorical", "int64", pa.array(["1", "2.0", ""])
+    )
+    assert one("categorical", "string", pa.array(["01", "Rome "])) == one(
+        "categorical", "string", pa.array(["1", "Rome"])
+    )
     truth = one("boolean", "bool", pa.array([True, False, None]))
     for same in (pa.array(["true", "False", None]), pa.array([1, 0, None]), pa.array(["1", "0", "nan"])):
         assert one("boolean", "bool", same) == truth

@@ -81,7 +81,7 @@ class TestLog:
         [log] = served.logs()
         assert log.head.level in (3, 4) and len(log.pairs()) <= 750
         [known] = recognise(open_source(rows)).rows
-        assert known.share == pytest.approx(whole.share, abs=0.1)
+        assert known.share == pytest.approx(whole.share, abs=0.2)
         drawn(release, rows, seed=1)
         assert log.path.stat().st_size < 20_000
 
@@ -129,7 +129,9 @@ class TestLog:
     ) -> None:
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("ARTESIAN_STATE_DIR", str(tmp_path / "file"))
-        with pytest.raises(UserError, match=r"drawn rows cannot be logged there .*ARTESIAN_STATE_DIR .*ARTESIAN_ROW_LOG=off"):
+        with pytest.raises(
+            UserError, match=r"drawn rows cannot be logged there .*ARTESIAN_STATE_DIR .*ARTESIAN_ROW_LOG=off"
+        ):
             logged(release, iter(()), 1, None)
 
     def test_a_damaged_one_is_named(self, release: Release, rows: pa.Table) -> None:
@@ -160,7 +162,7 @@ class TestChance:
         drawn(release, made)
         mixed = pa.concat_tables([self.table(2, size, values), made.slice(70, size // 19)])
         [known] = recognise(open_source(mixed)).rows
-        assert known.rows == pytest.approx(size // 19, rel=0.25) and known.of == len(mixed)
+        assert known.rows == pytest.approx(size // 19, rel=0.4) and known.of == len(mixed)
 
     def test_copies_of_what_a_release_has_learnt_are_no_news(self, release: Release) -> None:
         real = self.table(3, 5_000, 3_000)

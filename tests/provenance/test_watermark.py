@@ -130,7 +130,9 @@ class TestTokens:
     def test_a_table_of_few_distinct_rows_has_none(self, world: tuple[Release, Mark, pa.Table, bytes]) -> None:
         release = world[0]
         rows = pa.table({"age": [1] * 500, "city": ["Rome", "Oslo"] * 250, "pay": [1.5] * 500, "member": [True] * 500})
-        with pytest.raises(UserError, match=r"--watermark: two rows of this release are the same with a chance of 0\.5"):
+        with pytest.raises(
+            UserError, match=r"--watermark: two rows of this release are the same with a chance of 0\.5"
+        ):
             Mark.of(release.manifest, release.schema, rows)
 
     def test_images_have_none(self, tmp_path: Path) -> None:
@@ -139,7 +141,9 @@ class TestTokens:
 
 
 class TestRecords:
-    def test_it_is_the_same_again_and_by_the_key_alone(self, world: tuple[Release, Mark, pa.Table, bytes], mark: Mark) -> None:
+    def test_it_is_the_same_again_and_by_the_key_alone(
+        self, world: tuple[Release, Mark, pa.Table, bytes], mark: Mark
+    ) -> None:
         assert mark_of(world[0]) == mark
         for path in (keys.config_dir() / marks.FOLDER).iterdir():
             path.unlink()

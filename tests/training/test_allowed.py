@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -12,11 +13,18 @@ import pytest
 
 from synth.data.source import open_source
 from synth.provenance.policy import PolicyError
+from synth.recipe import Recipe
 from synth.training import allowed
 from synth.training.allowed import Rules
 from synth.training.mixing import Given
 from tests.command import run
-from tests.serving.releases import people, publish
+from tests.serving.releases import _publish
+
+
+def real_rows(count: int, seed: int = 1) -> pa.Table:
+    draw = np.random.default_rng(seed)
+    columns = {name: np.round(draw.normal(50, 15, count), 2) for name in ("height", "weight", "speed")}
+    return pa.table({**columns, "member": draw.random(count) < 0.3})
 
 
 def poisoned(real: pa.Table, drawn: pa.Table, share: float, out: Path) -> Path:
@@ -32,8 +40,9 @@ def poisoned(real: pa.Table, drawn: pa.Table, share: float, out: Path) -> Path:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a release, whose rows are logged, and real rows."""
     monkeypatch.chdir(tmp_path)
-    publish(tmp_path / "g")
-    pq.write_table(people(4_000), "real.parquet")
+    recipe = {"target": "member", "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4}
+    _publish(tmp_path / "g", real_rows(500, seed=0), Recipe.read(None, recipe), "people")
+    pq.write_table(real_rows(4_000), "real.parquet")
     assert run(["sample", "g", "-n", "2500", "--out", "drawn.parquet"], monkeypatch) == 0
     return tmp_path
 
@@ -74,8 +83,10 @@ def test_a_watermark_is_enough_without_the_log(
 ) -> None:
     monkeypatch.setenv("ARTESIAN_ROW_LOG", "off")
     assert run(["sample", "g", "-n", "2000", "--seed", "5", "--watermark", "--out", "marked.parquet"], monkeypatch) == 0
-    poisoned(people(2_000), pq.read_table("marked.parquet"), 0.5, world / "poisoned.csv")
-    with pytest.raises(PolicyError, match=r"poisoned.csv: was given as real rows, and carries the watermark of 'people'"):
+    poisoned(real_rows(2_000), pq.read_table("marked.parquet"), 0.5, world / "poisoned.csv")
+    with pytest.raises(
+        PolicyError, match=r"poisoned.csv: was given as real rows, and carries the watermark of 'people'"
+    ):
         allowed.check(Rules.read(), {"train": open_source("poisoned.csv")})
     capsys.readouterr()
     assert run(["lineage", "poisoned.csv"], monkeypatch) == 0
