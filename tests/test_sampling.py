@@ -159,7 +159,7 @@ class TestMarked:
     @pytest.fixture
     def marked(self, sampler: Sampler) -> Sampler:
         """The same sampler, whose rows carry a watermark."""
-        columns = [column for column in sampler.schema.learnt]
+        columns = list(sampler.schema.learnt)
         marked = Sampler(sampler.generator, sampler.codec)
         marked.mark = Mark(
             release="ab" * 32, name="people", key="cd" * 16, columns=columns, tokens=[["age", "pay"], ["city", "pay"]],

@@ -39,7 +39,8 @@ def test_moments_hash_by_the_microsecond() -> None:
     moment = datetime(2024, 5, 17, 8, 30)
     wanted = one("datetime", "timestamp[us]", pa.array([moment, datetime(2024, 1, 1)]))
     for same in (
-        pa.array([moment, datetime(2024, 1, 1)], pa.timestamp("ns")), pa.array([moment, datetime(2024, 1, 1)], pa.timestamp("s")),
+        pa.array([moment, datetime(2024, 1, 1)], pa.timestamp("ns")),
+        pa.array([moment, datetime(2024, 1, 1)], pa.timestamp("s")),
         pa.array(["2024-05-17 08:30:00", "2024-01-01"]),
         pa.array([moment.replace(tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)], pa.timestamp("ms", "UTC")),
     ):  # fmt: skip
