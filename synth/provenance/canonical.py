@@ -36,7 +36,7 @@ def cells(column: Column, array: pa.Array) -> NDArray[np.uint64]:
         hashes = _moments(column, array)
     else:
         hashes = _categories(column, array)
-    return mix(np.bitwise_xor(hashes, np.uint64(hash_text(column.name))))
+    return mix(hashes ^ np.full(1, hash_text(column.name), np.uint64))
 
 
 def combined(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
