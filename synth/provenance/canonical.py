@@ -36,12 +36,12 @@ def cells(column: Column, array: pa.Array) -> NDArray[np.uint64]:
         hashes = _moments(column, array)
     else:
         hashes = _categories(column, array)
-    return mix(hashes ^ np.full(1, hash_text(column.name), np.uint64))
+    return mix(hashes ^ np.uint64(hash_text(column.name)))
 
 
 def combined(hashes: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
     """uint64 of shape (rows,): of these cells of each row, in any order."""
-    return mix(np.sum(hashes, axis=0, dtype=np.uint64))
+    return mix(np.asarray(np.sum(hashes, axis=0, dtype=np.uint64)))
 
 
 def _numbers(column: Column, array: pa.Array) -> NDArray[np.uint64]:
