@@ -87,7 +87,9 @@ class TestLog:
     def test_several_add_to_it_at_once(self, release: Release) -> None:
         log = Log.of(release)
         assert log is not None
-        with ThreadPoolExecutor(3) as pool:  # each opens the lock anew, so that it holds off the others as it does processes
+        with ThreadPoolExecutor(
+            3
+        ) as pool:  # each opens the lock anew, so that it holds off the others as it does processes
             list(pool.map(adding, [Log(log.path, log.head) for _ in range(3)], range(3)))
         wanted = np.concatenate([pairs(500, 100 * seed + k) for seed in range(3) for k in range(20)])
         assert len(log.pairs()) == 30_000 and set(log.pairs()[:, 0].tolist()) == set(wanted[:, 0].tolist())
