@@ -79,9 +79,11 @@ class Answer:
         self.grant.shelf.at_once = self.drawn.at_once
         self.batch = await self._files()
         grant, key = self.grant, self.desk.signing_key
+        mark = self.desk.marks.get(grant.shelf.manifest.id)
         origin = Origin.of(
             grant.shelf.manifest, version=str(grant.shelf.version), seed=grant.seed, first=grant.first, rows=grant.rows,
             key=self.drawn.key, asked=self.wanted.words, at=self.desk.time(), public_key=key.public_key().public_bytes_raw(),
+            mark=mark,
         )  # fmt: skip
         signature = origin.sign(key)
         self.encoder = formats.Encoder(self.chosen, self.batch.schema, origin.metadata(signature))

@@ -28,7 +28,9 @@ def create(desk: Desk, backend: Backend) -> FastAPI:
         responses=documented.PROBLEMS,
     )  # fmt: skip
     app.state.desk, app.state.backend = desk, backend
-    app.state.jobs = Jobs(desk.folder / "jobs", desk.settings.jobs, check=desk.check_sound, watch=backend.watch)
+    app.state.jobs = Jobs(
+        desk.folder / "jobs", desk.settings.jobs, check=desk.check_sound, watch=backend.watch, marks=desk.marks
+    )
     app.add_middleware(Bounds, limits=desk.settings.limits)
     if desk.keys is None:
         app.add_middleware(Nearby)

@@ -23,6 +23,8 @@ from serving.replica import Replica
 from serving.settings import Settings
 from serving.shelf import opened
 from serving.watcher import Watcher
+from synth import release as releases
+from synth.marking import mark_of
 
 IN_LINE = 64  # calls that a replica takes in: the desk lets in fewer, and Serve's own limit must not be felt
 BUSY = 1.0  # pieces at a replica, on average, above which there are to be more of them
@@ -35,6 +37,7 @@ def build(args: dict[str, Any]) -> Application:
     settings = Settings.check(args, where="the service's settings")
     # Whom it trusts the front decides: this may run on a node that knows no keys.
     shelves = [opened(version, any_signer=True) for version in Catalogue(dict(settings.generators)).versions()]
+    marks = {s.manifest.id: mark_of(releases.load(s.version.place)) for s in shelves} if settings.watermark else {}
     least, most = settings.replicas
     replicas = serve.deployment(
         Replica, name=REPLICA, max_ongoing_requests=IN_LINE, max_surge_percent=100,
@@ -44,7 +47,7 @@ def build(args: dict[str, Any]) -> Application:
             min_replicas=least, max_replicas=most, initial_replicas=least, target_ongoing_requests=BUSY,
             look_back_period_s=LOOK_BACK_S, upscale_delay_s=UP_S, downscale_delay_s=DOWN_S,
         ),
-    ).bind({shelf.manifest.id: shelf.version.place for shelf in shelves})  # fmt: skip
+    ).bind({shelf.manifest.id: shelf.version.place for shelf in shelves}, marks)  # fmt: skip
     places = {str(shelf.version): (shelf.manifest.id, shelf.version.place) for shelf in shelves}
     watcher = serve.deployment(Watcher, max_ongoing_requests=1_000, ray_actor_options=ON_HEAD, num_replicas=1).bind(
         places, settings.state, any_signer=settings.any_signer
@@ -52,4 +55,4 @@ def build(args: dict[str, Any]) -> Application:
     return serve.deployment(
         Front, max_ongoing_requests=1_000, ray_actor_options=ON_HEAD, num_replicas=1, health_check_period_s=5,
         graceful_shutdown_timeout_s=60,
-    ).bind(settings.model_dump(mode="json"), replicas, watcher)  # fmt: skip
+    ).bind(settings.model_dump(mode="json"), replicas, watcher, marks)  # fmt: skip

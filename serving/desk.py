@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cluster import storage
@@ -29,6 +30,7 @@ from serving.settings import Settings
 from serving.shelf import Shelf, opened
 from synth.errors import UserError
 from synth.provenance import keys
+from synth.provenance.watermark import Mark
 
 STATE = "desk.json"
 SAVE_S = 10.0  # after which what was spent is saved again: so much a crash gives back
@@ -40,12 +42,13 @@ class UnhealthyError(Exception):
 
 class Desk:
     """Opens with every release verified; ReleaseError for one that is damaged, or of a signer who is not known here;
-    UserError for keys or a state that cannot be read."""
+    UserError for keys or a state that cannot be read. ``marks`` are the watermarks that rows carry, by the releases' ids."""
 
     def __init__(
-        self, settings: Settings, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
-    ) -> None:
-        self.settings, self.clock, self.now = settings, clock, now
+        self, settings: Settings, marks: Mapping[str, Mark] = MappingProxyType({}), *,
+        clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self.settings, self.marks, self.clock, self.now = settings, marks, clock, now
         self.signing_key = keys.signing_key()
         self.catalogue, self.metrics, self.admission = (
             Catalogue(dict(settings.generators)),

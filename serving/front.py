@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +30,7 @@ from serving.replica import MODELS
 from serving.rpc import Rpc
 from serving.settings import Settings
 from serving.stream import Drawn, Piece
+from synth.provenance.watermark import Mark
 
 TRIES = 5  # of a piece, whose replica may have died: it is the same whoever draws it
 AGAIN_S = 0.2
@@ -124,7 +126,7 @@ class Front:
     """Serves until it is told to end, and then ends what is under way. RuntimeError where it cannot listen."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it, in the loop that the server runs in
-        self, settings: dict[str, Any], replicas: DeploymentHandle, watcher: DeploymentHandle
+        self, settings: dict[str, Any], replicas: DeploymentHandle, watcher: DeploymentHandle, marks: Mapping[str, Mark]
     ) -> None:
         impatient(process=True)
         self.settings = Settings.model_validate(settings)
@@ -132,7 +134,7 @@ class Front:
             self.socket = listener(self.settings)
         except OSError as e:
             raise RuntimeError(str(e)) from e
-        self.desk = Desk(self.settings)
+        self.desk = Desk(self.settings, marks)
         self.backend = RayBackend(self.desk, replicas, watcher, serve.get_replica_context().app_name)
         self.app = create(self.desk, self.backend)
         limits = self.settings.limits

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from synth import parts
 from synth import release as releases
 from synth.errors import JobError, ReleaseError, UserError
 from synth.provenance.origin import Signed
+from synth.provenance.watermark import Mark
 from synth.sampling import Sampler
 
 State = Literal["running", "done", "failed", "cancelled", "interrupted"]
@@ -63,14 +65,16 @@ class Jobs:
     """All jobs of a service, each a file under ``folder``, and their rows under the folder or URI ``rows``, or there, too; they
     are drawn on the cluster that this process has joined. Before each look at its progress a job ``check``s whether to go on,
     by UnhealthyError, and the monitor is to ``watch`` some of its rows, both from the job's thread.
+    ``marks`` are the watermarks that rows carry, by the releases' ids.
 
     Opens with UserError for a file that is damaged.
     """
 
     def __init__(
         self, folder: Path, rows: str | None = None, *, check: Callable[[Version], None],
-        watch: Callable[[Version, Piece, Drawn], None],
+        watch: Callable[[Version, Piece, Drawn], None], marks: Mapping[str, Mark] = MappingProxyType({}),
     ) -> None:  # fmt: skip
+        self.marks = marks
         self.folder, self.place, self.check, self.watch = folder, str(folder) if rows is None else rows, check, watch
         folder.mkdir(parents=True, exist_ok=True)
         self.records = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
@@ -145,7 +149,7 @@ class Jobs:
         release = releases.load(version.place)
         if release.manifest.id != record.release:
             raise ReleaseError(f"{version.place}: is another release than when the job began")
-        request = Sampler.from_release(release).ask(**record.asked)
+        request, mark = Sampler.from_release(release).ask(**record.asked), self.marks.get(record.release)
 
         def progress(rows: int) -> None:
             if record.id in self.stopping:
@@ -163,7 +167,7 @@ class Jobs:
         def signed(first: int, rows: int) -> Signed:
             return Signed.of(
                 release.manifest, seed=record.seed, first=first, rows=rows, key=None if request is None else request.key,
-                asked=record.asked, version=str(version),
+                asked=record.asked, version=str(version), mark=mark,
             )  # fmt: skip
 
         progress(record.drawn)
@@ -176,6 +180,7 @@ class Jobs:
             signed=signed,
             progress=progress,
             show=show,
+            mark=mark,
         )
 
     def _change(self, record: Record, **facts: Any) -> None:

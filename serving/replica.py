@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
+from types import MappingProxyType
 
+import numpy as np
 import pyarrow as pa
 import torch
 from ray import serve
@@ -22,10 +26,16 @@ from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
 from synth.errors import ReleaseError, UserError
+from synth.provenance import keys
+from synth.provenance.served import Log
+from synth.provenance.watermark import Mark
 from synth.sampling import SMALL, TOGETHER, Sampler
 
 MODELS = 4  # releases that a replica holds at once; the one that was not asked for longest goes
 REQUESTS = 256  # of a release, that are understood already
+UNLOGGED = 16  # draws that wait to be logged, at most
+
+logger = logging.getLogger(__name__)
 
 
 class Loaded:
@@ -36,7 +46,7 @@ class Loaded:
     ReleaseError where another release is there, or another's signature.
     """
 
-    def __init__(self, place: str, release: str, *, any_signer: bool = True) -> None:
+    def __init__(self, place: str, release: str, *, any_signer: bool = True, mark: Mark | None = None) -> None:
         try:
             found = releases.load(place)
         except UserError as e:  # of a place that is gone: no fault of who asks for rows
@@ -46,11 +56,24 @@ class Loaded:
             raise ReleaseError(
                 f"{without_credentials(place)}: is another release than when the service began; start it anew"
             )
-        self.sampler, self.reference = Sampler.from_release(found), found.reference
+        self.sampler, self.reference = Sampler.from_release(found, mark), found.reference
+        self._facts = replace(found, tensors={}, reference=None)
         self.ask = lru_cache(REQUESTS)(self._ask)
 
     def _ask(self, text: str) -> Request | None:
         return self.sampler.ask(**json.loads(text))
+
+    @cached_property
+    def log(self) -> Log | None:
+        """Where drawn rows are logged: nowhere, and that is told, where this node has no key of the user's, or no room."""
+        if keys.key() is None:
+            logger.warning("%s: drawn rows are not logged: this node has no signing key", self._facts.manifest.name)
+            return None
+        try:
+            return Log.of(self._facts)
+        except UserError as e:
+            logger.warning("%s: drawn rows are not logged: %s", self._facts.manifest.name, e)
+            return None
 
 
 @dataclass
@@ -69,15 +92,17 @@ class Task:
 
 
 class Replica:
-    """Draws pieces on one thread, small ones of several callers together. ``places``: of releases, by their ids.
+    """Draws pieces on one thread, small ones of several callers together, and logs them on another, a little later. ``places``:
+    of releases, by their ids; ``marks``: the watermarks that their rows carry.
 
     With another number of threads a product may round otherwise, and rows would depend on who drew them.
     """
 
-    def __init__(self, places: Mapping[str, str]) -> None:
+    def __init__(self, places: Mapping[str, str], marks: Mapping[str, Mark] = MappingProxyType({})) -> None:
         impatient(process=True)
         torch.set_num_threads(1)
-        self.places, self.work = places, ThreadPoolExecutor(1, "draw")
+        self.places, self.marks, self.work = places, marks, ThreadPoolExecutor(1, "draw")
+        self.logging, self.unlogged = ThreadPoolExecutor(1, "log"), threading.Semaphore(UNLOGGED)
         self.waiting: deque[Task] = deque()
         self.drawing: asyncio.Task[None] | None = None
 
@@ -86,7 +111,8 @@ class Replica:
         """The release of this id."""
         if release not in self.places:
             raise ReleaseError(f"{release}: is another release than when the service began; start it anew")
-        return await asyncio.get_running_loop().run_in_executor(self.work, Loaded, self.places[release], release)
+        load = partial(Loaded, self.places[release], release, mark=self.marks.get(release))
+        return await asyncio.get_running_loop().run_in_executor(self.work, load)
 
     async def draw(self, release: str, piece: Piece) -> Drawn:
         """The rows of a piece. UserError for what cannot be asked of the release."""
@@ -99,7 +125,7 @@ class Replica:
     async def _draw(self) -> None:
         """Draw for as long as somebody waits."""
         while batch := self._taken():
-            work = asyncio.get_running_loop().run_in_executor(self.work, drawn, batch)
+            work = asyncio.get_running_loop().run_in_executor(self.work, self._work, batch)
             await asyncio.wait([work])
             error = work.exception()
             if error is not None and len(batch) > 1:  # only who is to blame is to have it
@@ -114,6 +140,26 @@ class Replica:
                     task.done.set_exception(error)
                 else:
                     task.done.set_result(work.result()[k])
+
+    def _work(self, batch: Sequence[Task]) -> list[Drawn]:
+        """What is drawn, and on its way to the log; where that is slower, it is waited for."""
+        found = drawn(batch)
+        if batch[0].loaded.log is not None:
+            self.unlogged.acquire()
+            self.logging.submit(self._log, batch, found)
+        return found
+
+    def _log(self, batch: Sequence[Task], found: Sequence[Drawn]) -> None:
+        log = batch[0].loaded.log
+        assert log is not None
+        try:
+            prints = log.prints
+            pieces = zip((task.piece for task in batch), found, strict=True)
+            log.add(np.concatenate([prints(rows.batch, piece.seed, rows.key, piece.first) for piece, rows in pieces]))
+        except UserError as e:
+            logger.warning("drawn rows are not logged: %s", e)
+        finally:
+            self.unlogged.release()
 
     def _taken(self) -> list[Task]:
         """The first that waits, and those that can be drawn with it; nothing where nobody does."""

@@ -91,7 +91,8 @@ class Settings(_Document):
     ``keys``, which it cannot do without beyond loopback; a certificate and its key for TLS; where its ``state`` is kept, and
     where the rows of ``jobs`` go, a folder or a storage URI (in the state, where nothing is said); how
     many ``replicas`` of the sampler there may be, and the parts of a CPU and of a GPU that Ray sets aside for each, whose rest
-    jobs may have; what is done on an alarm; and whether releases of signers who are not known here are served.
+    jobs may have; what is done on an alarm; whether releases of signers who are not known here are served; and whether rows
+    carry a ``watermark``, by which this user knows them again, which takes twice the time.
     """
 
     generators: dict[Name, Served] = Field(min_length=1)
@@ -108,6 +109,7 @@ class Settings(_Document):
     replica_gpus: float = Field(default=0.0, ge=0, le=1)
     policy: Policy = "warn"
     any_signer: bool = False
+    watermark: bool = False
     limits: Limits = Limits()
 
     @field_validator("replicas")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
@@ -22,12 +23,14 @@ from cluster import storage
 from cluster.session import connected, impatient, result, terminable
 from synth.data import image_sink, sink
 from synth.errors import JobError, UserError
+from synth.provenance.served import Log, Prints
 from synth.sampling import BLOCK, Sampler
 
 if TYPE_CHECKING:
     from synth.asking import Request
     from synth.data.schema import Schema
     from synth.provenance.origin import Signed
+    from synth.provenance.watermark import Mark
     from synth.release import Release
 
 PART = 256 * BLOCK
@@ -45,9 +48,11 @@ def sample(
     release: Release, rows: int, out: str, *, seed: int, request: Request | None = None,
     signed: Callable[[int, int], Signed] | None = None, address: str | None = None,
     overwrite: bool = False, progress: Callable[[int], None] = lambda rows: None, show: Show | None = None,
+    mark: Mark | None = None,
 ) -> int:  # fmt: skip
-    """Draw ``rows`` rows, as ``request`` asks, into the folder ``out``; whole parts of the same request that are there are
-    kept. ``signed`` gives the origin of so many rows from one of them on, for the metadata of each part.
+    """Draw ``rows`` rows, as ``request`` asks and with the watermark ``mark``, into the folder ``out``, and log them (see
+    ``synth.provenance.served``); whole parts of the same request that are there are kept. ``signed`` gives the origin of
+    so many rows from one of them on, for the metadata of each part.
 
     ``progress`` is told how many rows are there, and ``show`` is shown some blocks of each part that is drawn now, before
     pixels become files. Returns the number of parts drawn now. Raises UserError where ``out`` holds something else, and for
@@ -58,13 +63,16 @@ def sample(
     firsts = range(0, max(rows, 1), part)  # of no rows, a part all the same: it has the columns
     parts = {f"part-{k:06}.parquet": (first, min(part, rows - first)) for k, first in enumerate(firsts)}
     claim = {"release": release.manifest.id, "seed": seed, "rows": rows, "part": part}
-    _claim(out, claim | ({} if request is None else {"asked": request.key}), overwrite=overwrite)
+    asked = ({} if request is None else {"asked": request.key}) | ({} if mark is None else {"watermark": mark.id})
+    _claim(out, claim | asked, overwrite=overwrite)
     there = storage.list_files(out)
     missing = {name: part for name, part in parts.items() if name not in there or _rows(out, name) != part[1]}
     done = rows - sum(count for _, count in missing.values())
     progress(done)
     if not missing:
         return 0
+    log = Log.of(release)
+    prints = None if log is None else log.prints
     with connected(address) as ray, terminable():
         gpus = ray.cluster_resources().get("GPU", 0)
         draw = ray.remote(num_cpus=1, num_gpus=int(gpus > 0), max_retries=3)(_draw)
@@ -79,13 +87,16 @@ def sample(
                 for name, rows_of in itertools.islice(todo, room - len(pending)):
                     place = storage.join(out, name)
                     origin = None if signed is None else signed(*rows_of)
-                    pending[draw.remote(held, seed, request, *rows_of, place, origin, show is not None)] = name
+                    task = draw.remote(held, seed, request, *rows_of, place, origin, show is not None, mark, prints)
+                    pending[task] = name
                 if not pending:
                     break
                 ready, _ = ray.wait(list(pending), timeout=LOOK_S)
                 for one in ready:
                     name = pending.pop(one)
-                    rows_there, blocks = result(one, name)
+                    rows_there, blocks, logged = result(one, name)
+                    if log is not None:
+                        log.add(logged)
                     done += rows_there
                     for block in blocks:
                         assert show is not None
@@ -111,15 +122,18 @@ def _draw(
     out: str,
     origin: Signed | None,
     show: bool,
-) -> tuple[int, list[tuple[int, pa.RecordBatch, float]]]:
-    """Write a part; how many rows it has, and what is to be shown of it."""
+    mark: Mark | None,
+    prints: Prints | None,
+) -> tuple[int, list[tuple[int, pa.RecordBatch, float]], np.ndarray]:
+    """Write a part; how many rows it has, what is to be shown of it, and its fingerprints."""
     import torch
 
     impatient()
     torch.set_num_threads(1)  # everywhere: another number of threads may round otherwise
-    sampler = Sampler.from_release(release)
+    sampler = Sampler.from_release(release, mark)
     drawn = sampler.arrow(request)
     kept, seconds = list[tuple[int, pa.RecordBatch]](), 0.0
+    logged, key = [np.empty((0, 2), np.uint64)], None if request is None else request.key
     every = max(1, math.ceil(rows / (BLOCK * SHOWN)))
 
     def blocks() -> Iterator[pa.RecordBatch]:
@@ -130,13 +144,15 @@ def _draw(
             room = SHOWN_BYTES - sum(part.nbytes for _, part in kept)
             if show and k % every == 0 and 0 < block.nbytes <= room:
                 kept.append((first + k * BLOCK, block.cast(drawn)))
+            if prints is not None:
+                logged.append(prints(block, seed, key, first + k * BLOCK))
             yield block
             began = time.perf_counter()
 
     arrow = image_sink.file_schema(drawn, sampler.schema)
     arrow = arrow if origin is None else origin.into(arrow)
     written = sink.write(image_sink.encoded(blocks(), sampler.schema, first), arrow, out, "parquet")
-    return written, [(at, block, seconds / len(kept)) for at, block in kept]
+    return written, [(at, block, seconds / len(kept)) for at, block in kept], np.concatenate(logged)
 
 
 def _part(schema: Schema) -> int:

@@ -30,6 +30,7 @@ from synth.generators.base import Draw, Generator, Joint
 from synth.generators.families import build
 from synth.generators.given import Given
 from synth.generators.layout import Encoded
+from synth.provenance.watermark import Mark
 from synth.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -46,7 +47,13 @@ def attempt(again: int, *address: int | str, device: torch.device | str) -> Draw
 
 
 class Sampler:
-    """Draws tables from a generator; memory does not depend on the number of rows."""
+    """Draws tables from a generator; memory does not depend on the number of rows.
+
+    With a ``mark``, two candidates are drawn for each row, and the one that the mark likes better is the row: it then depends
+    on the mark, too, and takes twice the time.
+    """
+
+    mark: Mark | None = None
 
     def __init__(self, generator: Generator, codec: Codec, device: torch.device | str = "cpu") -> None:
         self.generator, self.codec, self.device = generator.to(device).eval(), codec, device
@@ -62,17 +69,20 @@ class Sampler:
         return cls(generator, codec, "cuda" if torch.cuda.is_available() else "cpu")
 
     @classmethod
-    def from_release(cls, release: Release) -> Sampler:
-        """A sampler from a release; ReleaseError names the file that does not fit the others, however well signed."""
+    def from_release(cls, release: Release, mark: Mark | None = None) -> Sampler:
+        """A sampler from a release, whose rows carry a watermark where one is given; ReleaseError names the file that
+        does not fit the others, however well signed."""
         recipe = Recipe.check(release.recipe, where="the release's recipe")
         try:
             codec = Codec.model_validate(release.codec | {"table": release.schema})
         except (ValueError, TypeError, KeyError) as e:
             raise ReleaseError(f"{release.location}: codec.json: is of another version or shape: {e}") from e
         try:
-            return cls.of(recipe, codec, release.tensors)
+            sampler = cls.of(recipe, codec, release.tensors)
         except RuntimeError as e:  # torch names the tensors that are missing, unknown or of another shape
             raise ReleaseError(f"{release.location}: weights.safetensors: do not fit the codec and recipe: {e}") from e
+        sampler.mark = mark
+        return sampler
 
     @property
     def schema(self) -> Schema:
@@ -121,8 +131,8 @@ class Sampler:
         starts = [k for k, (seed, number) in enumerate(drawn) if not k or drawn[k - 1] != (seed, number - 1)]
         runs = list(itertools.pairwise([*starts, len(drawn)]))
 
-        def draw(again: int) -> Draw:
-            return Joint([attempt(again, "sample", *block, device=self.device) for block in drawn])
+        def draw(again: int, *word: str) -> Draw:
+            return Joint([attempt(again, "sample", *block, *word, device=self.device) for block in drawn])
 
         def decode(rows: Encoded) -> pa.RecordBatch:
             parts = [
@@ -131,7 +141,9 @@ class Sampler:
             ]
             return parts[0] if len(parts) == 1 else pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
 
-        batch = self._whole(*self.settled(SMALL * len(drawn), draw, None, decode))
+        batch = self._marked(
+            lambda *word: self.settled(SMALL * len(drawn), lambda again: draw(again, *word), None, decode)
+        )
         return [batch.slice(k * SMALL, SMALL) for k in range(len(blocks))]
 
     def table(self, rows: int, *, seed: int = 0, request: Request | None = None) -> pa.Table:
@@ -147,12 +159,19 @@ class Sampler:
         """The rows of a block; UserError where drawing those anew that break a constraint does not end."""
         asked, decode = (None, self.codec.decode) if request is None else self._asked(seed, block, request)
         address = ("sample", seed, block, *(() if request is None else (request.key,)))
-        settled = self.settled(
-            BLOCK, lambda again: attempt(again, *address, device=self.device), asked,
-            lambda rows: decode(rows, block * BLOCK),
+        batch = self._marked(
+            lambda *word: self.settled(
+                BLOCK, lambda again: attempt(again, *address, *word, device=self.device), asked,
+                lambda rows: decode(rows, block * BLOCK),
+            )
         )  # fmt: skip
-        batch = self._whole(*settled)
         return batch if request is None else request.weigh(batch, self.codec)
+
+    def _marked(self, settled: Callable[..., tuple[pa.RecordBatch, Mapping[str, np.ndarray]]]) -> pa.RecordBatch:
+        """The rows that are drawn at an address or, with a mark, for each of them the better of that and of another, drawn at
+        the address with a word more."""
+        batch = self._whole(*settled())
+        return batch if self.mark is None else self.mark.better(batch, self._whole(*settled("mark")))
 
     @staticmethod
     def _whole(batch: pa.RecordBatch, broken: Mapping[str, np.ndarray]) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""What every test relies on: no test sees, makes or uses the user's own key."""
+"""What every test relies on: no test sees, makes or uses the user's own key, or what Artesian remembers of the user's rows."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def shared_config_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """The same for fixtures that serve several tests, which are set up before ``config_dir`` is."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("ARTESIAN_CONFIG_DIR", str(tmp_path_factory.mktemp("config") / "shared"))
+        monkeypatch.setenv("ARTESIAN_STATE_DIR", str(tmp_path_factory.mktemp("state") / "shared"))
         yield
 
 
@@ -29,4 +30,5 @@ def config_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """An empty configuration folder, for this test and the processes that it starts."""
     folder = tmp_path_factory.mktemp("config") / "artesian"
     monkeypatch.setenv("ARTESIAN_CONFIG_DIR", str(folder))
+    monkeypatch.setenv("ARTESIAN_STATE_DIR", str(folder / "state"))
     return folder

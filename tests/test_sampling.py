@@ -15,6 +15,7 @@ from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.errors import ReleaseError, UserError
 from synth.generators.families import build
+from synth.provenance.watermark import Mark
 from synth.recipe import Recipe
 from synth.release import Release
 from synth.sampling import BLOCK, SMALL, Sampler
@@ -164,3 +165,43 @@ def test_rows_that_break_a_constraint_are_drawn_anew_in_their_places() -> None:
 def test_a_constraint_that_is_hardly_ever_met_ends_with_its_name() -> None:
     with pytest.raises(UserError, match=r"rows drawn 64 times each, .* break 'x \+ y <= 0\.01'"):
         constrained("x + y <= 0.01").table(1)
+
+
+class TestMarked:
+    @pytest.fixture
+    def marked(self, sampler: Sampler) -> Sampler:
+        """The same sampler, whose rows carry a watermark."""
+        columns = list(sampler.schema.learnt)
+        marked = Sampler(sampler.generator, sampler.codec)
+        marked.mark = Mark(
+            release="ab" * 32, name="people", key="cd" * 16, columns=columns, tokens=[["age", "pay"], ["city", "pay"]],
+            coins=[8, 8],
+        )  # fmt: skip
+        return marked
+
+    def test_row_i_depends_on_the_seed_i_and_the_mark_alone(self, sampler: Sampler, marked: Sampler) -> None:
+        whole = marked.table(BLOCK + 300, seed=7)
+        for first, count in ((0, 5), (BLOCK - 3, 6), (BLOCK + 17, 200)):
+            part = pa.Table.from_batches(marked.batches(count, seed=7, first=first))
+            assert part.equals(whole.slice(first, count).combine_chunks())
+        blocks = [(7, 1), (9, 3), (7, 9)]
+        for (seed, number), batch in zip(blocks, marked.together(blocks), strict=True):
+            assert batch.equals(marked.together([(seed, number)])[0]), (seed, number)
+        plain = sampler.table(BLOCK + 300, seed=7)
+        same = [a == b for a, b in zip(whole.to_pylist(), plain.to_pylist(), strict=True)]
+        assert 0.5 < np.mean(same) < 0.8  # of two candidates the first where the key likes it, or likes both as well
+        assert whole["row_id"].equals(plain["row_id"])
+
+    def test_the_key_likes_its_rows(self, sampler: Sampler, marked: Sampler) -> None:
+        assert marked.mark is not None
+        heads = [np.mean([marked.mark.heads(b) for b in s.batches(BLOCK, seed=2)]) for s in (sampler, marked)]
+        assert abs(heads[0] - 8) < 0.4 and heads[1] > 8.7
+
+    def test_what_is_asked_holds(self, sampler: Sampler, marked: Sampler) -> None:
+        request = marked.ask(where="age>=40")
+        rows = marked.table(300, seed=7, request=request)
+        assert min(rows["age"].to_pylist()) >= 40
+        assert not rows.equals(sampler.table(300, seed=7, request=request))
+        rare = marked.ask(rare="city=Rome", boost=1.5)
+        weights = np.array(marked.table(BLOCK, seed=7, request=rare)["_weight"].to_pylist())
+        assert np.array_equal(np.unique(weights).round(6), np.unique(np.asarray(rare.weights).round(6)))  # type: ignore[union-attr]

@@ -25,15 +25,20 @@ def lineage_command(
 ) -> None:  # fmt: skip
     """Walk where a table or a release comes from, and check every link offline; exit status 1 where one is broken.
 
-    Ancestors are looked for beside it, and in the folders that --ancestors names.
+    Ancestors are looked for beside it, and in the folders that --ancestors names. Of a table that says nothing of where its
+    rows come from, it is told whether they were drawn here, as far as the log of drawn rows and watermarks tell.
     """
     from rich.console import Console
 
-    from synth.provenance import formats, lineage
+    from synth.data.source import open_source
+    from synth.provenance import formats, lineage, recognition
 
     if format not in formats.NAMES:
         raise UserError(f"--format {format!r} is unknown; formats: {', '.join(formats.NAMES)}")
     node = lineage.walk(place, ancestors or ())
+    if node.kind == "table" and node.signer is None:
+        found = recognition.recognise(open_source(place))
+        node.facts["recognised"] = [str(one) for one in (*found.rows, *found.marks)]
     if format == "tree":
         Console().print(_tree(node, set()))
     else:
@@ -64,6 +69,8 @@ def _tree(node: Node, said: set[int], tree: Tree | None = None) -> Tree:
         here.add(f"note: {escape(note)}")
     for problem in [*node.problems, *node.strangers]:
         here.add(f"[red]broken: {escape(problem)}[/]")
+    for known in node.facts.get("recognised", ()):
+        here.add(f"known here: {escape(known)}")
     for gap in node.gaps:
         here.add(f"[yellow]gap: {escape(gap)}[/]")
     for parent in node.parents:

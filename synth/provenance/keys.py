@@ -95,6 +95,16 @@ def sign(data: bytes) -> tuple[bytes, bytes]:
     return key.sign(data), key.public_key().public_bytes_raw()
 
 
+def key() -> Ed25519PrivateKey | None:
+    """This user's key, None where there is none yet. UserError as ``signing_key`` raises it."""
+    return _load()
+
+
+def derived(own: Ed25519PrivateKey, purpose: str) -> bytes:
+    """16 secret bytes for a ``purpose``, the same wherever the key is; who has some of them can tell nothing of others."""
+    return hashlib.blake2b(purpose.encode(), key=own.private_bytes_raw(), digest_size=16).digest()
+
+
 def verify(data: bytes, signature: bytes, public_key: bytes) -> bool:
     """Whether ``signature`` over ``data`` was made with the secret half of ``public_key`` (32 bytes)."""
     try:

@@ -32,6 +32,8 @@ from synth.provenance.manifest import Manifest, Sha256, canonical_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from synth.provenance.watermark import Mark
+
 PREFIX = "artesian."  # of the metadata's keys: a table's schema may have others
 MOST_ASKED = 2_048  # bytes: all headers together should stay below the 8 KB that proxies let pass
 
@@ -58,7 +60,8 @@ class Origin(BaseModel):
     that was filled, its hash, None where nothing was asked. ``version`` is the release's under its
     ``name`` in the service, None for rows that no service drew. ``depth`` is the rows' generation depth, one more than the
     generator's, and ``real_fraction`` the share of real rows in what that saw. ``signer`` is the public key of who drew them,
-    in base64.
+    in base64. ``mark`` is the id of the watermark that the rows carry (see ``synth.provenance.watermark``), None of those that
+    carry none, whose origins do not speak of it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +79,7 @@ class Origin(BaseModel):
     real_fraction: float = Field(ge=0, le=1)
     at: Annotated[AwareDatetime, AfterValidator(_utc)]
     signer: Annotated[str, AfterValidator(_public_key)]
+    mark: str | None = None
 
     @model_validator(mode="after")
     def _key_stands_for_what_was_asked(self) -> Self:
@@ -86,7 +90,7 @@ class Origin(BaseModel):
     @classmethod
     def of(
         cls, manifest: Manifest, *, version: str | None, seed: int, first: int, rows: int, key: str | None,
-        asked: Mapping[str, Any], at: datetime, public_key: bytes, depth: int = 0,
+        asked: Mapping[str, Any], at: datetime, public_key: bytes, depth: int = 0, mark: Mark | None = None,
     ) -> Origin:  # fmt: skip
         """The origin of rows drawn from a release or, of a ``depth`` already, filled by it; ``asked`` is JSON, in which None,
         and all of it without a key, says that nothing was asked."""
@@ -95,6 +99,7 @@ class Origin(BaseModel):
             release=manifest.id, name=manifest.name, version=version, seed=seed, first=first, rows=rows, key=key,
             asked=there if len(canonical_json(there)) <= MOST_ASKED else None, depth=max(depth, manifest.generation_depth + 1),
             real_fraction=manifest.real_fraction, at=at, signer=base64.b64encode(public_key).decode("ascii"),
+            mark=None if mark is None else mark.id,
         )  # fmt: skip
 
     @property
@@ -104,7 +109,7 @@ class Origin(BaseModel):
 
     def canonical(self) -> bytes:
         """The bytes that are signed."""
-        return canonical_json(self.model_dump(mode="json"))
+        return canonical_json(self.model_dump(mode="json", exclude={"mark"} if self.mark is None else None))
 
     def sign(self, key: Ed25519PrivateKey) -> str:
         """The signature in base64, with the key whose public half is the signer."""
@@ -171,13 +176,13 @@ class Signed(NamedTuple):
     @classmethod
     def of(
         cls, manifest: Manifest, *, seed: int, first: int, rows: int, key: str | None, asked: Mapping[str, Any],
-        version: str | None = None, depth: int = 0,
+        version: str | None = None, depth: int = 0, mark: Mark | None = None,
     ) -> Signed:  # fmt: skip
         """Of rows that are drawn from a release now, see ``Origin.of``, signed with this user's key."""
         own = keys.signing_key()
         origin = Origin.of(
             manifest, version=version, seed=seed, first=first, rows=rows, key=key, asked=asked, at=datetime.now(UTC),
-            public_key=own.public_key().public_bytes_raw(), depth=depth,
+            public_key=own.public_key().public_bytes_raw(), depth=depth, mark=mark,
         )  # fmt: skip
         return cls(origin, origin.sign(own))
 

@@ -8,6 +8,7 @@ leaves out is as below:
     real: 0.1       # a tenth of each batch are real rows, at least
     rows: 0         # distinct real rows, at least
     signers: any    # known: of the trusted keys; or a list of fingerprints; of rows and of all that they come from
+    unlabelled: 0.01  # share of a table given as real that was drawn here and does not say so, at most; 1: do not look
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from cluster import storage
 from synth.errors import UserError
 from synth.provenance import keys
 from synth.provenance.lineage import Claim
+from synth.provenance.recognition import Recognised
 
 FILE = "policy.yaml"
 ROUNDING = 1e-9  # of shares that add up
@@ -38,7 +40,8 @@ class PolicyError(UserError):
 class Policy(BaseModel):
     """Largest generation ``depth`` of any row, smallest share of ``real`` rows in a batch, smallest count of distinct real
     ``rows``, and whose origins synthetic rows must have, and whose signatures the releases that they come from: those of
-    ``any`` key or of none, of the keys that are known here, or of these."""
+    ``any`` key or of none, of the keys that are known here, or of these; and the largest share of a real table's rows that are
+    known to have been drawn here, ``unlabelled`` as such."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +49,7 @@ class Policy(BaseModel):
     real: float = Field(default=0.1, ge=0, le=1)
     rows: int = Field(default=0, ge=0)
     signers: Literal["any", "known"] | Annotated[list[Fingerprint], Field(min_length=1)] = "any"
+    unlabelled: float = Field(default=0.01, ge=0, le=1)
 
     def accepts(self, signer: keys.Signer | None) -> bool:
         """Whether the signature of this signer, or of nobody, is enough."""
@@ -154,4 +158,20 @@ def check_rows(policy: Policy, name: str, keys: Iterable[NDArray[np.uint64]]) ->
         raise PolicyError(
             f"{name}: {len(distinct):,} distinct real rows are learnt from, and the policy wants {policy.rows:,} (rows). Give "
             f"more of them, or have the policy say rows: {len(distinct)}"
+        )
+
+
+def check_recognised(policy: Policy, name: str, found: Recognised) -> None:
+    """PolicyError where more rows of a table that was given as real are known to be synthetic than the policy allows."""
+    remedy = "Give them by --synthetic, leave them out, or have the policy say unlabelled:"
+    for known in found.rows:
+        if known.share > policy.unlabelled:
+            raise PolicyError(
+                f"{name}: was given as real rows, and {known}, as the log of drawn rows tells; the policy allows a share of "
+                f"{policy.unlabelled:g} (unlabelled). {remedy} {min(1.0, known.share + 0.005):.2f}"
+            )
+    for mark in found.sure:
+        raise PolicyError(
+            f"{name}: was given as real rows, and carries {mark}; the policy allows a share of such rows of "
+            f"{policy.unlabelled:g} (unlabelled). {remedy} 1"
         )

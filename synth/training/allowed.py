@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synth.data.source import Source
-from synth.provenance import lineage, places, policy
+from synth.provenance import lineage, places, policy, recognition
 from synth.provenance.lineage import Node, Parting
 from synth.provenance.policy import Input, Policy, PolicyError
 from synth.training import mixing
@@ -45,8 +45,8 @@ def check(
     parting: Parting | None = None,
 ) -> list[str]:  # fmt: skip
     """What is to be told of the tables' lineage. PolicyError for what the policy does not allow, an ancestor that is altered or
-    out of reach, and test rows that one of them has learnt from, be it from the same table in another ``parting``; OriginError
-    for an origin that was altered."""
+    out of reach, test rows that one of them has learnt from, be it from the same table in another ``parting``, and rows given
+    as real that are known to be drawn here; OriginError for an origin that was altered."""
     mixed = [name for name in sources if name.startswith(mixing.NAME)]
     counts = [sources[name].rows() for name in mixed]
     own, others = mixing.shares(sources["train"].rows(), counts, [g.weight for g in given], mix) if mixed else (1.0, [])
@@ -60,6 +60,9 @@ def check(
         raise PolicyError(
             f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
         )
+    for name in ("train", "test") if rules.policy.unlabelled < 1 else ():  # a pass, where anything was ever drawn here
+        if name in sources:
+            policy.check_recognised(rules.policy, sources[name].location, recognition.recognise(sources[name]))
     test = sources["test"].fingerprint() if "test" in sources else None
     real, notes = Real(sources["train"].fingerprint(), test, parting), []
     for table in inputs:

@@ -1,4 +1,4 @@
-"""Guidance by a classifier's gradients: it learns the target, its criterion rises along them, and no step is longer than the cap."""
+"""Guidance by a classifier's gradients: it learns the target, its criterion rises along them, and no step is too long."""
 
 from __future__ import annotations
 

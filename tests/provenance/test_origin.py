@@ -21,9 +21,11 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from serving.formats import FORMATS, Encoder
+from synth.data.schema import Column
 from synth.provenance import keys, manifest
 from synth.provenance.manifest import DataEntry, Manifest, Training
 from synth.provenance.origin import MOST_ASKED, Origin, OriginError
+from synth.provenance.watermark import Mark
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 PUBLIC = KEY.public_key().public_bytes_raw()
@@ -56,6 +58,16 @@ def test_an_origin_says_what_is_needed_to_draw_the_rows_again() -> None:
         "real_fraction": 0.25, "at": "2026-05-01T12:00:00Z", "signer": base64.b64encode(PUBLIC).decode(),
     }  # fmt: skip
     assert list(said) == sorted(said)
+
+
+def test_a_watermark_is_said_and_its_absence_is_not() -> None:
+    columns = [Column(name="x", kind="numerical", dtype="int64")]
+    mark = Mark(release=RELEASE.id, name="adult", key="cd" * 16, columns=columns, tokens=[["x"]], coins=[16])
+    marked = origin(mark=mark)
+    assert marked.mark == mark.id and b"mark" not in origin().canonical()
+    assert Origin.verify(marked.canonical(), marked.sign(KEY)) == marked
+    said = json.loads(marked.canonical())
+    assert said["mark"] == mark.id and mark.key not in str(said)
 
 
 def test_one_moment_has_one_spelling() -> None:

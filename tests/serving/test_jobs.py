@@ -39,7 +39,7 @@ class Parts:
 
     def sample(
         self, release: Any, rows: int, out: str, *, seed: int, request: Any, signed: Callable[[int, int], Signed],
-        progress: Callable[[int], None], show: Any,
+        progress: Callable[[int], None], show: Any, mark: Any,
     ) -> int:  # fmt: skip
         self.calls.append({"rows": rows, "out": out, "seed": seed, "request": request, "release": release.manifest.id})
         self.origin = signed(100, 50).origin

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,12 @@ from serving import replica as replica_module
 from serving.replica import Loaded, Replica, Task, drawn
 from serving.stream import Drawn, Piece, pieces
 from synth import release as releases
+from synth.data.source import open_source
 from synth.errors import ReleaseError, UserError
+from synth.marking import mark_of
+from synth.provenance import keys, served
+from synth.provenance.recognition import recognise
+from synth.provenance.watermark import Mark
 from synth.sampling import BLOCK, SMALL, TOGETHER, Sampler
 
 PLACES: dict[str, str] = {}
@@ -24,8 +30,8 @@ OVER_40 = '{"where":"age>=40"}'
 class Alone(Replica):
     """Without Serve, which holds the releases that were asked for last; all else is as it is there."""
 
-    def __init__(self) -> None:
-        super().__init__(PLACES)
+    def __init__(self, marks: Mapping[str, Mark] = MappingProxyType({})) -> None:
+        super().__init__(PLACES, marks)
         self.models: dict[str, asyncio.Task[Loaded]] = {}
 
     async def loaded(self, model: str) -> Loaded:  # type: ignore[override]
@@ -55,13 +61,14 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[Piece]]:
     return calls
 
 
-def run(test: Callable[[Alone], Awaitable[Any]]) -> Any:
+def run(test: Callable[[Alone], Awaitable[Any]], marks: Mapping[str, Mark] = MappingProxyType({})) -> Any:
     async def main() -> Any:
-        replica = Alone()
+        replica = Alone(marks)
         try:
             return await test(replica)
         finally:
             replica.work.shutdown()
+            replica.logging.shutdown()
 
     return asyncio.run(main())
 
@@ -204,3 +211,44 @@ def test_pieces_put_together_are_the_table(model: str, sampler: Sampler) -> None
     assert found.equals(
         pa.Table.from_batches(sampler.batches(3_000, seed=7, first=100)).cast(found.schema).combine_chunks()
     )
+
+
+def test_rows_are_logged_where_the_user_has_a_key(model: str) -> None:
+    async def test(replica: Alone) -> list[Drawn]:
+        wanted = [Piece(1, 0, BLOCK, ""), Piece(2, 5, 300, ""), Piece(1, 0, 50, OVER_40)]
+        return list(await asyncio.gather(*(replica.draw(model, piece) for piece in wanted)))
+
+    run(test)
+    assert served.logs() == []  # the release is another's, and nothing was ever signed here
+    keys.signing_key()
+    found = run(test)
+    [log] = served.logs()
+    assert len(log.pairs()) == BLOCK + 300 + 50
+    [known] = recognise(open_source(pa.Table.from_batches([found[0].batch, found[1].batch]))).rows
+    assert known.release == model and known.share > 0.5
+    run(test)
+    assert len(log.pairs()) == BLOCK + 300 + 50  # the same rows
+
+
+def test_rows_that_cannot_be_logged_are_drawn_all_the_same(
+    model: str, sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.signing_key()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ARTESIAN_STATE_DIR", str(tmp_path / "file"))
+    found = run(lambda replica: replica.draw(model, Piece(1, 0, 10, "")))
+    assert found.batch.equals(expected(sampler, Piece(1, 0, 10, "")))
+    assert "drawn rows are not logged" in caplog.text
+
+
+def test_a_mark_is_on_the_rows_of_its_release(model: str, people: Path) -> None:
+    release = releases.load(str(people))
+    mark = mark_of(release)
+    marked = Sampler.from_release(release, mark)
+    wanted = [Piece(1, 0, 100, ""), Piece(2, SMALL, 100, ""), Piece(1, 0, 50, OVER_40)]
+
+    async def test(replica: Alone) -> list[Drawn]:
+        return list(await asyncio.gather(*(replica.draw(model, piece) for piece in wanted)))
+
+    for piece, rows in zip(wanted, run(test, {model: mark}), strict=True):
+        assert rows.batch.equals(expected(marked, piece))
