@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, seed: int, judge: Judge) -> dict[str, Any]:
 
         def made(name: str, data: str, count: int, *more: str) -> pa.Table:
             subprocess.run([artesian, "train", data, "--out", str(folder / name), *ways, *more], check=True)
-            drawn = str(folder / f"{name}.parquet")
+            drawn = str(folder / f"{name}-rows.parquet")
             subprocess.run(
                 [artesian, "sample", str(folder / name), "-n", str(count), "--seed", str(seed + 1), "--out", drawn],
                 check=True,
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, seed: int, judge: Judge) -> dict[str, Any]:
         earlier = made("earlier-release", str(folder / "earlier.parquet"), DRAWN)
         found = {"none": judge(rows.slice(EARLIER, REAL)), "earlier": judge(earlier)}
         for name, more in ARMS.items():
-            both = ("--synthetic", str(folder / "earlier-release.parquet")) if more else ()
+            both = ("--synthetic", str(folder / "earlier-release-rows.parquet")) if more else ()
             found[name] = judge(made(name, str(folder / "real.parquet"), SAMPLED, *both, *more))
     return {"auc": found}
 

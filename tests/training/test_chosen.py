@@ -40,12 +40,12 @@ def mislabelled(table: pa.Table, share: float, seed: int) -> tuple[pa.Table, NDA
 
 def test_wrong_rows_are_found_and_no_class_dies_out() -> None:
     real, (made, wrong) = rows(1500, 0), mislabelled(rows(2000, 1), 0.2, 2)
-    passed = verified(schema_of(real), real, made, 0.6, np.random.default_rng(3))
+    passed = verified(schema_of(real), real, made, 0.3, np.random.default_rng(3))
     kinds = np.array(made["kind"].to_pylist())
     for kind in ("common", "rare"):
-        assert passed[kinds == kind].mean() == pytest.approx(0.6, abs=0.02), "each class keeps its share"
+        assert passed[kinds == kind].mean() == pytest.approx(0.3, abs=0.02), "each class keeps its share"
     assert wrong[passed].mean() < 0.4 * wrong.mean()
-    again = verified(schema_of(real), real, made, 0.6, np.random.default_rng(3))
+    again = verified(schema_of(real), real, made, 0.3, np.random.default_rng(3))
     assert np.array_equal(passed, again)
 
 
