@@ -90,12 +90,16 @@ def test_synthetic_rows_take_part_with_the_golden_weight_and_are_written_down(
 ) -> None:
     rows = tmp_path / "synthetic.parquet"
     pq.write_table(artesian.load(finished.location).table(500, seed=1), rows)
-    trained = run.train(str(table), Recipe.read(None, SMALL), str(tmp_path / "out"), synthetic=[Given(str(rows))])
-    manifest, count = trained.manifest, finished.manifest
-    real = golden(trained_rows(finished) / 500)
-    assert (
-        manifest.real_fraction == pytest.approx(real) and manifest.generation_depth == 1 and count.generation_depth == 0
+    ways = {"verify": 0.8, "finetune": 0.25}
+    trained = run.train(
+        str(table), Recipe.read(None, SMALL | ways), str(tmp_path / "out"), synthetic=[Given(str(rows))]
     )
+    manifest, count = trained.manifest, finished.manifest
+    [kept] = [int(n.split(": ")[1].split()[0]) for n in trained.notes if "passed judges of real rows" in n]
+    assert 400 <= kept <= 420, "four fifths, rounded up in each class"
+    real = golden(trained_rows(finished) / kept)
+    assert manifest.real_fraction == pytest.approx(1 - 0.75 * (1 - real)), "the last quarter is of real rows alone"
+    assert manifest.generation_depth == 1 and count.generation_depth == 0
     entry = next(entry for entry in manifest.data if not entry.real)
     assert (entry.rows, entry.role, entry.depth) == (500, "train", 1) and entry.location.endswith("synthetic.parquet")
     assert any(f"of each batch {real:.1%} are real rows" in note for note in trained.notes)
