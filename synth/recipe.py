@@ -146,6 +146,9 @@ class Recipe(Part):
         lt=1,
         description="last share of the steps, in which real rows alone are learnt from; at most training.decay",
     )
+    refined: str | None = Field(
+        None, description="what a release was refined by after it was trained; of such a one alone"
+    )
     codec: CodecRecipe = CodecRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     gan: GanRecipe = GanRecipe()

@@ -34,7 +34,7 @@ from synth.training.allowed import Rules
 from synth.training.claim import earlier, take
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained
-from synth.training.run import Interrupted
+from synth.training.run import Interrupted, check_guidance, check_synthetic
 from synth.training.stored import record
 from tuning import space
 from tuning.driver import REPORT, Driver, Method, Show
@@ -181,6 +181,8 @@ def tune(
 
 def check(recipe: Recipe, wanted: Wanted) -> None:
     """UserError for what cannot be searched."""
+    check_guidance(recipe)
+    check_synthetic(recipe, ())
     for family in wanted.families:
         space.space(family)
     if unknown := [part for part in wanted.objective if part not in OBJECTIVES]:

@@ -10,6 +10,7 @@ share passes, however sure a judge is of it, so that none dies out.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +18,15 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from synth.data.schema import Schema
+from synth.errors import UserError
 from synth.evaluation import features
-from synth.evaluation.frame import Frame, Lens
+from synth.evaluation.frame import MAX_CELLS, Frame, Lens
 from synth.evaluation.learners import LEARNERS, fitted
 from synth.evaluation.neighbours import nearest
 
 SEEN = 2 / 3  # of the real rows, those that a judge has learnt from
 QUANTILES = 10  # of a target that is a number, in place of classes
+AT_ONCE = 100_000  # rows that are looked at together
 BLOCK = 2_048  # rows among which the farthest are looked for
 ANCHORS, FAR = 2_000, 0.99  # real rows that rows are to be near, and the share of real rows that are as near to another
 
@@ -34,17 +37,22 @@ def verified(schema: Schema, real: pa.Table, made: pa.Table, share: float, rng: 
     """(rows,) which of the synthetic rows ``made`` pass: of each class and each judge, the ``share`` that it finds likeliest.
 
     A judge that has learnt the target goes by the likelihood of a row's own given all else; where there is none, by how easily
-    the row is isolated from real ones (Liu et al. 2008, "Isolation Forest"). A class that no real row has does not pass.
+    the row is isolated from real ones (Liu et al. 2008, "Isolation Forest"), as all rows that miss their target are. A class
+    that no real row has does not pass. UserError where nothing but the target can be compared.
     """
-    lens = Lens.fit(schema, {"the real rows": real})
-    ours, theirs = (lens.view(rows, what, rng)[0] for rows, what in ((real, "the real rows"), (made, "synthetic rows")))
+    lens = _lens(schema, real, made)
+    ours = lens.view(real, "the real rows", rng)[0]
+    parts = [_verified(lens, ours, theirs, share, rng) for theirs in _views(lens, made, rng)]
+    return np.concatenate([np.zeros(0, bool), *parts])
+
+
+def _verified(lens: Lens, ours: Frame, theirs: Frame, share: float, rng: np.random.Generator) -> Mask:
     judge = rng.permutation(len(theirs)) % len(LEARNERS)
     score, seed = np.empty(len(theirs)), int(rng.integers(2**31))
     for k, learner in enumerate(LEARNERS):
-        seen = ours.take(np.sort(rng.permutation(len(ours))[: max(1, round(SEEN * len(ours)))]))
         met = np.flatnonzero(judge == k)
         if len(met):
-            score[met] = _likelihood(lens, learner, seen, theirs.take(met), seed)
+            score[met] = _likelihood(lens, learner, _seen(lens, ours, rng), theirs.take(met), seed)
     passed = np.zeros(len(theirs), bool)
     for group in _groups(lens, ours, theirs):
         for k in range(len(LEARNERS)):
@@ -63,8 +71,13 @@ def spread(schema: Schema, real: pa.Table, made: pa.Table, share: float, rng: np
     the farthest from those that were chosen comes next (Gonzalez 1985), in blocks of BLOCK. Rows that are farther from all real
     ones than these are from each other are noise, and would be the first to be chosen: they come last.
     """
-    lens = Lens.fit(schema, {"the real rows": real})
-    ours, theirs = (lens.view(rows, what, rng)[0] for rows, what in ((real, "the real rows"), (made, "synthetic rows")))
+    lens = _lens(schema, real, made)
+    ours = lens.view(real, "the real rows", rng)[0]
+    parts = [_spread(lens, ours, theirs, share, rng) for theirs in _views(lens, made, rng)]
+    return np.concatenate([np.zeros(0, bool), *parts])
+
+
+def _spread(lens: Lens, ours: Frame, theirs: Frame, share: float, rng: np.random.Generator) -> Mask:
     points, anchors = features.mixed(lens, theirs), features.mixed(lens, ours.draw(ANCHORS, rng))
     near = np.quantile(nearest(anchors, anchors, 2)[:, 1], FAR)
     inside = nearest(points, anchors, 1)[:, 0] <= near
@@ -80,25 +93,58 @@ def spread(schema: Schema, real: pa.Table, made: pa.Table, share: float, rng: np
     return chosen
 
 
+def _lens(schema: Schema, real: pa.Table, made: pa.Table) -> Lens:
+    """Of both, so that a class that no real row has is one, and a gap another."""
+    return Lens.fit(schema, {"the real rows": real, "the synthetic rows": made})
+
+
+def _views(lens: Lens, made: pa.Table, rng: np.random.Generator) -> Iterator[Frame]:
+    """Of all rows, as many at a time as memory has room for."""
+    step = features.encodable(lens, min(AT_ONCE, MAX_CELLS // max(len(lens.names), 1)))
+    for start in range(0, len(made), step):
+        yield lens.view(made.slice(start, step), "the synthetic rows", rng)[0]
+
+
+def _seen(lens: Lens, real: Frame, rng: np.random.Generator) -> Frame:
+    """What a judge has learnt from: SEEN of the real rows, at least one of each class among them."""
+    order = rng.permutation(len(real))
+    chosen = order[: max(1, round(SEEN * len(real)))]
+    if lens.schema.task == "classification":
+        own = _targets(lens, real)
+        chosen = np.union1d(chosen, order[np.unique(own[order], return_index=True)[1]])
+    return real.take(np.sort(chosen))
+
+
 def _likelihood(lens: Lens, learner: str, real: Frame, made: Frame, seed: int) -> NDArray[np.float64]:
-    """(rows,) of ``made``; −inf for a class that the judge does not know."""
+    """(rows,) of ``made``; −inf for a class that no real row has."""
     target, task = lens.schema.target, lens.schema.task
+    isolated = IsolationForest(random_state=seed).fit(features.coded(lens, real)[0])
+    found: NDArray[np.float64] = isolated.score_samples(features.coded(lens, made)[0])
     if target is None or task is None or target not in lens.names:
-        forest = IsolationForest(random_state=seed).fit(features.coded(lens, real)[0])
-        found: NDArray[np.float64] = forest.score_samples(features.coded(lens, made)[0])
+        return found
+    if len(lens.names) < 2:
+        raise UserError(f"--verify: rows have no column beside {target!r} that judges could compare; leave it out")
+    y, own = _targets(lens, real), _targets(lens, made)
+    known, asked = _there(lens, y), _there(lens, own)
+    if len(np.unique(y[known])) < 2 or not asked.any():
         return found
     (x, is_code), (at, _) = (features.coded(lens, frame, without=target) for frame in (real, made))
     if learner == "linear":
         x, at = (features.mixed(lens, frame, without=target) for frame in (real, made))
-    y, own = _targets(lens, real), _targets(lens, made)
-    known = np.isfinite(y)
     model = fitted(learner, task, x[known], y[known], is_code, seed)
     if task == "regression":
-        return np.asarray(-((own - model.predict(at)) ** 2), np.float64)
-    chances, classes = model.predict_proba(at), model.classes_
-    place = np.searchsorted(classes, own).clip(max=len(classes) - 1)
-    there = classes[place] == own
-    return np.where(there, np.log(chances[np.arange(len(own)), place].clip(1e-12)), -np.inf)
+        found[asked] = -((own[asked] - model.predict(at[asked])) ** 2)
+        return found
+    chances, classes = model.predict_proba(at[asked]), model.classes_
+    place = np.searchsorted(classes, own[asked]).clip(max=len(classes) - 1)
+    likely = np.log(chances[np.arange(len(place)), place].clip(1e-12))
+    found[asked] = np.where(classes[place] == own[asked], likely, -np.inf)
+    return found
+
+
+def _there(lens: Lens, targets: NDArray[np.float64]) -> Mask:
+    """Which rows have a target."""
+    return targets != 0 if lens.schema.target in lens.code_names else np.isfinite(targets)
 
 
 def _targets(lens: Lens, frame: Frame) -> NDArray[np.float64]:
@@ -118,7 +164,7 @@ def _groups(lens: Lens, real: Frame, made: Frame) -> list[NDArray[np.intp]]:
     found = _targets(lens, made)
     if lens.schema.task == "regression":
         edges = np.nanquantile(_targets(lens, real), np.linspace(0, 1, QUANTILES + 1)[1:-1])
-        found = np.searchsorted(edges, found).astype(np.float64)
+        found = np.where(np.isfinite(found), np.searchsorted(edges, found), -1.0)
     return [np.flatnonzero(found == value) for value in np.unique(found)]
 
 
@@ -128,5 +174,6 @@ def _farthest(points: NDArray[np.float64], count: int) -> NDArray[np.intp]:
     apart = np.full(len(points), np.inf)
     for k in range(1, count):
         apart = np.minimum(apart, ((points - points[chosen[k - 1]]) ** 2).sum(axis=1))
+        apart[chosen[k - 1]] = -1.0  # never again, when all that are left are twins of those
         chosen[k] = apart.argmax()
     return chosen

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -78,16 +79,18 @@ def refine(
 def _refine(
     ground: Ground, cure: Cure, learning: TrainingRecipe, out: str, overwrite: bool, progress: Progress
 ) -> Trained:
-    parent, table = ground.parent, ground.table
-    offers = cure.offers(ground, learning, progress)
-    selected = _looking(table, ground.recipe.seed, table.watched, cure)
-    before, found = selected.measure(ground.plain), list[Measured]()
+    parent, table, seed = ground.parent, ground.table, ground.recipe.seed
+    progress("looking at the release as it is", 0.0, {})
+    selected = _looking(table, seed, table.watched, cure)
+    before = selected.measure(ground.plain)
+    offers, found = cure.offers(ground, learning, progress), list[Measured]()
     for done, offer in enumerate(offers.found, 1):
         progress("choosing", done / (len(offers.found) + 1), {})
         found.append(selected.measure(_sampler(ground, offer)))
-    helpful = [k for k, after in enumerate(found) if cure.improves(before, after)]
+    lacks = [after.lacks(before, useful=cure.useful, recall=cure.recall) for after in found]
+    helpful = [k for k, lacking in enumerate(lacks) if not lacking]
     if not helpful:
-        raise UserError(_refusal(ground, offers, before, found, "select"))
+        raise UserError(_refusal(ground, offers, before, found, lacks, selected))
     best = min(helpful, key=lambda k: cure.rank(found[k]))
     offer, device = offers.found[best], name_of_device(torch.device(ground.plain.device))
     tried = ", ".join(one.name for one in offers.found)
@@ -95,24 +98,28 @@ def _refine(
         f"refined by {offers.by} of {offer.name}, which was chosen among {tried} on {selected.rows:,} select rows: "
         f"{_went(before, found[best])} (coverage of other real rows: {selected.watch.real.coverage:.3f})"
     )
-    if cure.useful:
-        confirm = _looking(table, ground.recipe.seed + 1, _confirm(ground), cure)
+    if cure.useful or table.rows["confirm"] >= FEW:
+        confirm = _looking(table, seed + 1, _confirm(ground), cure)
         progress("confirming", 0.0, {})
         once, again = confirm.measure(ground.plain), confirm.measure(_sampler(ground, offer))
-        if not cure.improves(once, again):
-            raise UserError(_refusal(ground, replace(offers, found=[offer]), once, [again], "confirm"))
+        lacking = again.lacks(once, useful=True) if cure.useful else again.loses(once, recall=cure.recall)
+        if lacking:
+            raise UserError(_refusal(ground, replace(offers, found=[offer]), once, [again], [lacking], confirm))
         note += f"; and on {confirm.rows:,} confirm rows: {_went(once, again)}"
     table.notes.append(note)
+    steps, learnt = parent.manifest.training.steps, parent.manifest.real_fraction
+    if offers.real is not None:
+        learnt = (steps * learnt + offer.steps * offers.real) / (steps + offer.steps)
     return publish(
-        offer.recipe, table, offer.weights, out,
+        offer.recipe.model_copy(update={"refined": f"{cure.name}: {offer.name}, {offer.steps} steps"}),
+        table, offer.weights, out,
         training=Training(
-            steps=offers.steps, seconds=offers.seconds, workers=1, zero=0, devices=[device], notes=[note]
+            steps=offer.steps, seconds=offer.seconds, workers=1, zero=0, devices=[device], notes=[note]
         ),
-        took=f"release {parent.manifest.id[:12]}, refined in {offers.steps:,} steps in {offers.seconds:.0f} s on {device}",
+        took=f"release {parent.manifest.id[:12]}, refined in {offer.steps:,} steps in {offer.seconds:.0f} s on {device}",
         overwrite=overwrite, progress=progress, parents=[parent.manifest.id],
-        # Its own rows are what it learns to move away from, or real rows' judge has changed them: they count for nothing that
-        # it has learnt to be.
-        real_fraction=parent.manifest.real_fraction,
+        # Own rows that a cure moves away from count for nothing that it has learnt to be.
+        real_fraction=learnt,
     )  # fmt: skip
 
 
@@ -121,9 +128,10 @@ def _looking(table: Prepared, seed: int, watched: Watched, cure: Cure) -> Select
 
 
 def _confirm(ground: Ground) -> Watched:
-    """Of the confirm rows, as many as of the select rows are held against samples."""
-    codec, rows = ground.table.codec, ground.table.kept["confirm"].slice(0, MOST_WATCHED)
-    [batch] = rows.combine_chunks().to_batches()
+    """Of the confirm rows, as many as of the select rows are held against samples, at random."""
+    codec, rows = ground.table.codec, ground.table.kept["confirm"]
+    chosen = np.random.default_rng(ground.recipe.seed).permutation(len(rows))[:MOST_WATCHED]
+    [batch] = rows.take(np.sort(chosen)).combine_chunks().to_batches()
     known = codec.encodable(batch)
     return Watched([codec.encode(batch.filter(pa.array(known)))], "confirm", int((~known).sum()))
 
@@ -136,6 +144,14 @@ def _recipe(parent: Release, cure: Cure) -> Recipe:
     """The recipe of a release that can be refined; UserError for others, with what to do instead."""
     recipe = Recipe.check(parent.recipe, where="the release's recipe")
     cure.check(parent, recipe)
+    guided = f"diffusion.guidance={recipe.diffusion.guidance:g}" if recipe.diffusion.guidance else None
+    if (
+        told := recipe.refined or guided
+    ) is not None:  # each time takes another look at the same select and confirm rows
+        raise UserError(
+            f"{parent.location}: was refined already ({told}); refine the release that it was made from, "
+            f"{', '.join(p[:12] for p in parent.manifest.parents)}, with a longer --budget"
+        )
     if parent.schema.image is not None:
         raise UserError(f"{parent.location}: is of images, and tables alone are refined; train it for longer")
     if made := [entry.location for entry in parent.manifest.data if not entry.real]:
@@ -169,9 +185,14 @@ def _table(parent: Release, recipe: Recipe, data: object, test: object | None, c
     same([name for name in known if name not in source.schema.names], "it lacks")  # perhaps what the recipe names
     sources, schema = preparing.describe(source, test, recipe)
     same([c.name for c in schema.columns if known.get(c.name) != c], "other columns, or of another kind:")
-    table = preparing.prepare(sources, schema, recipe, keep=LOOKED_AT if cure.useful else ())
+    table = preparing.prepare(sources, schema, recipe, keep=LOOKED_AT)
     found, expected = table.codec.model_dump(mode="json")["columns"], parent.codec["columns"]
     same([a["name"] for a, b in zip(found, expected, strict=True) if a != b], "other values in")
+    if cure.useful and table.rows["confirm"] < FEW:
+        raise UserError(
+            f"{source.location}: the split {recipe.split} leaves {table.rows['confirm']} confirm rows, and it takes {FEW} to "
+            "confirm that models learn more: train a release with more of them, such as --split 0.7,0.1,0.1,0.1"
+        )
     if table.watched.part != "select":
         raise UserError(
             f"{source.location}: the split {recipe.split} leaves {table.rows['select']} select rows, and it takes {FEW} to "
@@ -192,16 +213,17 @@ def _went(before: Measured, after: Measured) -> str:
     return ", ".join(told)
 
 
-def _refusal(ground: Ground, offers: Offers, before: Measured, found: list[Measured], part: str) -> str:
-    figures = [
-        f"{name}: {measured.told}"
-        for name, measured in zip(
-            [offers.plain, *(offer.name for offer in offers.found)], [before, *found], strict=True
-        )
-    ]
+def _refusal(
+    ground: Ground, offers: Offers, before: Measured, found: list[Measured], lacks: list[list[str]], on: Selected
+) -> str:
+    told = [f"{offers.plain}: {before.told}"]
+    for offer, measured, lacking in zip(offers.found, found, lacks, strict=True):
+        told.append(f"{offer.name}: {measured.told}: {', '.join(lacking) if lacking else 'passed'}")
+    steps = max(offer.steps for offer in offers.found)
     return (
-        f"{ground.parent.location}: nothing was published, since {offers.by} that learnt for {offers.steps:,} steps offers "
-        f"nothing that is better on {part} by more than its error and covers no fewer rows:\n  "
-        + "\n  ".join(figures)
-        + "\nGive it a longer --budget; where these figures are near those of real rows already there is little to refine"
+        f"{ground.parent.location}: nothing was published, since {offers.by} that learnt for {steps:,} steps offers nothing "
+        f"that is better on {on.part} by more than its error and covers no fewer rows:\n  "
+        + "\n  ".join(told)
+        + "\nGive it a longer --budget; where these figures are near those of real rows already (utility 1, C2ST 0.5, coverage "
+        f"{on.watch.real.coverage:.3f}) there is little to refine"
     )

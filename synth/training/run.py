@@ -66,8 +66,8 @@ def train(
     Raises UserError for anything wrong with the data, the recipe or the place, before Ray starts where it can be known
     then; Interrupted on Ctrl-C.
     """
-    _check_guidance(recipe)
-    _check_synthetic(recipe, synthetic)
+    check_guidance(recipe)
+    check_synthetic(recipe, synthetic)
     recipe = recipe.resolved(test_apart=test is not None)
     location = out if "://" in out else str(Path(out).resolve())
     storage.check_free(location, overwrite=overwrite)
@@ -161,13 +161,18 @@ def _run(
 
 def check(recipe: Recipe, schema: Schema) -> None:
     """UserError for what a recipe asks for that a training on such a table cannot do."""
-    _check_guidance(recipe)
+    check_guidance(recipe)
     _check_network(recipe, schema)
     _check_target(recipe, schema)
 
 
-def _check_guidance(recipe: Recipe) -> None:
+def check_guidance(recipe: Recipe) -> None:
     """UserError for what takes a release."""
+    if recipe.refined is not None:
+        raise UserError(
+            f"refined={recipe.refined!r}: is what a release was refined by, and no training is; leave it out, and refine the "
+            "release then: artesian refine"
+        )
     for key, cure in {"guidance": "discriminator", "contrast": "sims", "tutored": "gradients"}.items():
         if value := getattr(recipe.diffusion, key):
             what = "discriminator" if key == "guidance" else "network for it"
@@ -177,7 +182,7 @@ def _check_guidance(recipe: Recipe) -> None:
             )
 
 
-def _check_synthetic(recipe: Recipe, synthetic: Sequence[Given]) -> None:
+def check_synthetic(recipe: Recipe, synthetic: Sequence[Given]) -> None:
     """UserError for what a recipe says of synthetic rows where there are none."""
     asked = {"mix": "golden", "verify": None, "subset": None, "finetune": 0.0}
     for key, without in asked.items():

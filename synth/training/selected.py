@@ -43,26 +43,40 @@ class Measured:
 
     def improves(self, before: Measured) -> bool:
         """Whether the two are told apart less by more than the error of the difference, and no fewer rows are covered."""
-        less = before.c2st.value - self.c2st.value
-        return less > math.hypot(self.error, before.error) and self.covers(before)
+        return not self.lacks(before, useful=False)
 
     def teaches(self, before: Measured) -> bool:
-        """Whether models learn more from it, by more than the error of the difference on the same real rows, and no fewer rows
-        are covered, nor are rows easier to tell from real ones."""
-        assert self.utility is not None and before.utility is not None, "nobody has asked for it"
-        gain = self.utility.resampled - before.utility.resampled
-        real = self.c2st.value - before.c2st.value <= math.hypot(self.error, before.error)
-        return bool(np.nanquantile(gain, 0.025) > 0) and real and self.covers(before)
+        """Whether models learn more from it, by more than the error of the difference on the same real rows, no fewer rows are
+        covered, and rows are no easier to tell from real ones."""
+        return not self.lacks(before, useful=True)
 
-    def covers(self, before: Measured) -> bool:
-        """Whether no fewer rows are covered, and lie among the sample's, than chance would have it."""
-        pairs = [(self.coverage, before.coverage)]
-        if self.recall is not None and before.recall is not None:
-            pairs.append((self.recall, before.recall))
-        return all(
-            then - now <= NORMAL_95 * math.sqrt((now * (1 - now) + then * (1 - then)) / self.rows)
-            for now, then in pairs
-        )
+    def lacks(self, before: Measured, *, useful: bool, recall: bool = False) -> list[str]:
+        """In what it is no better than before, in words: in usefulness, or in how well rows are told from real ones; and in
+        what it is worse: see ``loses``."""
+        error, told_apart = math.hypot(self.error, before.error), self.c2st.value - before.c2st.value
+        found = []
+        if useful:
+            assert self.utility is not None and before.utility is not None, "nobody has asked for it"
+            gain = self.utility.resampled - before.utility.resampled
+            if not np.nanquantile(gain, 0.025) > 0:
+                found.append("utility no higher")
+            if told_apart > error:
+                found.append("easier to tell from real rows")
+        elif not -told_apart > error:
+            found.append("as easy to tell from real rows")
+        return found + self.loses(before, recall=recall)
+
+    def loses(self, before: Measured, *, recall: bool = False) -> list[str]:
+        """What of real rows it covers less and, where ``recall`` is held, has less among its own, than chance would have it.
+        Rows that are scattered far from all real ones have a recall of 1, which what gathers them can but lower."""
+        pairs = [("coverage", self.coverage, before.coverage)]
+        if recall and self.recall is not None and before.recall is not None:
+            pairs.append(("recall", self.recall, before.recall))
+        return [
+            f"{name} lower"
+            for name, now, then in pairs
+            if then - now > NORMAL_95 * math.sqrt((now * (1 - now) + then * (1 - then)) / self.rows)
+        ]
 
     @property
     def told(self) -> str:
@@ -110,7 +124,7 @@ class Selected:
     """
 
     def __init__(self, codec: Codec, watched: Watched, seed: int, useful: Useful | None = None) -> None:
-        self.codec, self.seed, self.useful = codec, seed, useful
+        self.codec, self.seed, self.useful, self.part = codec, seed, useful, watched.part
         real = Encoded(*(np.concatenate(parts) for parts in zip(*watched.rows, strict=True)))
         self.rows = len(real.cells)
         self.half = self.rows // 2

@@ -160,19 +160,20 @@ def _choose(found: Synthetic, sources: Mapping[str, Source], split: Split, recip
     ways = [(recipe.verify, verified, "passed judges of real rows"), (recipe.subset, spread, "lie far from each other")]
     if recipe.verify is None and recipe.subset is None:
         return
+    if found.schema.image is not None:
+        raise UserError("verify and subset are of tables, and these are images: leave them out")
     real = _real(sources["train"], found.schema, split, recipe.seed)
     for number, (name, batches) in enumerate(found.tables.items()):
         rows = pa.Table.from_batches(batches)
         for share, way, told in ways:
-            if share is None:
-                continue
-            rng = np.random.default_rng([recipe.seed, number])
-            parts = [rows.slice(start, AT_ONCE) for start in range(0, len(rows), AT_ONCE)]
-            kept = pa.concat_tables(part.filter(pa.array(way(found.schema, real, part, share, rng))) for part in parts)
-            found.notes.append(
-                f"{name}: {len(kept):,} of {len(rows):,} rows {told}, class by class, and are learnt from"
-            )
-            rows = kept
+            if share is not None:
+                mask = way(found.schema, real, rows, share, np.random.default_rng([recipe.seed, number]))
+                found.notes.append(
+                    f"{name}: {int(mask.sum()):,} of {len(rows):,} rows {told}, class by class, and are learnt from"
+                )
+                rows = rows.filter(pa.array(mask))
+            if not len(rows):
+                raise UserError(f"{sources[name].location}: no row of it is left to learn from: {found.notes[-1]}")
         found.tables[name] = rows.combine_chunks().to_batches()
 
 

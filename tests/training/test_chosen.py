@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from synth.data.infer import infer
 from synth.data.schema import Schema
 from synth.data.source import open_source
+from synth.errors import UserError
 from synth.evaluation.neighbours import nearest
 from synth.training.chosen import spread, verified
 
@@ -82,3 +83,31 @@ def test_rows_that_lie_apart_are_chosen_class_by_class_and_noise_last() -> None:
     mine = sizes[chosen & (kinds == "common")][:, None]
     chance = sizes[10:][kinds[10:] == "common"][: len(mine), None]
     assert np.median(nearest(mine, mine, 2)[:, 1]) > 2 * np.median(nearest(chance, chance, 2)[:, 1])
+
+
+def test_the_rarest_class_is_known_to_each_judge_and_gaps_pass_as_others_do() -> None:
+    real, made = rows(400, 0, rare=0.0), rows(600, 1)
+    one = real.slice(0, 1).set_column(2, "kind", pa.array(["rare"]))
+    known = pa.concat_tables([real, one])
+    kinds = [*made["kind"].to_pylist()[:500], *[None] * 100]
+    gaps = made.set_column(2, "kind", pa.array(kinds))
+    for seed in range(4):
+        passed = verified(schema_of(known), known, gaps, 0.5, np.random.default_rng(seed))
+        for kind in ("common", "rare", None):
+            mask = np.array([value == kind for value in kinds])
+            assert passed[mask].mean() == pytest.approx(0.5, abs=0.06), kind
+
+
+def test_of_rows_with_many_twins_a_share_is_chosen_all_the_same() -> None:
+    rng = np.random.default_rng(0)
+    kinds = pa.table({name: np.array(list("abc"))[rng.integers(0, 3, 2000)] for name in ("x", "y", "kind")})
+    chosen = spread(schema_of(kinds), kinds, kinds, 0.5, np.random.default_rng(1))
+    assert chosen.mean() == pytest.approx(0.5, abs=0.01)
+    distinct = {tuple(row.values()) for row in kinds.filter(pa.array(chosen)).to_pylist()}
+    assert len(distinct) == 27
+
+
+def test_a_table_of_the_target_alone_cannot_be_verified() -> None:
+    alone = rows(400, 0).select(["kind"])
+    with pytest.raises(UserError, match=r"--verify: rows have no column beside 'kind'"):
+        verified(schema_of(alone), alone, alone, 0.5, np.random.default_rng(0))

@@ -21,19 +21,18 @@ from synth.recipe import Recipe, TrainingRecipe
 from synth.release import Release
 from synth.sampling import Sampler
 from synth.training.engine import make_optimizer
-from synth.training.refining.ground import OWN, Ground, Offer, Offers, own_rows, some, tensors
+from synth.training.refining.ground import Ground, Offer, Offers, Realism, some, tensors
 from synth.training.schedule import Schedule
-from synth.training.selected import Measured
 from synth.training.workers import Progress
 
 WEIGHTS = (0.5, 1.0, 2.0)  # that are tried; with 1, a discriminator that knew the ratio would put all right
 HELD, EVERY = 0.1, 25  # share of the rows that the discriminator does not learn from, and the steps from try to try
 
 
-class Discriminator:
+class Discriminator(Realism):
     """The cure ``discriminator``."""
 
-    useful = False
+    name = "discriminator"
 
     def check(self, parent: Release, recipe: Recipe) -> None:
         """See ``Cure``."""
@@ -44,16 +43,11 @@ class Discriminator:
                 f"{parent.location}: is of the family {kind}, and a discriminator guides the diffusion of tables alone; "
                 f"train it for longer{'' if images else ', or with --family diffusion, and refine that'}"
             )
-        if recipe.diffusion.guidance:
-            raise UserError(
-                f"{parent.location}: was refined already (diffusion.guidance={recipe.diffusion.guidance:g}); refine the "
-                f"release that it was made from, {', '.join(p[:12] for p in parent.manifest.parents)}, with a longer --budget"
-            )
 
     def offers(self, ground: Ground, length: TrainingRecipe, progress: Progress) -> Offers:
         """See ``Cure``."""
         recipe, real = ground.recipe, ground.real()
-        own = own_rows(ground.plain, min(len(real.cells), OWN), recipe.seed, progress)
+        own = ground.own(progress)
         guided = _guided(ground)
         generator = guided.generator
         assert isinstance(generator, TableDiffusion)
@@ -63,18 +57,12 @@ class Discriminator:
                 f"weight {weight:g}",
                 recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update={"guidance": weight})}),
                 generator.state_dict(),
+                taken,
+                seconds,
             )
             for weight in WEIGHTS
         ]
-        return Offers(found, taken, seconds, "a discriminator")
-
-    def improves(self, before: Measured, after: Measured) -> bool:
-        """See ``Cure``."""
-        return after.improves(before)
-
-    def rank(self, after: Measured) -> float:
-        """See ``Cure``."""
-        return after.c2st.value
+        return Offers(found, "a discriminator")
 
 
 def _guided(ground: Ground) -> Sampler:

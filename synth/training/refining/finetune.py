@@ -18,12 +18,27 @@ from synth.training.refining.ground import some
 from synth.training.schedule import Schedule
 from synth.training.workers import Progress
 
+EVERY = 25  # steps from one call of progress to the next
+
+
+def slowed(parent: TrainingRecipe, length: TrainingRecipe, share: float) -> TrainingRecipe:
+    """As the release was trained, but for as long as ``length`` says and at a ``share`` of the learning rate. Weight decay
+    keeps its coefficient: at a lower rate it would otherwise outweigh what is learnt, and shrink what was."""
+    return parent.model_copy(
+        update={
+            "steps": length.steps, "budget_s": length.budget_s, "shortened": [], "warmup": length.warmup,
+            "learning_rate": share * parent.learning_rate, "memory": parent.memory / share,
+        }
+    )  # fmt: skip
+
 
 def finetune(
-    generator: Generator, pools: Sequence[Encoded], recipe: TrainingRecipe, seed: int, progress: Progress, phase: str
+    generator: Generator, pools: Sequence[Encoded], recipe: TrainingRecipe, seed: int, progress: Progress, phase: str,
+    first: int = 0,
 ) -> tuple[int, float]:  # fmt: skip
     """Train ``generator`` in place on batches that take as many rows of each of ``pools``, tensors on its device; (steps,
-    seconds) it took. As many steps as a budget came to give the same weights."""
+    seconds) it took. ``first``: the steps that it has behind it, for losses that change on the way. As many steps as a budget
+    came to give the same weights, unless it had to be cut short."""
     generator.train()
     device = next(generator.parameters()).device
     rows = sum(len(pool.cells) for pool in pools)
@@ -34,17 +49,18 @@ def finetune(
         parts = [some(pool, recipe.batch // len(pools), draw) for pool in pools]
         batch = Encoded(torch.cat([p.cells for p in parts]), torch.cat([p.values for p in parts]))
         losses = []
-        for player, loss in generator.losses(generator.players, batch, draw, step):
-            for group in optimizers[player].param_groups:
+        for name, loss in generator.losses(generator.players, batch, draw, first + step):
+            for group in optimizers[name].param_groups:
                 group["lr"] = schedule.rate(step)
-            optimizers[player].zero_grad()
+            optimizers[name].zero_grad()
             loss.backward()
-            optimizers[player].step()
+            torch.nn.utils.clip_grad_norm_(generator.players[name].parameters(), recipe.clip)
+            optimizers[name].step()
             losses.append(loss.detach())
         step, elapsed = step + 1, time.monotonic() - began
         schedule.observe(step, elapsed)
         schedule.hold(step, elapsed)
-        if step % 25 == 0 or schedule.finished(step):
+        if step % EVERY == 0 or schedule.finished(step):
             facts = {"step": step, "loss": float(sum(losses)), "rows": step * recipe.batch, "elapsed_s": elapsed}
             progress(phase, schedule.fraction(step, elapsed), facts)
     generator.eval()

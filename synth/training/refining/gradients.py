@@ -18,17 +18,16 @@ from synth.recipe import Recipe, TrainingRecipe
 from synth.release import Release
 from synth.sampling import Sampler
 from synth.training.refining.finetune import finetune
-from synth.training.refining.ground import Ground, Offer, Offers, tensors
-from synth.training.selected import Measured
+from synth.training.refining.ground import Ground, Offer, Offers, Usefulness, tensors
 from synth.training.workers import Progress
 
 WEIGHTS = (0.5, 2.0)
 
 
-class Gradients:
+class Gradients(Usefulness):
     """The cure ``gradients``, by these criteria."""
 
-    useful = True
+    name = "gradients"
 
     def __init__(self, criteria: Sequence[str] = ("entropy",)) -> None:
         for name in criteria:
@@ -43,16 +42,11 @@ class Gradients:
                 f"{parent.location}: is of the family {recipe.family}, and gradients guide the diffusion of tables alone; "
                 "refine it --by feedback, or train with --family diffusion"
             )
-        if recipe.diffusion.tutored:
-            raise UserError(
-                f"{parent.location}: was refined so already (diffusion.tutored={recipe.diffusion.tutored:g}); refine the "
-                f"release that it was made from, {', '.join(p[:12] for p in parent.manifest.parents)}, with a longer --budget"
-            )
 
     def offers(self, ground: Ground, length: TrainingRecipe, progress: Progress) -> Offers:
         """See ``Cure``. UserError for a table without a class to predict, and without values to guide."""
         recipe, codec = ground.recipe, ground.table.codec
-        if codec.layout.target is None or not codec.layout.values or len(codec.layout.cells) < 2:
+        if codec.layout.target is None or not codec.layout.values:
             raise UserError(
                 f"{ground.parent.location}: has no class to predict, or no continuous numbers to guide: gradients are of a "
                 "classifier, and of values; refine it --by feedback"
@@ -68,19 +62,10 @@ class Gradients:
         )
         weights = guided.generator.state_dict()
         found = [
-            Offer(f"{name} with weight {weight:g}", _recipe(recipe, name, weight), weights)
+            Offer(f"{name} with weight {weight:g}", _recipe(recipe, name, weight), weights, steps, seconds)
             for name, weight in itertools.product(self.criteria, WEIGHTS)
         ]
-        return Offers(found, steps, seconds, "gradients", "as it is")
-
-    def improves(self, before: Measured, after: Measured) -> bool:
-        """See ``Cure``."""
-        return after.teaches(before)
-
-    def rank(self, after: Measured) -> float:
-        """See ``Cure``."""
-        assert after.utility is not None
-        return -after.utility.relative.value
+        return Offers(found, "gradients", "as it is")
 
 
 def _recipe(recipe: Recipe, criterion: str, weight: float) -> Recipe:

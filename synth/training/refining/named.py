@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 from zipfile import BadZipFile
@@ -34,8 +35,11 @@ def cure(by: str | None, feedback: Any, criteria: Sequence[str]) -> Cure:
         return Neon() if by == "neon" else Sims()
     if (by is None and feedback is None and not criteria) or by == "discriminator":
         return Discriminator()
-    model = None if feedback in (None, TRAIN) else _model(feedback) if isinstance(feedback, str) else feedback
-    return Feedback(model, criteria) if criteria else Feedback(model)
+    if isinstance(feedback, os.PathLike):
+        feedback = os.fspath(feedback)
+    if isinstance(feedback, str):
+        feedback = None if feedback == TRAIN else _model(feedback)
+    return Feedback(feedback, criteria) if criteria else Feedback(feedback)
 
 
 def _model(place: str) -> Any:

@@ -17,19 +17,18 @@ from synth.errors import UserError
 from synth.generators.base import Generator
 from synth.recipe import Recipe, TrainingRecipe
 from synth.release import Release
-from synth.training.refining.finetune import finetune
-from synth.training.refining.ground import OWN, Ground, Offer, Offers, own_rows, tensors
-from synth.training.selected import Measured
+from synth.training.refining.finetune import finetune, slowed
+from synth.training.refining.ground import Ground, Offer, Offers, Realism, tensors
 from synth.training.workers import Progress
 
 WEIGHTS = (0.5, 1.0, 2.0)
 SLOWER = 0.2  # of the learning rate that the release was trained with
 
 
-class Neon:
+class Neon(Realism):
     """The cure ``neon``."""
 
-    useful = False
+    name, recall = "neon", True
 
     def check(self, parent: Release, recipe: Recipe) -> None:
         """See ``Cure``."""
@@ -52,26 +51,17 @@ class Neon:
                     name: (1 + weight) * tensor - weight * after[name] if tensor.is_floating_point() else tensor
                     for name, tensor in before.items()
                 },
+                steps,
+                seconds,
             )
             for weight in WEIGHTS
         ]
-        return Offers(found, steps, seconds, "negative extrapolation")
-
-    def improves(self, before: Measured, after: Measured) -> bool:
-        """See ``Cure``."""
-        return after.improves(before)
-
-    def rank(self, after: Measured) -> float:
-        """See ``Cure``."""
-        return after.c2st.value
+        return Offers(found, "negative extrapolation")
 
 
 def self_trained(ground: Ground, length: TrainingRecipe, progress: Progress) -> tuple[Generator, int, float]:
     """A copy of the generator that has learnt from its own rows, and the steps and seconds that it took."""
     recipe, plain = ground.recipe, ground.plain
-    own = own_rows(plain, min(ground.table.rows["train"], OWN), recipe.seed, progress)
-    copied = copy.deepcopy(plain.generator)
-    rate = SLOWER * recipe.training.learning_rate
-    slow = length.model_copy(update={"learning_rate": rate, "batch": recipe.training.batch})
-    rows = [tensors(own, plain.device)]
-    return copied, *finetune(copied, rows, slow, recipe.seed, progress, "learning from its own rows")
+    own, copied = tensors(ground.own(progress), plain.device), copy.deepcopy(plain.generator)
+    learning, first = slowed(recipe.training, length, SLOWER), ground.parent.manifest.training.steps
+    return copied, *finetune(copied, [own], learning, recipe.seed, progress, "learning from its own rows", first)

@@ -9,18 +9,17 @@ from __future__ import annotations
 from synth.errors import UserError
 from synth.recipe import Recipe, TrainingRecipe
 from synth.release import Release
-from synth.training.refining.ground import Ground, Offer, Offers
+from synth.training.refining.ground import Ground, Offer, Offers, Realism
 from synth.training.refining.neon import self_trained
-from synth.training.selected import Measured
 from synth.training.workers import Progress
 
 WEIGHTS = (0.25, 0.5, 1.0)
 
 
-class Sims:
+class Sims(Realism):
     """The cure ``sims``."""
 
-    useful = False
+    name, recall = "sims", True
 
     def check(self, parent: Release, recipe: Recipe) -> None:
         """See ``Cure``."""
@@ -28,11 +27,6 @@ class Sims:
             raise UserError(
                 f"{parent.location}: is of the family {recipe.family}, and sims extrapolates what a diffusion denoises; refine "
                 "it --by neon, or train with --family diffusion"
-            )
-        if recipe.diffusion.contrast:
-            raise UserError(
-                f"{parent.location}: was refined so already (diffusion.contrast={recipe.diffusion.contrast:g}); refine the "
-                f"release that it was made from, {', '.join(p[:12] for p in parent.manifest.parents)}, with a longer --budget"
             )
 
     def offers(self, ground: Ground, length: TrainingRecipe, progress: Progress) -> Offers:
@@ -46,15 +40,9 @@ class Sims:
                 f"weight {weight:g}",
                 recipe.model_copy(update={"diffusion": recipe.diffusion.model_copy(update={"contrast": weight})}),
                 weights,
+                steps,
+                seconds,
             )
             for weight in WEIGHTS
         ]
-        return Offers(found, steps, seconds, "contrast with self-training")
-
-    def improves(self, before: Measured, after: Measured) -> bool:
-        """See ``Cure``."""
-        return after.improves(before)
-
-    def rank(self, after: Measured) -> float:
-        """See ``Cure``."""
-        return after.c2st.value
+        return Offers(found, "contrast with self-training")

@@ -22,7 +22,7 @@ def test_rows_are_drawn_by_their_score_and_no_row_without_end() -> None:
 def test_practice_takes_what_a_learner_is_not_sure_of() -> None:
     rows = classes(4000)
     teacher, x = Teacher(prepared(rows, "y"), None, 0), np.array(rows["x"].to_pylist())
-    taken = _rounds(teacher, rows, np.random.default_rng(0))
+    taken = _rounds(teacher, rows, np.arange(len(rows)), np.random.default_rng(0))
     assert len(taken) == len(rows)
     first, later = taken[:1000], taken[1000:]
     assert len(np.unique(first)) == 1000, "as they come"

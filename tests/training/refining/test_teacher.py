@@ -44,10 +44,43 @@ def test_classes_are_drawn_by_their_chances_and_more_surely_to_a_power() -> None
     said = teacher(rows)
     assert said.chances is not None and said.entropy[600] > said.entropy[0]
     assert said.loss[0] > said.loss[1], "'yes' is the less likely at -2"
-    plain, sure = (np.array(teacher.targets(said, power, rng).to_pylist()) for power in (1.0, 3.0))
+    even = np.full((1500, 2), 0.5)  # of a release that knows nothing
+    plain, sure = (np.array(teacher.targets(said, even, power, rng).to_pylist()) for power in (1.0, 3.0))
     shares = [[float((part == "yes").mean()) for part in np.split(one, 3)] for one in (plain, sure)]
     assert shares[0] == pytest.approx([0.02, 0.73, 0.98], abs=0.12)
     assert shares[1][1] > shares[0][1], "with more conviction"
+
+
+def test_a_penalty_without_end_leaves_the_release_as_it_is() -> None:
+    table = prepared(classes(), "y")
+    teacher, rng = Teacher(table, None, 0), np.random.default_rng(1)
+    own = pa.table({"x": np.linspace(-2, 2, 1000), "y": ["yes"] * 990 + ["no"] * 10})
+    prior = teacher.prior(own)
+    assert prior.shape == (1000, 2) and prior.sum(1) == pytest.approx(np.ones(1000), abs=0.01)
+    drawn = np.array(teacher.targets(teacher(own), prior, 1e-9, rng).to_pylist())
+    assert (drawn == "yes").mean() > 0.97, "though the model would have half of them otherwise"
+
+
+def test_rows_that_miss_their_target_are_not_judged() -> None:
+    teacher = Teacher(prepared(classes(), "y"), None, 0)
+    own = pa.table({"x": [0.0, 1.0, 2.0], "y": pa.array(["yes", None, "maybe"])})
+    assert teacher.judges(own).tolist() == [0]
+    of_numbers = Teacher(prepared(numbers(), "y"), None, 0)
+    assert of_numbers.judges(pa.table({"x": [0.0, 1.0], "y": pa.array([1.0, None])})).tolist() == [0]
+
+
+def test_points_in_time_are_drawn_as_such() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2000)
+    seconds = pa.array((1.7e9 + 1e6 * x + 1e4 * rng.normal(size=2000)).astype(np.int64))
+    table = prepared(pa.table({"x": x, "y": seconds.cast(pa.timestamp("s"))}), "y")
+    teacher = Teacher(table, None, 0)
+    rows = table.real.slice(0, 500)
+    drawn = teacher.targets(teacher(rows), teacher.prior(rows), 1.0, rng)
+    assert drawn.type == table.real.schema.field("y").type
+    apart = np.array(drawn.cast(pa.int64())) - np.array(rows["y"].combine_chunks().cast(pa.int64()))
+    unit = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[drawn.type.unit]
+    assert np.median(np.abs(apart)) / unit < 2e5
 
 
 def test_numbers_are_drawn_with_the_error_that_their_neighbours_have() -> None:
@@ -56,7 +89,7 @@ def test_numbers_are_drawn_with_the_error_that_their_neighbours_have() -> None:
     x = np.concatenate([np.linspace(-1.5, -0.5, 1000), np.linspace(0.5, 1.5, 1000)])
     rows = pa.table({"x": x, "y": np.zeros(2000)})
     said = teacher(rows)
-    drawn = np.array(teacher.targets(said, 1.0, rng).to_pylist())
+    drawn = np.array(teacher.targets(said, 3 * x, 1.0, rng).to_pylist())  # of a release that is right
     assert np.array_equal(drawn, drawn.round(2)), "at the column's decimals"
     errors = drawn - 3 * x
     assert errors[:1000].mean() == pytest.approx(0, abs=0.1) and errors[1000:].mean() == pytest.approx(0, abs=0.2)
