@@ -109,7 +109,7 @@ class Worker:
         self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
         # Processor seconds of earlier starts, and what this process had taken when this one began.
         self.computed, self.clock = 0.0, time.process_time()
-        self.leaving = 0  # nodes that are to be taken away
+        self.alone = self.leaving = 0  # steps on real rows alone, where there are others; nodes that are to be taken away
         # Sum and count of the losses since the last checkpoint, and the lowest mean so far.
         self.lately, self.best = torch.zeros(2, dtype=torch.float64, device=device), math.inf
         self.notes: list[str] = list(job["notes"])
@@ -180,13 +180,13 @@ class Worker:
     def optimize(self) -> list[Tensor]:
         """One optimizer step of every player, and its losses."""
         rate = self.schedule.rate(self.step) * self.divergence.share
-        losses = []
+        losses, alone = [], self.schedule.last(self.step, self.recipe.finetune)
         for index, micro in enumerate(self.micros):
             draw = Draw(
                 self.recipe.seed, "train", self.step, index,
                 device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start,
             )  # fmt: skip
-            feed = self.last if self.schedule.last(self.step, self.recipe.finetune) else self.feed
+            feed = self.last if alone else self.feed
             pending = self.generator.losses(self.engines, feed(self.step, micro), draw, self.step)
             while True:
                 # Left before each step: autocast caches weights in bf16, which the step makes stale.
@@ -204,6 +204,7 @@ class Worker:
         for average in self.averages.values():
             average.update()
         self.step += 1
+        self.alone += alone
         return losses
 
     def check(self, fraction: float) -> bool:
@@ -233,7 +234,7 @@ class Worker:
             self.best = lately
         best = lowest if self.checks.collapse.best is None else bool(at_best)
         progress = {
-            "step": self.step, "total": self.schedule.total, "shortened": self.schedule.shortened,
+            "step": self.step, "alone": self.alone, "total": self.schedule.total, "shortened": self.schedule.shortened,
             "elapsed_s": self.elapsed, "loss": self.loss, "best": self.best,
             "cpu_s": self.computed + time.process_time() - self.clock,
             "rows_per_s": self.step * self.recipe.training.batch / self.elapsed if self.elapsed else 0.0,
@@ -260,7 +261,7 @@ class Worker:
             raise FailedError(failure="\n".join([*self.notes, nothing]))
         with found.as_directory() as folder:
             saved = checkpoint.restore(Path(folder), self.engines, self.owned, self.averages)
-        self.step = saved["step"]
+        self.step, self.alone = saved["step"], saved.get("alone", 0)  # which runs before it have not
         self.schedule.restore(saved["total"], saved["shortened"])
         self.lately.zero_()
         return saved
