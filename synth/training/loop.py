@@ -109,7 +109,9 @@ class Worker:
         self.step, self.elapsed, self.loss, self.stop = 0, 0.0, math.nan, False
         # Processor seconds of earlier starts, and what this process had taken when this one began.
         self.computed, self.clock = 0.0, time.process_time()
-        self.alone = self.leaving = 0  # steps on real rows alone, where there are others; nodes that are to be taken away
+        self.alone = self.leaving = (
+            0  # steps on real rows alone, where there are others; nodes that are to be taken away
+        )
         # Sum and count of the losses since the last checkpoint, and the lowest mean so far.
         self.lately, self.best = torch.zeros(2, dtype=torch.float64, device=device), math.inf
         self.notes: list[str] = list(job["notes"])

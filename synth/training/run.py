@@ -284,5 +284,6 @@ def publish_run(
         took=took,
         overwrite=overwrite,
         progress=progress,
-        real_fraction=(real := allowed.real_share(table)) and 1 - (1 - real) * (1 - facts.get("alone", 0) / facts["step"]),
+        real_fraction=(real := allowed.real_share(table))
+        and 1 - (1 - real) * (1 - facts.get("alone", 0) / facts["step"]),
     )
