@@ -8,8 +8,9 @@ what the release says that learnt from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from cluster import storage
@@ -24,6 +25,7 @@ from synth.provenance.origin import PREFIX, Origin, OriginError
 from synth.provenance.places import MANIFEST, around, find, table
 
 _INNER = ("claims", "parting", "parents")  # of a node, which plain data do not show as they are
+_ALTERED = "was altered since it was learnt from: its hash is another"
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,11 @@ class Node:
                 ahead += reversed(node.parents)
 
 
-def walk(location: str, among: Sequence[str] = ()) -> Node:
+def walk(location: str, among: Sequence[str] = (), inputs: Collection[str] = ()) -> Node:
     """The ancestry of the release or of the table at ``location``; releases are looked for beside it and in the folders
-    ``among``, and in what these hold. UserError for what is neither."""
-    steps = _Walk([*among, around(location)])
+    ``among``, and in what these hold. Where a table has become one of the ``inputs``, which are hashes, it is not here any
+    more, as where rows that were drawn since have taken its place. UserError for what is neither."""
+    steps = _Walk(among, around(location), inputs)
     if storage.exists(storage.join(location, MANIFEST)):
         return steps.release(location)
     source = open_source(location)
@@ -158,10 +161,10 @@ def walk(location: str, among: Sequence[str] = ()) -> Node:
 
 class _Walk:
     """A walk in which each release and each of their tables is looked at once, however many have it for an ancestor; releases
-    are looked for in ``folders``."""
+    are looked for in the folders ``among`` and in the one that is ``near``; ``inputs`` are hashes of tables."""
 
-    def __init__(self, folders: Sequence[str]) -> None:
-        self._folders = folders
+    def __init__(self, among: Sequence[str], near: str, inputs: Collection[str]) -> None:
+        self._among, self._near, self._inputs = among, near, inputs
         self._releases, self._tables = dict[str, Node](), dict[tuple[str, str], Node]()
         self._path = list[str]()  # from where the walk began to where it is
 
@@ -189,31 +192,36 @@ class _Walk:
         known = found.signer is not None and found.signer.kind != "unknown"
         drawn = {entry.sha256 for entry in record.data}
         for entry in record.data:
-            node.parents.append(self._table(entry, around(location), known))
+            node.parents.append(self._table(entry, around(location), known, record.created))
             drawn |= set(entry.releases)
         node.parents += [self.parent(id, None, node) for id in record.parents if id not in drawn]
         self._path.pop()
         self._releases[record.id] = node
         return node
 
-    def _table(self, entry: DataEntry, near: str, known: bool) -> Node:
-        """A table that a release in the folder ``near``, of a signer who is ``known`` or not, has learnt from. It need not be
-        there any more; what is there must be what it was."""
+    def _table(self, entry: DataEntry, near: str, known: bool, learnt: datetime) -> Node:
+        """A table that a release in the folder ``near``, of a signer who is ``known`` or not, had ``learnt`` from at that
+        time. It need not be there any more; what is there must be what it was, or say that it is another."""
         key = near, entry.model_dump_json()
         if key in self._tables:
             return self._tables[key]
         node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
         node.facts = {"rows": entry.rows, "role": entry.role}
-        if (source := table(entry, [near, *self._folders], known=known)) is not None:
-            node.where = source.location
-            if source.fingerprint() != entry.sha256:
-                node.problems.append("was altered since it was learnt from: its hash is another")
+        if (source := table(entry, [near, *self._among, self._near], known=known)) is not None:
+            same = source.fingerprint() == entry.sha256
+            try:
+                found = claims(source)
+            except UserError as e:
+                node.where, node.problems = source.location, [str(e)] if same else [_ALTERED]
             else:
-                try:
-                    for claim in claims(source):
+                if same:
+                    node.where = source.location
+                    for claim in found:
                         _vouched(node, claim)
-                except OriginError as e:
-                    node.problems.append(str(e))
+                elif source.fingerprint() in self._inputs or _another(found, entry, learnt):
+                    node.notes.append(f"is not here any more: at its place are {_told(source, found)}")
+                else:
+                    node.where, node.problems = source.location, [_ALTERED]
         for id in entry.releases:
             node.parents.append(self.parent(id, None, node, [entry.depth - 1]))
         self._tables[key] = node
@@ -224,7 +232,7 @@ class _Walk:
         it can have at most, as the rows say that were drawn from it."""
         node = self._releases.get(id)
         if node is None:
-            place = find(id, self._folders)
+            place = find(id, self._among, self._near)
             if place is None:
                 child.gaps.append(f"release {id[:12]}{f' ({name!r})' if name else ''} is not to be found")
                 return Node("release", name or id[:12], id, max(depths, default=0), 0.0)
@@ -234,6 +242,20 @@ class _Walk:
             if node.depth > depth and problem not in node.problems:
                 node.problems.append(problem)
         return node
+
+
+def _another(found: Sequence[Claim], entry: DataEntry, learnt: datetime) -> bool:
+    """Whether all files of a table say who drew them, and one of them that it cannot be of the table that a release had
+    ``learnt`` from: it was drawn since, or from another release. An origin that is of that table may have been left beside
+    rows that were altered."""
+    origins = [claim.origin for claim in found if claim.origin is not None]
+    later = any(one.at.replace(microsecond=0) > learnt or one.release not in entry.releases for one in origins)
+    return later and len(origins) == len(found)
+
+
+def _told(source: Source, found: Sequence[Claim]) -> str:
+    drawn = [claim for claim in found if claim.origin is not None]
+    return str(drawn[0]) if drawn else f"{source.rows():,} rows that are learnt from now"
 
 
 def _parting(schema: Schema, recipe: Mapping[str, Any]) -> Parting | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from synth.data.source import Source
@@ -65,6 +65,7 @@ def check(
             policy.check_recognised(rules.policy, sources[name].location, recognition.recognise(sources[name]))
     test = sources["test"].fingerprint() if "test" in sources else None
     real, notes = Real(sources["train"].fingerprint(), test, parting), []
+    hashes = [source.fingerprint() for source in sources.values()]
     for table in inputs:
         told = dict[tuple[str, int], str]()
         for claim in table.claims:
@@ -76,7 +77,7 @@ def check(
                 fewer = "" if claim.subset is None else f"; here are {claim.subset}"
                 told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}{fewer}")
         for (release, depth), what in told.items():
-            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real)}")
+            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real, hashes)}")
     return notes
 
 
@@ -93,22 +94,24 @@ def real_share(table: Prepared) -> float:
     return 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)
 
 
-def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real) -> str:
-    place = places.find(release, [*rules.among, places.around(table)])
+def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real, inputs: Collection[str]) -> str:
+    place = places.find(release, rules.among, places.around(table))
     if place is None:
         if not rules.missing:
             raise PolicyError(
                 f"{table}: was drawn from the release {release[:12]}, which is not to be found beside it: {REMEDY}"
             )
         return "; that release was out of reach"
-    node, altered = lineage.walk(place, rules.among), list[str]()
+    node, altered = lineage.walk(place, rules.among, inputs), list[str]()
     if node.depth >= depth:
         raise PolicyError(
             f"{table}: says that its rows have depth {depth}, and the release that they were drawn from has {node.depth}; take "
             "rows that say what they are"
         )
     for one in node.all():
-        if one.kind == "table" and not one.depth:  # real rows may have become others since: more, as a rule
+        if one.kind == "table" and one.where is None:
+            altered += [f"{one.name} {note}" for note in one.notes]
+        elif one.kind == "table" and not one.depth:  # real rows may have become others since: more, as a rule
             altered += [f"{one.name} {problem}" for problem in one.problems]
         elif one.problems:
             raise PolicyError(f"{table}: its ancestor {one.name}: {one.problems[0]}; restore it, or take other rows")

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +395,45 @@ class TestAllowed:
         )
         with pytest.raises(PolicyError, match=r"says that its rows have depth 1, and the release .* has 2"):
             self.check(chain, "rows3.parquet")
+
+    def again(self, chain: Path, *, seed: int = 7, at: timedelta = timedelta(hours=1)) -> None:
+        """rows1.parquet, from which g1 has learnt, is written over by rows that were drawn from g1 after it."""
+        own = releases.load(str(chain / "g1")).manifest
+        drawn = Signed.of(own, seed=seed, first=0, rows=600, key=None, asked={}).origin
+        origin = drawn.model_copy(update={"at": own.created + at})
+        said = Signed(origin, origin.sign(keys.signing_key()))
+        pq.write_table(people().cast(said.into(people().schema)), chain / "rows1.parquet")
+
+    @pytest.mark.parametrize("at", [timedelta(hours=1), -timedelta(hours=1)])
+    def test_a_sample_that_was_written_over_by_another_one_is_not_here_any_more(
+        self, chain: Path, at: timedelta, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.again(chain, at=at)
+        for rows in ("rows1.parquet", "rows2.csv"):  # what lies at the place of the ancestor, and another table
+            [note] = self.check(chain, rows, policy={"depth": 2})
+            assert "rows1.parquet is not here any more: at its place are 600 rows drawn from 'g1'" in note
+        assert told(lineage.walk(str(chain / "rows2.csv"))) == ""
+        assert run(["lineage", str(chain / "rows2.csv")], monkeypatch) == 0
+
+    def test_so_it_is_by_one_of_the_same_release_that_was_drawn_since(self, chain: Path) -> None:
+        own = releases.load(str(chain / "g0")).manifest
+        origin = Signed.of(own, seed=7, first=0, rows=600, key=None, asked={}).origin
+        for hours, there in ((1, True), (0, False)):
+            drawn = origin.model_copy(update={"at": own.created + timedelta(hours=hours)})
+            said = Signed(drawn, drawn.sign(keys.signing_key()))
+            pq.write_table(people().cast(said.into(people().schema)), chain / "rows1.parquet")
+            assert ("was altered" not in told(lineage.walk(str(chain / "rows2.csv")))) == there
+        with pytest.raises(PolicyError, match=r"its ancestor rows1.parquet: was altered since .*restore it"):
+            self.check(chain, "rows2.csv", policy={"depth": 2})
+
+    def test_a_table_that_is_learnt_from_now_is_no_altered_ancestor(self, chain: Path) -> None:
+        pq.write_table(people(700), chain / "rows1.parquet")
+        with pytest.raises(PolicyError, match=r"its ancestor rows1.parquet: was altered"):
+            self.check(chain, "rows2.csv", policy={"depth": 2})
+        sources = {"train": open_source("rows1.parquet"), "synthetic 1": open_source("rows2.csv")}
+        (chain / "deep.yaml").write_text("depth: 2")
+        [note] = allowed.check(Rules.read("deep.yaml"), sources, [Given("rows2.csv")])
+        assert "rows1.parquet is not here any more: at its place are 700 rows that are learnt from now" in note
 
     def test_real_rows_that_have_become_more_are_told(self, chain: Path) -> None:
         pq.write_table(people(700), chain / "real.parquet")
