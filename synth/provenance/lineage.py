@@ -31,13 +31,14 @@ _ALTERED = "was altered since it was learnt from: its hash is another"
 @dataclass(frozen=True)
 class Claim:
     """What a file says of where its ``rows`` come from, and whose signature that is: nothing, of real rows and where that could
-    not be ``looked_up``."""
+    not be ``looked_up``; ``beside`` is the file that says so for it, None where it does so itself."""
 
     file: str
     origin: Origin | None = None
     signer: keys.Signer | None = None
     rows: int | None = None
     looked_up: bool = True
+    beside: str | None = None
 
     @property
     def depth(self) -> int:
@@ -51,7 +52,7 @@ class Claim:
             return None
         return (
             f"has {self.rows:,} rows, and its origin tells of {self.origin.rows:,}: where the others come from nobody says. "
-            "Keep files apart as they were drawn"
+            f"Keep files apart as they were drawn{self.doubt}"
         )
 
     @property
@@ -60,6 +61,14 @@ class Claim:
         if self.origin is None or self.rows is None or self.rows >= self.origin.rows:
             return None
         return f"{self.rows:,} of the {self.origin.rows:,} rows that its origin tells of"
+
+    @property
+    def doubt(self) -> str:
+        """What to do where rows were written over others and the file beside these is still there; empty where none is."""
+        if self.origin is None or self.beside is None:
+            return ""
+        here = "rows" if self.rows is None else f"{self.rows:,} rows"
+        return f". It is {self.beside} that says so of the {here} here: if these are other rows, remove it"
 
     def __str__(self) -> str:
         if not self.looked_up:
@@ -74,7 +83,7 @@ class Claim:
 def claims(source: Source) -> list[Claim]:
     """What each file of a source says. OriginError, which names the file, for what was altered since it was signed."""
     found = []
-    for name, said, rows in source.said() or [Said(source.location, {}, source.rows())]:
+    for name, said, rows, beside in source.said() or [Said(source.location, {}, source.rows())]:
         if said is None:
             found.append(Claim(name, rows=rows, looked_up=False))
             continue
@@ -82,7 +91,7 @@ def claims(source: Source) -> list[Claim]:
             found.append(Claim(name, rows=rows))
             continue
         try:
-            found.append(Claim(name, *Origin.read(said), rows))
+            found.append(Claim(name, *Origin.read(said), rows, beside=beside))
         except OriginError as e:
             raise OriginError(f"{name}: {e}") from e
     return found
@@ -277,7 +286,7 @@ def _vouched(node: Node, claim: Claim) -> None:
     if claim.excess is not None:
         node.problems.append(f"{claim.file}: {claim.excess}")
     if claim.subset is not None:
-        node.notes.append(f"{claim.file}: {claim.subset}")
+        node.notes.append(f"{claim.file}: {claim.subset}{claim.doubt}")
     if claim.signer is None:
         return
     node.signer = claim.signer

@@ -18,16 +18,20 @@ REMEDY = "name a folder that holds it by --ancestors, or have the gap recorded b
 
 @dataclass(frozen=True)
 class Rules:
-    """The ``policy``, the folders ``among`` which ancestors are looked for, and whether one may be missing, on record."""
+    """The ``policy``, the folders ``among`` which ancestors are looked for, whether one may be missing, on record, and whether
+    synthetic tables can be ``mixed`` with the real one, as in a training and in no study."""
 
     policy: Policy
     among: Sequence[str] = ()
     missing: bool = False
+    mixed: bool = True
 
     @classmethod
-    def read(cls, place: str | None = None, among: Sequence[str] = (), *, missing: bool = False) -> Rules:
+    def read(
+        cls, place: str | None = None, among: Sequence[str] = (), *, missing: bool = False, mixed: bool = True
+    ) -> Rules:
         """With the policy at ``place``, see ``Policy.read``."""
-        return cls(Policy.read(place), tuple(among), missing)
+        return cls(Policy.read(place), tuple(among), missing, mixed)
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,15 @@ def check(
         Input(sources[name].location, lineage.claims(sources[name]), False, share)
         for name, share in zip(mixed, others, strict=True)
     ]
-    policy.check(rules.policy, inputs)
+    policy.check(rules.policy, inputs, mixed=rules.mixed)
     if "test" in sources and (made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]):
         raise PolicyError(
-            f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
+            f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test{made[0].doubt}"
         )
     for name in ("train", "test") if rules.policy.unlabelled < 1 else ():  # a pass, where anything was ever drawn here
         if name in sources:
-            policy.check_recognised(rules.policy, sources[name].location, recognition.recognise(sources[name]))
+            found, mixed = recognition.recognise(sources[name]), rules.mixed and name == "train"
+            policy.check_recognised(rules.policy, sources[name].location, found, mixed=mixed)
     test = sources["test"].fingerprint() if "test" in sources else None
     real, notes = Real(sources["train"].fingerprint(), test, parting), []
     hashes = [source.fingerprint() for source in sources.values()]
@@ -74,7 +79,7 @@ def check(
             if claim.excess is not None:
                 raise PolicyError(f"{claim.file}: {claim.excess}")
             if claim.origin is not None:
-                fewer = "" if claim.subset is None else f"; here are {claim.subset}"
+                fewer = "" if claim.subset is None else f"; here are {claim.subset}{claim.doubt}"
                 told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}{fewer}")
         for (release, depth), what in told.items():
             notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real, hashes)}")

@@ -25,13 +25,15 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from cluster import storage
 from synth import release as releases
+from synth.data.location import Files
 from synth.data.source import open_source
 from synth.data.split import Split
+from synth.errors import UserError
 from synth.provenance import keys, lineage
 from synth.provenance.lineage import Node, Parting
 from synth.provenance.manifest import DataEntry, Training
 from synth.provenance.origin import OriginError, Signed
-from synth.provenance.policy import PolicyError
+from synth.provenance.policy import Policy, PolicyError
 from synth.release import Release
 from synth.training import allowed
 from synth.training.allowed import Rules
@@ -347,6 +349,47 @@ def test_a_folder_says_what_each_of_its_files_does(chain: Path, tmp_path_factory
     for name in ("rows2.csv", "rows2.csv.origin.json"):
         shutil.copy(chain / name, folder / name)
     assert [claim.depth for claim in lineage.claims(open_source(str(folder / "*.csv")))] == [2]
+
+
+def test_files_beside_are_looked_up_once(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, looked, beside = open_source("rows2.csv"), list[Files](), Files.beside
+
+    def counted(files: Files) -> Any:
+        looked.append(files)
+        return beside(files)
+
+    monkeypatch.setattr(Files, "beside", counted)
+    assert lineage.claims(source) == lineage.claims(source) == lineage.claims(source.only(["age"])) and len(looked) == 1
+
+
+@pytest.mark.parametrize("content", ["[" * 60_000, '{"a": 1}', '{"\\ud800": "x"}', "{" + " " * (1 << 17) + "}"])
+def test_what_lies_beside_is_no_reason_to_fail_without_a_word(tmp_path: Path, content: str) -> None:
+    people().to_pandas().to_csv(tmp_path / "real.csv", index=False)
+    (tmp_path / "real.csv.origin.json").write_text(content)
+    with pytest.raises(UserError, match=r"real.csv.origin.json: says nothing that can be understood"):
+        lineage.claims(open_source(str(tmp_path / "real.csv")))
+
+
+def test_an_origin_that_others_left_behind_is_named_with_what_to_do(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real rows are written where drawn ones were, whose origin is still there."""
+    people(40).to_pandas().to_csv("rows2.csv", index=False)
+    remedy = r"\. It is \S*rows2.csv.origin.json that says so of the 40 rows here: if these are other rows, remove it$"
+    for rules, told in (({}, r"depth 2, and the policy"), ({"depth": 2}, r"leaves 0 of each .* real: 0")):
+        with pytest.raises(PolicyError, match=told + r".*" + remedy):
+            allowed.check(Rules(Policy(**rules)), {"train": open_source("rows2.csv")})
+    with pytest.raises(PolicyError, match=r"give real ones by --test" + remedy):
+        allowed.check(Rules(Policy()), {"train": open_source(people(900)), "test": open_source("rows2.csv")})
+    capsys.readouterr()
+    assert run(["lineage", "rows2.csv", "--format", "json"], monkeypatch) == 0
+    [note] = json.loads(capsys.readouterr().out)["notes"]
+    assert "40 of the 50 rows" in note and re.search(remedy, note)
+    people(60).to_pandas().to_csv("rows2.csv", index=False)
+    [claim] = lineage.claims(open_source("rows2.csv"))
+    assert claim.excess is not None and "rows2.csv.origin.json that says so of the 60 rows here" in claim.excess
+    [claim] = lineage.claims(open_source("rows1.parquet"))
+    assert claim.doubt == "", "what is in a file is of its rows"
 
 
 class TestAllowed:

@@ -74,8 +74,13 @@ def test_the_rule_says_how_many(world: Path) -> None:
 
 def test_so_are_test_rows(world: Path) -> None:
     rows = poisoned(pq.read_table("real.parquet"), pq.read_table("drawn.parquet"), 0.5, world / "poisoned.csv")
-    with pytest.raises(PolicyError, match=r"poisoned.csv: was given as real rows, and [\d,]+ of 4,000 rows were drawn"):
+    with pytest.raises(
+        PolicyError, match=r"poisoned.csv: was given as real rows, and [\d,]+ of 4,000 rows were drawn"
+    ) as refused:
         allowed.check(Rules.read(), {"train": open_source("real.parquet"), "test": open_source(str(rows))})
+    assert "Leave them out" in str(refused.value) and "--synthetic" not in str(refused.value)
+    with pytest.raises(PolicyError, match=r"\(unlabelled\). Leave them out, or"):
+        allowed.check(Rules.read(mixed=False), {"train": open_source(str(rows))})
 
 
 def test_a_watermark_is_enough_without_the_log(
