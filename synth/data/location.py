@@ -160,10 +160,12 @@ def texts(said: Beside) -> dict[bytes, bytes]:
     try:
         found = json.loads(said.content)
         return {key.encode(): text.encode() for key, text in found.items()}
-    except (ValueError, AttributeError, RecursionError) as e:  # no JSON, no object, no texts, or too deep for any of them
-        raise UserError(
-            f"{said.name}: says nothing that can be understood; restore it, or draw the rows again"
-        ) from e
+    except (
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as e:  # no JSON, no object, no texts, or too deep for any of them
+        raise UserError(f"{said.name}: says nothing that can be understood; restore it, or draw the rows again") from e
 
 
 def find(location: str | Path | Sequence[str | Path]) -> Files:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from synth.data.source import open_source
 from synth import release as releases
+from synth.data.source import open_source
 from synth.errors import UserError
 from synth.provenance import places
 from synth.provenance.manifest import DataEntry
