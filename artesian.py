@@ -197,8 +197,8 @@ def tune(
     published at ``out``; beside it, ``out.study`` holds the record and its report.
 
     ``keys`` are recipe keys, as of ``train``; what they set is not searched. ``policy``, ``ancestors`` and
-    ``allow_missing_parent`` are as there, too. ``memory`` is where studies are remembered, None
-    for nowhere. Raises UserError for what is wrong with the data, the recipe or the budget.
+    ``allow_missing_parent`` are as there, too. ``memory`` is where studies are remembered, None for nowhere. Raises UserError
+    for what is wrong with the data, the recipe or the budget, and for what the policy does not allow.
     """
     from synth.recipe import Recipe, seconds, together
     from tuning import study

@@ -70,7 +70,8 @@ def _in_background(address: str, headers: dict[str, str], told: Sequence[Mapping
 
     def work() -> None:
         try:
-            future.set_result(_tell(address, headers, told))
+            _tell(address, headers, told)
+            future.set_result(None)
         except BaseException as e:  # noqa: BLE001 (it is raised where the result is asked for)
             future.set_exception(e)
 

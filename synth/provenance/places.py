@@ -92,11 +92,19 @@ def _folders(folder: str) -> list[str]:
             return []
         if isinstance(filesystem, pafs.LocalFileSystem):
             # Arrow's own listing fails as a whole for a name that is no text, and for a link to where nobody may look.
-            found = [name for name in os.listdir(path) if _is_text(name) and os.path.isdir(os.path.join(path, name))]
+            with os.scandir(path) as there:
+                found = [one.name for one in there if _is_text(one.name) and _is_folder(one)]
         else:
-            there = filesystem.get_file_info(pafs.FileSelector(path))
-            found = [info.base_name for info in there if info.type == pafs.FileType.Directory]
+            infos = filesystem.get_file_info(pafs.FileSelector(path))
+            found = [info.base_name for info in infos if info.type == pafs.FileType.Directory]
     return sorted(name for name in found if not name.startswith("."))[:MOST]
+
+
+def _is_folder(one: os.DirEntry[str]) -> bool:
+    try:
+        return one.is_dir()
+    except OSError:  # a link to where nobody may look
+        return False
 
 
 def _is_text(name: str) -> bool:

@@ -66,8 +66,8 @@ def check(
         )
     for name in ("train", "test") if rules.policy.unlabelled < 1 else ():  # a pass, where anything was ever drawn here
         if name in sources:
-            found, mixed = recognition.recognise(sources[name]), rules.mixed and name == "train"
-            policy.check_recognised(rules.policy, sources[name].location, found, mixed=mixed)
+            known, place = recognition.recognise(sources[name]), sources[name].location
+            policy.check_recognised(rules.policy, place, known, mixed=rules.mixed and name == "train")
     test = sources["test"].fingerprint() if "test" in sources else None
     real, notes = Real(sources["train"].fingerprint(), test, parting), []
     hashes = [source.fingerprint() for source in sources.values()]

@@ -170,8 +170,8 @@ def _limits(node: Node) -> list[str]:
         if not drawn:  # nothing says how far from real rows they are
             drawn, least = 1, " at least"
         lines += [
-            f"- The rows are synthetic, of generation depth {drawn}{least}: a generator that learns from them alone draws rows of "
-            f"depth {drawn + 1}{least}, which tend to be less diverse. Mix them with real ones.",
+            f"- The rows are synthetic, of generation depth {drawn}{least}: a generator that learns from them alone draws rows "
+            f"of depth {drawn + 1}{least}, which tend to be less diverse. Mix them with real ones.",
             "- They stand for a population, and for nobody in it: decide nothing about a person by them.",
             "- What was measured on privacy is evidence and no proof; there is no guarantee of differential privacy.",
             "- Nothing is evaluated on synthetic rows: keep real ones for tests.",
