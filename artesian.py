@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from synth.data.conditions import Where
     from synth.evaluation.certificate import Certificate
     from synth.release import Release
+    from synth.training.allowed import Rules
 
 __all__ = ["Model", "UserError", "evaluate", "load", "refine", "serve", "train", "tune"]
 
@@ -153,21 +154,24 @@ def train(
     """
     from synth.recipe import Recipe, seconds, together
     from synth.training import mixing, run
-    from synth.training.allowed import Rules
 
     flags = {"target": target, "training.budget_s": None if budget is None else seconds(budget)}
     overrides = together({key.replace("__", "."): value for key, value in keys.items()}, flags)
     checked = Recipe.read(str(recipe) if recipe is not None else None, overrides)
-    rules = Rules.read(
-        None if policy is None else os.fspath(policy),
-        [os.fspath(one) for one in ancestors],
-        missing=allow_missing_parent,
-    )
+    rules = _rules(policy, ancestors, allow_missing_parent)
     trained = run.train(
         data, checked, os.fspath(out), test=test, synthetic=mixing.listed(synthetic), rules=rules, address=address,
         overwrite=overwrite, resume=resume,
     )  # fmt: skip
     return load(trained.location)
+
+
+def _rules(policy: str | os.PathLike[str] | None, ancestors: Sequence[str | os.PathLike[str]], missing: bool) -> Rules:
+    from synth.training.allowed import Rules
+
+    return Rules.read(
+        None if policy is None else os.fspath(policy), [os.fspath(one) for one in ancestors], missing=missing
+    )
 
 
 def tune(
@@ -180,6 +184,9 @@ def tune(
     objective: Sequence[str] = ("utility",),
     trials: int | None = None,
     test: Any = None,
+    policy: str | os.PathLike[str] | None = None,
+    ancestors: Sequence[str | os.PathLike[str]] = (),
+    allow_missing_parent: bool = False,
     memory: str | os.PathLike[str] | None = "default",
     address: str | None = None,
     overwrite: bool = False,
@@ -189,8 +196,9 @@ def tune(
     """Search families and hyper-parameters by how well models trained on the samples do on real rows, and return the release
     published at ``out``; beside it, ``out.study`` holds the record and its report.
 
-    ``keys`` are recipe keys, as of ``train``; what they set is not searched. ``memory`` is where studies are remembered, None
-    for nowhere. Raises UserError for what is wrong with the data, the recipe or the budget.
+    ``keys`` are recipe keys, as of ``train``; what they set is not searched. ``policy``, ``ancestors`` and
+    ``allow_missing_parent`` are as there, too. ``memory`` is where studies are remembered, None for nowhere. Raises UserError
+    for what is wrong with the data, the recipe or the budget, and for what the policy does not allow.
     """
     from synth.recipe import Recipe, seconds, together
     from tuning import study
@@ -200,7 +208,8 @@ def tune(
     store = default_store() if memory == "default" else None if memory is None else os.fspath(memory)
     wanted = study.Wanted(seconds(budget), families, objective, trials, store)
     tuned = study.tune(
-        data, recipe, os.fspath(out), wanted, test=test, address=address, overwrite=overwrite, resume=resume
+        data, recipe, os.fspath(out), wanted, test=test, rules=_rules(policy, ancestors, allow_missing_parent),
+        address=address, overwrite=overwrite, resume=resume,
     )  # fmt: skip
     return load(tuned.trained.location)
 

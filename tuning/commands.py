@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synth.commands import Columns, SetKey, SplitShares, listed, tell
+from synth.commands import Ancestors, Columns, MissingParent, PolicyFile, SetKey, SplitShares, listed, tell
 from synth.errors import UserError
 
 app = typer.Typer()
@@ -28,6 +28,7 @@ def tune_command(
     categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
     constraint: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="holds in every row: 'start <= end'")] = None,
+    policy: PolicyFile = None, ancestors: Ancestors = None, allow_missing_parent: MissingParent = False,
     recipe: Annotated[str | None, typer.Option(metavar="FILE", help="YAML; what it sets is not searched")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="of each trial")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
@@ -66,7 +67,21 @@ def tune_command(
         return
     if out is None:
         raise UserError("--out is missing: name a folder or URI for the release, or ask for --recommend alone")
-    _tune(data, checked, out, wanted, test=test, address=address, overwrite=overwrite, resume=resume, choose=choose)
+    from synth.training.allowed import Rules
+
+    rules = Rules.read(policy, ancestors or (), missing=allow_missing_parent)
+    _tune(
+        data,
+        checked,
+        out,
+        wanted,
+        test=test,
+        rules=rules,
+        address=address,
+        overwrite=overwrite,
+        resume=resume,
+        choose=choose,
+    )
 
 
 def _tune(data: str, recipe: Any, out: str, wanted: dict[str, Any], **options: Any) -> None:

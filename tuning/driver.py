@@ -271,6 +271,7 @@ class Driver:
         kept = finalists.load(self.folder, trial, table.schema)
         recipe = table.recipe_of(trial.knobs)
         rows = preparing.prepare(table.sources, table.schema, recipe)
+        rows.notes += table.notes
         assert trial.last is not None, "finalists are scored"
         what = f"the certificate of trial {trial.number}"
         study.looks.append(Look(part="test", what=what, samples=1, at=datetime.now(UTC)))

@@ -91,10 +91,11 @@ def tune(
     overwrite: bool = False,
     resume: bool = False,
     choose: int | None = None,
+    rules: Rules | None = None,
     show: Show = lambda study, moment, left, phase: None,
 ) -> Tuned:
     """Search, decide and publish at ``out``. What is set in ``recipe`` holds for every trial. With ``choose``, nothing is
-    searched: of the study that was, this trial is published.
+    searched: of the study that was, this trial is published. ``rules`` are those of what may be learnt from, None: the user's.
 
     Raises UserError for what is wrong with the data, the recipe, the place or the budget; Interrupted on Ctrl-C.
     """
@@ -111,8 +112,8 @@ def tune(
     key_note = keys.ready()
     source = preparing.open_train(data, test, recipe)
     sources, schema = preparing.describe(source, test, recipe)
-    rules = Rules.read()
-    allowed.check(rules, sources)
+    rules = replace(Rules.read() if rules is None else rules, mixed=False)
+    descent = allowed.check(rules, sources)
     if schema.image is not None:
         raise UserError(f"{source.location}: images have no search space; train them: artesian train")
     if not preparing.is_held(source, recipe)[0]:
@@ -151,7 +152,7 @@ def tune(
             spread = replace(spread, rungs=tuple(study.rungs))
         study.slots, study.rungs = spread.slots, list(spread.rungs)
         driver = Driver(
-            ray, study, spread, Table(sources, schema, base, test is not None), folder, show,
+            ray, study, spread, Table(sources, schema, base, test is not None, descent), folder, show,
             on_confirm=lambda: judge("confirm"), began=began - study.spent_s, embedded=address is None,
         )  # fmt: skip
         try:

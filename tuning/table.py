@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,14 @@ from tuning import space
 
 @dataclass(frozen=True)
 class Table:
-    """What trials are of: the sources, what was set of the recipe (``base``), and whether the test rows came apart."""
+    """What trials are of: the sources, what was set of the recipe (``base``), whether the test rows came apart, and what is to
+    be told of where the rows come from (``notes``)."""
 
     sources: dict[str, Source]
     schema: Schema
     base: Recipe
     test_apart: bool
+    notes: Sequence[str] = ()
 
     def recipe_of(self, knobs: space.Knobs, **training: Any) -> Recipe:
         """The whole recipe of a trial, with keys of ``training``."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synth.commands import Columns, SetKey, listed
+from synth.commands import Ancestors, Columns, MissingParent, SetKey, listed
 
 app = typer.Typer()
 
@@ -33,6 +33,11 @@ def collapse_command(
     rows: Annotated[int | None, typer.Option(metavar="N", help="of a generation [default: 10000, or what there is]")] = None,
     categorical: Columns = None, numerical: Columns = None, datetime: Columns = None, id: Columns = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="A,B", help="columns to leave out")] = None,
+    lineage_policy: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="what may be learnt from [default: policy.yaml beside the signing key]")
+    ] = None,
+    ancestors: Ancestors = None, allow_missing_parent: MissingParent = False,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     set_: Annotated[list[str] | None, SetKey] = None,
     address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to join, instead of starting one")] = None,
@@ -51,9 +56,12 @@ def collapse_command(
         **{name: listed(given) for name, given in kinds.items() if given},
     }  # fmt: skip
     recipe = Recipe.read(None, together(dict(parse_setting(text) for text in set_ or ()), flags))
+    from synth.training.allowed import Rules
+
+    rules = Rules.read(lineage_policy, ancestors or (), missing=allow_missing_parent)
     _collapse(
         data, recipe, out, name=family, policies=POLICIES if policy is None else tuple(listed([policy])),
-        generations=generations, seeds=seeds, rows=rows, address=address, overwrite=overwrite, resume=resume,
+        generations=generations, seeds=seeds, rows=rows, rules=rules, address=address, overwrite=overwrite, resume=resume,
     )  # fmt: skip
 
 

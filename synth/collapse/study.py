@@ -13,7 +13,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,12 @@ def _shuffled(train: pa.Table, key: int, seed: int) -> pa.Table:
 def collapse(
     data: object, recipe: Recipe, out: str, *, name: str = "mixture", policies: tuple[str, ...] = POLICIES,
     generations: int = 8, seeds: int = 3, rows: int | None = None, address: str | None = None, overwrite: bool = False,
-    resume: bool = False, progress: Progress = lambda phase, done, facts: None,
+    resume: bool = False, rules: Rules | None = None, progress: Progress = lambda phase, done, facts: None,
 ) -> tuple[Study, str]:  # fmt: skip
     """Have generators of the family ``name`` learn from their own samples, and measure each generation; the study, and where
     its report is. Of the ``recipe`` the target, the columns' kinds, the split and the seed hold, and all else for a family that
     is trained. The control, which learns from real rows alone, is always among the policies.
+    ``rules`` say what may be learnt from, None: the user's.
 
     UserError for what is wrong with the data, the policies or the place; Interrupted on Ctrl-C.
     """
@@ -96,8 +97,8 @@ def collapse(
     recipe = recipe.resolved(test_apart=False)
     sources, schema = preparing.open_sources(data, None, recipe)
     source = sources["train"]
-    rules = Rules.read()
-    allowed.check(rules, sources)
+    rules = replace(Rules.read() if rules is None else rules, mixed=False)
+    descent = allowed.check(rules, sources)
     if schema.image is not None:
         raise UserError(f"{source.location}: holds images, and the families of a study are of tables")
     prepared = preparing.prepare(sources, schema, recipe, keep=("select", "confirm"))
@@ -118,7 +119,7 @@ def collapse(
     study = Study(
         data=Path(str(source.location)).name, target=schema.target, asked=asked, found=[],
         rows={"real": len(train), "held out": len(held)}, real=dict(judge(others)) if len(others) >= LEAST else {},
-        notes=list(dict.fromkeys([*schema.notes, *lens.notes, *judge.notes])),
+        notes=list(dict.fromkeys([*schema.notes, *descent, *lens.notes, *judge.notes])),
     )  # fmt: skip
     claim = {"study": asked.model_dump(), "recipe": recipe.sha256(), "data": source.fingerprint()}
     take(folder, claim, resume=resume, overwrite=overwrite)

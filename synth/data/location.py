@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs
@@ -39,6 +39,14 @@ MOST_BESIDE = 1 << 16  # bytes of it: more is no origin
 BESIDE_IMAGES = ("labels.csv", "metadata.csv")
 
 
+class Beside(NamedTuple):
+    """What the file of this ``name`` says of the one that it lies beside: nothing where there is none, None where whether
+    there is one may not be looked up."""
+
+    content: bytes | None
+    name: str | None = None
+
+
 @dataclass(frozen=True)
 class Files:
     """Files of one format on one file system, in the order in which they are read."""
@@ -58,49 +66,49 @@ class Files:
     def open(self, path: str, *, decompress: bool = True) -> pa.NativeFile:
         return self.filesystem.open_input_stream(path, compression="detect" if decompress else None)
 
-    def beside(self) -> list[tuple[str, bytes | None]]:
-        """What the file beside each of these says, after the name of this one: nothing where there is none, None where whether
-        there is one may not be looked up. Of images there is one for each folder that has one, and one for all the others."""
+    def beside(self) -> list[tuple[str, Beside]]:
+        """What the file beside each of these says, after the name of this one. Of images there is one for each folder that has
+        one, and one for all the others."""
         if self.format == "image":
             return list(self._beside_folders().items())
         return [(self.name(path), self._first(_named(path))) for path in self.paths]
 
-    def _beside_folders(self) -> dict[str, bytes | None]:
+    def _beside_folders(self) -> dict[str, Beside]:
         """By the folder that speaks for images: that in which they lie or the nearest above, up to the one in which all do and
         that which holds it, as this may be the folder of a class."""
         folders = sorted({posixpath.dirname(path) for path in self.paths})
         root = self.folder or posixpath.commonpath(folders)
-        known, found = dict[str, bytes | None](), dict[str, bytes | None]()
+        known, found = dict[str, Beside](), dict[str, Beside]()
         for folder in folders:
             speaks, place = root, folder
-            content: bytes | None = b""
+            said = Beside(b"")
             while True:
                 if place not in known:
                     known[place] = self._first([place])
-                if known[place]:
-                    speaks, content = place, known[place]
+                if known[place].content:
+                    speaks, said = place, known[place]
                     break
-                content = None if known[place] is None else content
+                said = said if known[place].content is not None else known[place]
                 above = posixpath.dirname(place)
                 if len(place) < len(root) or not above.strip("/"):
                     break
                 place = above
-            found[self.name(speaks)] = content
+            found[self.name(speaks)] = said
         return found
 
-    def _first(self, names: Sequence[str]) -> bytes | None:
+    def _first(self, names: Sequence[str]) -> Beside:
         """What the first says that there is, of the files beside these ``names``."""
-        nothing: bytes | None = b""
+        nothing = Beside(b"")
         for place in (f"{name.rstrip('/')}{BESIDE}" for name in names):
             with reading(self.name(place)):
                 try:
                     if self.filesystem.get_file_info(place).type == pyarrow.fs.FileType.File:
                         with self.filesystem.open_input_stream(place, compression=None) as stream:
-                            return bytes(stream.read(MOST_BESIDE))
+                            return Beside(bytes(stream.read(MOST_BESIDE)), self.name(place))
                 except OSError as error:
                     if not _denied(error):
                         raise
-                    nothing = None
+                    nothing = Beside(None)
         return nothing
 
     def place(self, counts: Sequence[int], row: int) -> str:
@@ -145,17 +153,19 @@ def reading(name: str) -> Iterator[None]:
         ) from error
 
 
-def texts(name: str, content: bytes) -> dict[bytes, bytes]:
-    """What the file beside ``name`` says. UserError where that is no JSON object of texts."""
-    if not content:
+def texts(said: Beside) -> dict[bytes, bytes]:
+    """What a file beside another says. UserError where that is no JSON object of texts."""
+    if not said.content:
         return {}
     try:
-        found = json.loads(content)
+        found = json.loads(said.content)
         return {key.encode(): text.encode() for key, text in found.items()}
-    except (ValueError, AttributeError) as e:  # no JSON, no object, or no texts
-        raise UserError(
-            f"{name}{BESIDE}: says nothing that can be understood; restore it, or draw the rows again"
-        ) from e
+    except (
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as e:  # no JSON, no object, no texts, or too deep for any of them
+        raise UserError(f"{said.name}: says nothing that can be understood; restore it, or draw the rows again") from e
 
 
 def find(location: str | Path | Sequence[str | Path]) -> Files:

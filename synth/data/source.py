@@ -53,11 +53,12 @@ class Reader(Protocol):
 
 class Said(NamedTuple):
     """What a file of so many ``rows``, None where they were not counted, says of itself: None where that could not be looked
-    up."""
+    up. Where a file ``beside`` it does so, that may be of other rows: of those that were written over."""
 
     name: str
     metadata: dict[bytes, bytes] | None
     rows: int | None
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,11 @@ class Source:
 
     def said(self) -> list[Said]:
         """What each file says of itself: the metadata of its schema or, in a format that has none, what the file beside it
-        does, a JSON object of texts; of a table in memory, its own."""
+        does, a JSON object of texts; of a table in memory, its own. Looked up once."""
+        return self._said
+
+    @cached_property
+    def _said(self) -> list[Said]:
         if isinstance(self._reader, _Memory):
             return [Said(self.location, self._reader.metadata, self.rows())]
         if self._files is None:
@@ -114,8 +119,8 @@ class Source:
         if self._files.format == "image":
             counts = [self.rows() if len(found) == 1 else None] * len(found)
         return [
-            Said(name, None if content is None else texts(name, content), rows)
-            for (name, content), rows in zip(found, counts, strict=True)
+            Said(name, None if said.content is None else texts(said), rows, said.name)
+            for (name, said), rows in zip(found, counts, strict=True)
         ]
 
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:

@@ -5,25 +5,29 @@
     OPENLINEAGE_API_KEY    sent as a bearer token, and shown nowhere
     OPENLINEAGE_DISABLED   true: nothing is told
 
-What is told is what the manifest says, which a release is published with. A catalogue that cannot be reached costs a few
-seconds and leaves a note: a release does not depend on it.
+What is told is what the manifest says, which a release is published with. A catalogue that cannot be reached, or answers
+however slowly, costs TIMEOUT_S seconds and leaves a note: a release does not depend on it. A key goes over https:// or stays
+on this machine.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from http.client import HTTPException
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from synth.provenance.formats.openlineage import events
 from synth.provenance.manifest import Manifest
 
-TIMEOUT_S = 5.0  # of each step of a connection
+TIMEOUT_S = 5.0  # for all of it
 MOST = 1 << 20  # bytes of an event: one of more inputs than that is for nobody to look at
 
 
@@ -44,9 +48,13 @@ def announce(record: Manifest) -> list[str]:
     if not url or os.environ.get("OPENLINEAGE_DISABLED", "").strip().lower() == "true":
         return []
     try:
-        _tell(url, events(record))
+        address = _address(url)
+        ending = _in_background(address, {"Content-Type": "application/json"} | _bearer(address), events(record))
+        ending.result(timeout=TIMEOUT_S)
     except _UntoldError as e:
         return [_note(str(e))]
+    except TimeoutError as e:
+        return [_note(_reason(e))]
     except KeyboardInterrupt:  # there is nothing left to stop: the release is published
         return [_note("it was stopped")]
     return []
@@ -56,9 +64,25 @@ def _note(why: str) -> str:
     return f"the training was not told to OPENLINEAGE_URL: {why}; the release is complete without it"
 
 
-def _tell(url: str, told: Sequence[Mapping[str, Any]]) -> None:
-    address, headers = _address(url), {"Content-Type": "application/json"} | _bearer()
-    opener = urllib.request.build_opener(_Straight)
+def _in_background(address: str, headers: dict[str, str], told: Sequence[Mapping[str, Any]]) -> Future[None]:
+    """Tell in a thread that nobody has to wait for: a socket's limit is of each step, and an answer can have any number."""
+    future: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            _tell(address, headers, told)
+            future.set_result(None)
+        except BaseException as e:  # noqa: BLE001 (it is raised where the result is asked for)
+            future.set_exception(e)
+
+    threading.Thread(target=work, daemon=True, name="announce").start()
+    return future
+
+
+def _tell(address: str, headers: dict[str, str], told: Sequence[Mapping[str, Any]]) -> None:
+    # What stays here needs no proxy, which would see the key.
+    direct = [urllib.request.ProxyHandler({})] if _is_here(address) else []
+    opener = urllib.request.build_opener(_Straight, *direct)
     for event in told:
         body = json.dumps(event).encode()
         if len(body) > MOST:
@@ -92,12 +116,23 @@ def _address(url: str) -> str:
     return f"{url.rstrip('/')}/{path.lstrip('/')}"
 
 
-def _bearer() -> dict[str, str]:
+def _is_here(address: str) -> bool:
+    """Whether an address is this machine's own."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
+
+
+def _bearer(address: str) -> dict[str, str]:
     key = os.environ.get("OPENLINEAGE_API_KEY", "").strip()
     if not key:
         return {}
     if not _plain(key):  # else the library would say so, and quote it
         raise _UntoldError("OPENLINEAGE_API_KEY holds signs that no key has; copy it again")
+    if urlsplit(address).scheme != "https" and not _is_here(address):
+        raise _UntoldError("over http:// all could read OPENLINEAGE_API_KEY; give an address with https://")
     return {"Authorization": f"Bearer {key}"}
 
 

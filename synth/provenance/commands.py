@@ -25,8 +25,8 @@ def lineage_command(
 ) -> None:  # fmt: skip
     """Walk where a table or a release comes from, and check every link offline; exit status 1 where one is broken.
 
-    Ancestors are looked for beside it, and in the folders that --ancestors names. Of a table that says nothing of where its
-    rows come from, it is told whether they were drawn here, as far as the log of drawn rows and watermarks tell.
+    Ancestors are looked for beside it, and in the folders that --ancestors names. Of a table that does not say of all its rows
+    where they come from, it is told whether they were drawn here, as far as the log of drawn rows and watermarks tell.
     """
     from rich.console import Console
 
@@ -36,9 +36,10 @@ def lineage_command(
     if format not in formats.NAMES:
         raise UserError(f"--format {format!r} is unknown; formats: {', '.join(formats.NAMES)}")
     node = lineage.walk(place, ancestors or ())
-    if node.kind == "table" and node.signer is None:
+    if node.kind == "table" and not (node.claims and all(claim.origin is not None for claim in node.claims)):
         found = recognition.recognise(open_source(place))
-        node.facts["recognised"] = [str(one) for one in (*found.rows, *found.marks)]
+        node.facts["recognised"] = [str(one) for one in (*found.rows, *found.sure)]
+        node.facts["unsure"] = [str(one) for one in found.marks if not one.sure]
     if format == "tree":
         Console().print(_tree(node, set()))
     else:
@@ -71,6 +72,8 @@ def _tree(node: Node, said: set[int], tree: Tree | None = None) -> Tree:
         here.add(f"[red]broken: {escape(problem)}[/]")
     for known in node.facts.get("recognised", ()):
         here.add(f"known here: {escape(known)}")
+    for mark in node.facts.get("unsure", ()):
+        here.add(f"not sure: {escape(mark)}")
     for gap in node.gaps:
         here.add(f"[yellow]gap: {escape(gap)}[/]")
     for parent in node.parents:

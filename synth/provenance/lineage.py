@@ -8,8 +8,9 @@ what the release says that learnt from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from cluster import storage
@@ -24,18 +25,20 @@ from synth.provenance.origin import PREFIX, Origin, OriginError
 from synth.provenance.places import MANIFEST, around, find, table
 
 _INNER = ("claims", "parting", "parents")  # of a node, which plain data do not show as they are
+_ALTERED = "was altered since it was learnt from: its hash is another"
 
 
 @dataclass(frozen=True)
 class Claim:
     """What a file says of where its ``rows`` come from, and whose signature that is: nothing, of real rows and where that could
-    not be ``looked_up``."""
+    not be ``looked_up``; ``beside`` is the file that says so for it, None where it does so itself."""
 
     file: str
     origin: Origin | None = None
     signer: keys.Signer | None = None
     rows: int | None = None
     looked_up: bool = True
+    beside: str | None = None
 
     @property
     def depth(self) -> int:
@@ -49,7 +52,7 @@ class Claim:
             return None
         return (
             f"has {self.rows:,} rows, and its origin tells of {self.origin.rows:,}: where the others come from nobody says. "
-            "Keep files apart as they were drawn"
+            f"Keep files apart as they were drawn{self.doubt}"
         )
 
     @property
@@ -58,6 +61,14 @@ class Claim:
         if self.origin is None or self.rows is None or self.rows >= self.origin.rows:
             return None
         return f"{self.rows:,} of the {self.origin.rows:,} rows that its origin tells of"
+
+    @property
+    def doubt(self) -> str:
+        """What to do where rows were written over others and the file beside these is still there; empty where none is."""
+        if self.origin is None or self.beside is None:
+            return ""
+        here = "rows" if self.rows is None else f"{self.rows:,} rows"
+        return f". It is {self.beside} that says so of the {here} here: if these are other rows, remove it"
 
     def __str__(self) -> str:
         if not self.looked_up:
@@ -72,7 +83,7 @@ class Claim:
 def claims(source: Source) -> list[Claim]:
     """What each file of a source says. OriginError, which names the file, for what was altered since it was signed."""
     found = []
-    for name, said, rows in source.said() or [Said(source.location, {}, source.rows())]:
+    for name, said, rows, beside in source.said() or [Said(source.location, {}, source.rows())]:
         if said is None:
             found.append(Claim(name, rows=rows, looked_up=False))
             continue
@@ -80,7 +91,7 @@ def claims(source: Source) -> list[Claim]:
             found.append(Claim(name, rows=rows))
             continue
         try:
-            found.append(Claim(name, *Origin.read(said), rows))
+            found.append(Claim(name, *Origin.read(said), rows, beside=beside))
         except OriginError as e:
             raise OriginError(f"{name}: {e}") from e
     return found
@@ -131,10 +142,11 @@ class Node:
                 ahead += reversed(node.parents)
 
 
-def walk(location: str, among: Sequence[str] = ()) -> Node:
+def walk(location: str, among: Sequence[str] = (), inputs: Collection[str] = ()) -> Node:
     """The ancestry of the release or of the table at ``location``; releases are looked for beside it and in the folders
-    ``among``, and in what these hold. UserError for what is neither."""
-    steps = _Walk([*among, around(location)])
+    ``among``, and in what these hold. Where a table has become one of the ``inputs``, which are hashes, it is not here any
+    more, as where rows that were drawn since have taken its place. UserError for what is neither."""
+    steps = _Walk(among, around(location), inputs)
     if storage.exists(storage.join(location, MANIFEST)):
         return steps.release(location)
     source = open_source(location)
@@ -158,10 +170,10 @@ def walk(location: str, among: Sequence[str] = ()) -> Node:
 
 class _Walk:
     """A walk in which each release and each of their tables is looked at once, however many have it for an ancestor; releases
-    are looked for in ``folders``."""
+    are looked for in the folders ``among`` and in the one that is ``near``; ``inputs`` are hashes of tables."""
 
-    def __init__(self, folders: Sequence[str]) -> None:
-        self._folders = folders
+    def __init__(self, among: Sequence[str], near: str, inputs: Collection[str]) -> None:
+        self._among, self._near, self._inputs = among, near, inputs
         self._releases, self._tables = dict[str, Node](), dict[tuple[str, str], Node]()
         self._path = list[str]()  # from where the walk began to where it is
 
@@ -189,31 +201,36 @@ class _Walk:
         known = found.signer is not None and found.signer.kind != "unknown"
         drawn = {entry.sha256 for entry in record.data}
         for entry in record.data:
-            node.parents.append(self._table(entry, around(location), known))
+            node.parents.append(self._table(entry, around(location), known, record.created))
             drawn |= set(entry.releases)
         node.parents += [self.parent(id, None, node) for id in record.parents if id not in drawn]
         self._path.pop()
         self._releases[record.id] = node
         return node
 
-    def _table(self, entry: DataEntry, near: str, known: bool) -> Node:
-        """A table that a release in the folder ``near``, of a signer who is ``known`` or not, has learnt from. It need not be
-        there any more; what is there must be what it was."""
+    def _table(self, entry: DataEntry, near: str, known: bool, learnt: datetime) -> Node:
+        """A table that a release in the folder ``near``, of a signer who is ``known`` or not, had ``learnt`` from at that
+        time. It need not be there any more; what is there must be what it was, or say that it is another."""
         key = near, entry.model_dump_json()
         if key in self._tables:
             return self._tables[key]
         node = Node("table", entry.location, entry.sha256, entry.depth, float(entry.real))
         node.facts = {"rows": entry.rows, "role": entry.role}
-        if (source := table(entry, [near, *self._folders], known=known)) is not None:
-            node.where = source.location
-            if source.fingerprint() != entry.sha256:
-                node.problems.append("was altered since it was learnt from: its hash is another")
+        if (source := table(entry, [near, *self._among, self._near], known=known)) is not None:
+            same = source.fingerprint() == entry.sha256
+            try:
+                found = claims(source)
+            except UserError as e:
+                node.where, node.problems = source.location, [str(e)] if same else [_ALTERED]
             else:
-                try:
-                    for claim in claims(source):
+                if same:
+                    node.where = source.location
+                    for claim in found:
                         _vouched(node, claim)
-                except OriginError as e:
-                    node.problems.append(str(e))
+                elif source.fingerprint() in self._inputs or _another(found, entry, learnt):
+                    node.notes.append(f"is not here any more: at its place are {_told(source, found)}")
+                else:
+                    node.where, node.problems = source.location, [_ALTERED]
         for id in entry.releases:
             node.parents.append(self.parent(id, None, node, [entry.depth - 1]))
         self._tables[key] = node
@@ -224,7 +241,7 @@ class _Walk:
         it can have at most, as the rows say that were drawn from it."""
         node = self._releases.get(id)
         if node is None:
-            place = find(id, self._folders)
+            place = find(id, self._among, self._near)
             if place is None:
                 child.gaps.append(f"release {id[:12]}{f' ({name!r})' if name else ''} is not to be found")
                 return Node("release", name or id[:12], id, max(depths, default=0), 0.0)
@@ -234,6 +251,20 @@ class _Walk:
             if node.depth > depth and problem not in node.problems:
                 node.problems.append(problem)
         return node
+
+
+def _another(found: Sequence[Claim], entry: DataEntry, learnt: datetime) -> bool:
+    """Whether all files of a table say who drew them, and one of them that it cannot be of the table that a release had
+    ``learnt`` from: it was drawn since, or from another release. An origin that is of that table may have been left beside
+    rows that were altered."""
+    origins = [claim.origin for claim in found if claim.origin is not None]
+    later = any(one.at.replace(microsecond=0) > learnt or one.release not in entry.releases for one in origins)
+    return later and len(origins) == len(found)
+
+
+def _told(source: Source, found: Sequence[Claim]) -> str:
+    drawn = [claim for claim in found if claim.origin is not None]
+    return str(drawn[0]) if drawn else f"{source.rows():,} rows that are learnt from now"
 
 
 def _parting(schema: Schema, recipe: Mapping[str, Any]) -> Parting | None:
@@ -255,7 +286,7 @@ def _vouched(node: Node, claim: Claim) -> None:
     if claim.excess is not None:
         node.problems.append(f"{claim.file}: {claim.excess}")
     if claim.subset is not None:
-        node.notes.append(f"{claim.file}: {claim.subset}")
+        node.notes.append(f"{claim.file}: {claim.subset}{claim.doubt}")
     if claim.signer is None:
         return
     node.signer = claim.signer

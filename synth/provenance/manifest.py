@@ -261,7 +261,7 @@ def public_key_of(manifest: bytes, signature_file: bytes) -> bytes:
         fields = json.loads(signature_file)
         signature = base64.b64decode(fields["signature"], validate=True)
         public_key = base64.b64decode(fields["public_key"], validate=True)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SignatureError("not a signature") from error
     if _signature_file(signature, public_key) != signature_file:
         raise SignatureError("not a signature in its only spelling")

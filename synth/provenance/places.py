@@ -6,12 +6,15 @@ has looked, and a path may be of anything on this machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pyarrow import fs as pafs
 
 from cluster import storage
+from synth import release as releases
+from synth.data.location import reading
 from synth.data.source import Source, open_source
 from synth.errors import ReleaseError, UserError
 from synth.provenance import manifest
@@ -19,6 +22,7 @@ from synth.provenance.manifest import DataEntry
 
 MANIFEST = "manifest.json"
 MOST = 1_000  # folders beside each other that are searched for a release
+MOST_BYTES = 16 << 20  # of a manifest: more was written by nothing here
 
 
 def around(location: str) -> str:
@@ -29,27 +33,82 @@ def around(location: str) -> str:
     return f"{place.rstrip('/').rpartition('/')[0]}{mark}{query}"
 
 
-def find(id: str, folders: Sequence[str]) -> str | None:
-    """The folder of the release with this id, among ``folders`` and those that they hold; None where there is none."""
-    for folder in dict.fromkeys(folders):
-        for place in [folder, *_folders(folder)]:
-            at = storage.join(place, MANIFEST)
-            if storage.is_file(at):
-                try:
-                    if manifest.parse(storage.read_bytes(at)).id == id:
-                        return place
-                except ReleaseError:  # a damaged stranger's
-                    continue
-    return None
+def find(id: str, named: Sequence[str], near: str) -> str | None:
+    """The folder of the release with this id, among those that the user has ``named``, the one that is ``near``, and what they
+    hold; None where there is none. A whole one goes before a broken one.
+
+    UserError for what was named and cannot be read; other people's things beside it are passed over.
+    """
+    broken = None
+    for place, sure in _candidates(named, near):
+        try:
+            if _id(place) != id:
+                continue
+            whole = releases.verify(place).whole
+        except UserError:
+            if sure:
+                raise
+            continue
+        if whole:
+            return place
+        broken = place if broken is None else broken
+    return broken
+
+
+def _candidates(named: Sequence[str], near: str) -> Iterator[tuple[str, bool]]:
+    """The folders that may be a release, and whether the user has named them."""
+    for folder in dict.fromkeys(named):
+        yield folder, True
+        yield from ((storage.join(folder, name), False) for name in _folders(folder))
+    if near in named:
+        return
+    yield near, False
+    try:
+        names = _folders(near)
+    except UserError:
+        return
+    yield from ((storage.join(near, name), False) for name in names)
+
+
+def _id(place: str) -> str | None:
+    """The id that the manifest at a place tells; None where there is none, or one that nobody here has written."""
+    at = storage.join(place, MANIFEST)
+    filesystem, path = storage.resolve(at)
+    with reading(storage.without_credentials(at)):
+        found = filesystem.get_file_info(path)
+    if found.type != pafs.FileType.File or found.size is None or found.size > MOST_BYTES:
+        return None
+    try:
+        return manifest.parse(storage.read_bytes(at)).id
+    except ReleaseError:  # a damaged stranger's
+        return None
 
 
 def _folders(folder: str) -> list[str]:
+    """The names of the folders in it. UserError where it cannot be read."""
     filesystem, path = storage.resolve(folder)
-    if filesystem.get_file_info(path).type != pafs.FileType.Directory:
-        return []
-    found = filesystem.get_file_info(pafs.FileSelector(path))
-    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
-    return [storage.join(folder, name) for name in names[:MOST] if not name.startswith(".")]
+    with reading(storage.without_credentials(folder)):
+        if filesystem.get_file_info(path).type != pafs.FileType.Directory:
+            return []
+        if isinstance(filesystem, pafs.LocalFileSystem):
+            # Arrow's own listing fails as a whole for a name that is no text, and for a link to where nobody may look.
+            with os.scandir(path) as there:
+                found = [one.name for one in there if _is_text(one.name) and _is_folder(one)]
+        else:
+            infos = filesystem.get_file_info(pafs.FileSelector(path))
+            found = [info.base_name for info in infos if info.type == pafs.FileType.Directory]
+    return sorted(name for name in found if not name.startswith("."))[:MOST]
+
+
+def _is_folder(one: os.DirEntry[str]) -> bool:
+    try:
+        return one.is_dir()
+    except OSError:  # a link to where nobody may look
+        return False
+
+
+def _is_text(name: str) -> bool:
+    return name.encode("utf-8", "replace") == os.fsencode(name)
 
 
 def table(entry: DataEntry, folders: Sequence[str], *, known: bool) -> Source | None:
@@ -63,10 +122,10 @@ def table(entry: DataEntry, folders: Sequence[str], *, known: bool) -> Source | 
     for place, same in _places(entry.location, folders, known=known).items():
         try:
             source = open_source(place)
+            if not same or source.fingerprint() == entry.sha256:
+                return source
         except UserError:
             continue
-        if not same or source.fingerprint() == entry.sha256:
-            return source
     return None
 
 

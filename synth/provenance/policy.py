@@ -113,28 +113,39 @@ class Input:
         """Of its rows: what their origins say and, where synthetic rows have none, the least that they can have."""
         return max([int(not self.real), *(claim.depth for claim in self.claims)])
 
+    @property
+    def deepest(self) -> Claim | None:
+        """What is said of those of its rows that are farthest from real ones; None where nothing is."""
+        return max((claim for claim in self.claims if claim.depth), key=lambda claim: claim.depth, default=None)
+
+    @property
+    def doubt(self) -> str:
+        """See ``Claim.doubt``."""
+        return "" if self.deepest is None else self.deepest.doubt
+
     def __str__(self) -> str:
-        claim = max(self.claims, key=lambda claim: claim.depth, default=None)
-        return f"{self.name}: synthetic rows" if claim is None or not claim.depth else f"{claim.file}: {claim}"
+        return f"{self.name}: synthetic rows" if self.deepest is None else f"{self.deepest.file}: {self.deepest}"
 
 
-def check(policy: Policy, inputs: Sequence[Input]) -> None:
-    """PolicyError for the first table that breaks a rule, with the rule and the remedy."""
+def check(policy: Policy, inputs: Sequence[Input], *, mixed: bool = True) -> None:
+    """PolicyError for the first table that breaks a rule, with the rule and the remedy, of which --synthetic is none where
+    tables cannot be ``mixed``."""
     for table in inputs:
         if table.depth > policy.depth:
             raise PolicyError(
                 f"{table}: depth {table.depth}, and the policy allows {policy.depth} (depth). Take rows of a generator that is "
-                f"nearer to real ones, or have the policy say depth: {table.depth}"
+                f"nearer to real ones, or have the policy say depth: {table.depth}{table.doubt}"
             )
         for claim in table.claims if table.depth else ():
             if not policy.accepts(claim.signer):
-                raise PolicyError(f"{claim.file}: {claim}, {policy.signers_remedy()}")
+                raise PolicyError(f"{claim.file}: {claim}, {policy.signers_remedy()}{claim.doubt}")
     real = sum(table.share for table in inputs if not table.depth)
     if real < policy.real - ROUNDING:
         made = next(table for table in inputs if table.depth)
+        these = f" and these by --synthetic, with --mix {policy.real:g}" if mixed else ""
         raise PolicyError(
             f"{made}, which leaves {real:.3g} of each batch to real rows, and the policy wants {policy.real:g} (real). Give "
-            f"real rows as DATA and these by --synthetic, with --mix {policy.real:g}; or have the policy say real: {real:.3g}"
+            f"real rows as DATA{these}; or have the policy say real: {real:.3g}{made.doubt}"
         )
 
 
@@ -161,9 +172,10 @@ def check_rows(policy: Policy, name: str, keys: Iterable[NDArray[np.uint64]]) ->
         )
 
 
-def check_recognised(policy: Policy, name: str, found: Recognised) -> None:
-    """PolicyError where more rows of a table that was given as real are known to be synthetic than the policy allows."""
-    remedy = "Give them by --synthetic, leave them out, or have the policy say unlabelled:"
+def check_recognised(policy: Policy, name: str, found: Recognised, *, mixed: bool = True) -> None:
+    """PolicyError where more rows of a table that was given as real are known to be synthetic than the policy allows. Of test
+    rows, and where tables cannot be ``mixed``, --synthetic is no remedy."""
+    remedy = f"{'Give them by --synthetic, leave' if mixed else 'Leave'} them out, or have the policy say unlabelled:"
     for known in found.rows:
         if known.share > policy.unlabelled:
             raise PolicyError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from synth.data.source import Source
@@ -18,16 +18,20 @@ REMEDY = "name a folder that holds it by --ancestors, or have the gap recorded b
 
 @dataclass(frozen=True)
 class Rules:
-    """The ``policy``, the folders ``among`` which ancestors are looked for, and whether one may be missing, on record."""
+    """The ``policy``, the folders ``among`` which ancestors are looked for, whether one may be missing, on record, and whether
+    synthetic tables can be ``mixed`` with the real one, as in a training and in no study."""
 
     policy: Policy
     among: Sequence[str] = ()
     missing: bool = False
+    mixed: bool = True
 
     @classmethod
-    def read(cls, place: str | None = None, among: Sequence[str] = (), *, missing: bool = False) -> Rules:
+    def read(
+        cls, place: str | None = None, among: Sequence[str] = (), *, missing: bool = False, mixed: bool = True
+    ) -> Rules:
         """With the policy at ``place``, see ``Policy.read``."""
-        return cls(Policy.read(place), tuple(among), missing)
+        return cls(Policy.read(place), tuple(among), missing, mixed)
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,18 @@ def check(
         Input(sources[name].location, lineage.claims(sources[name]), False, share)
         for name, share in zip(mixed, others, strict=True)
     ]
-    policy.check(rules.policy, inputs)
+    policy.check(rules.policy, inputs, mixed=rules.mixed)
     if "test" in sources and (made := [claim for claim in lineage.claims(sources["test"]) if claim.depth]):
         raise PolicyError(
-            f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test"
+            f"{made[0].file}: {made[0]}, and nothing is certified on synthetic rows: give real ones by --test{made[0].doubt}"
         )
     for name in ("train", "test") if rules.policy.unlabelled < 1 else ():  # a pass, where anything was ever drawn here
         if name in sources:
-            policy.check_recognised(rules.policy, sources[name].location, recognition.recognise(sources[name]))
+            known, place = recognition.recognise(sources[name]), sources[name].location
+            policy.check_recognised(rules.policy, place, known, mixed=rules.mixed and name == "train")
     test = sources["test"].fingerprint() if "test" in sources else None
     real, notes = Real(sources["train"].fingerprint(), test, parting), []
+    hashes = [source.fingerprint() for source in sources.values()]
     for table in inputs:
         told = dict[tuple[str, int], str]()
         for claim in table.claims:
@@ -73,10 +79,10 @@ def check(
             if claim.excess is not None:
                 raise PolicyError(f"{claim.file}: {claim.excess}")
             if claim.origin is not None:
-                fewer = "" if claim.subset is None else f"; here are {claim.subset}"
+                fewer = "" if claim.subset is None else f"; here are {claim.subset}{claim.doubt}"
                 told.setdefault((claim.origin.release, claim.depth), f"{claim.file}: {claim}{fewer}")
         for (release, depth), what in told.items():
-            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real)}")
+            notes.append(f"{what}{_ancestry(rules, release, depth, table.name, real, hashes)}")
     return notes
 
 
@@ -93,22 +99,24 @@ def real_share(table: Prepared) -> float:
     return 0.0 if drawn else 1 - sum(share for share, _ in table.mixed)
 
 
-def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real) -> str:
-    place = places.find(release, [*rules.among, places.around(table)])
+def _ancestry(rules: Rules, release: str, depth: int, table: str, real: Real, inputs: Collection[str]) -> str:
+    place = places.find(release, rules.among, places.around(table))
     if place is None:
         if not rules.missing:
             raise PolicyError(
                 f"{table}: was drawn from the release {release[:12]}, which is not to be found beside it: {REMEDY}"
             )
         return "; that release was out of reach"
-    node, altered = lineage.walk(place, rules.among), list[str]()
+    node, altered = lineage.walk(place, rules.among, inputs), list[str]()
     if node.depth >= depth:
         raise PolicyError(
             f"{table}: says that its rows have depth {depth}, and the release that they were drawn from has {node.depth}; take "
             "rows that say what they are"
         )
     for one in node.all():
-        if one.kind == "table" and not one.depth:  # real rows may have become others since: more, as a rule
+        if one.kind == "table" and one.where is None:
+            altered += [f"{one.name} {note}" for note in one.notes]
+        elif one.kind == "table" and not one.depth:  # real rows may have become others since: more, as a rule
             altered += [f"{one.name} {problem}" for problem in one.problems]
         elif one.problems:
             raise PolicyError(f"{table}: its ancestor {one.name}: {one.problems[0]}; restore it, or take other rows")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -121,6 +122,50 @@ def test_a_catalogue_that_is_away_or_silent_is_a_note(monkeypatch: pytest.Monkey
         assert "no answer within 0.2 s" in note
     [note] = announce.announce(record())
     assert "refused" in note and "the release is complete without it" in note
+
+
+def test_a_catalogue_that_never_ends_its_answer_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece of it comes in time, so that no limit of a single step is ever reached."""
+    monkeypatch.setattr(announce, "TIMEOUT_S", 0.5)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 201 Created\r\n")
+                while not over.wait(0.1):
+                    connection.sendall(b"X-More: yes\r\n")
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        began = time.monotonic()
+        [note] = announce.announce(record())
+        took = time.monotonic() - began
+        over.set()
+        dripping.join()
+    assert "no answer within 0.5 s" in note and took < 3
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "catalogue.invalid", "[2001:db8::1]"])
+def test_a_key_is_not_sent_where_all_could_read_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: Any) -> None:
+        raise AssertionError("nobody is asked")
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    monkeypatch.setenv("OPENLINEAGE_URL", f"http://{host}:5000")
+    monkeypatch.setenv("OPENLINEAGE_API_KEY", "hunter2")
+    [note] = announce.announce(record())
+    assert "over http:// all could read OPENLINEAGE_API_KEY; give an address with https://" in note
+    assert "hunter2" not in note and host not in note
+
+
+def test_what_stays_here_goes_by_no_proxy(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert announce.announce(record()) == [] and len(catalogue.told) == 2
 
 
 def test_who_is_tired_of_waiting_stops_nothing_else(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

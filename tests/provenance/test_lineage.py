@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from cluster import storage
 from synth import release as releases
+from synth.data.location import Files
 from synth.data.source import open_source
 from synth.data.split import Split
+from synth.errors import UserError
 from synth.provenance import keys, lineage
 from synth.provenance.lineage import Node, Parting
 from synth.provenance.manifest import DataEntry, Training
 from synth.provenance.origin import OriginError, Signed
-from synth.provenance.policy import PolicyError
+from synth.provenance.policy import Policy, PolicyError
 from synth.release import Release
 from synth.training import allowed
 from synth.training.allowed import Rules
@@ -348,6 +351,47 @@ def test_a_folder_says_what_each_of_its_files_does(chain: Path, tmp_path_factory
     assert [claim.depth for claim in lineage.claims(open_source(str(folder / "*.csv")))] == [2]
 
 
+def test_files_beside_are_looked_up_once(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, looked, beside = open_source("rows2.csv"), list[Files](), Files.beside
+
+    def counted(files: Files) -> Any:
+        looked.append(files)
+        return beside(files)
+
+    monkeypatch.setattr(Files, "beside", counted)
+    assert lineage.claims(source) == lineage.claims(source) == lineage.claims(source.only(["age"])) and len(looked) == 1
+
+
+@pytest.mark.parametrize("content", ["[" * 60_000, '{"a": 1}', '{"\\ud800": "x"}', "{" + " " * (1 << 17) + "}"])
+def test_what_lies_beside_is_no_reason_to_fail_without_a_word(tmp_path: Path, content: str) -> None:
+    people().to_pandas().to_csv(tmp_path / "real.csv", index=False)
+    (tmp_path / "real.csv.origin.json").write_text(content)
+    with pytest.raises(UserError, match=r"real.csv.origin.json: says nothing that can be understood"):
+        lineage.claims(open_source(str(tmp_path / "real.csv")))
+
+
+def test_an_origin_that_others_left_behind_is_named_with_what_to_do(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real rows are written where drawn ones were, whose origin is still there."""
+    people(40).to_pandas().to_csv("rows2.csv", index=False)
+    remedy = r"\. It is \S*rows2.csv.origin.json that says so of the 40 rows here: if these are other rows, remove it$"
+    for rules, told in (({}, r"depth 2, and the policy"), ({"depth": 2}, r"leaves 0 of each .* real: 0")):
+        with pytest.raises(PolicyError, match=told + r".*" + remedy):
+            allowed.check(Rules(Policy(**rules)), {"train": open_source("rows2.csv")})
+    with pytest.raises(PolicyError, match=r"give real ones by --test" + remedy):
+        allowed.check(Rules(Policy()), {"train": open_source(people(900)), "test": open_source("rows2.csv")})
+    capsys.readouterr()
+    assert run(["lineage", "rows2.csv", "--format", "json"], monkeypatch) == 0
+    [note] = json.loads(capsys.readouterr().out)["notes"]
+    assert "40 of the 50 rows" in note and re.search(remedy, note)
+    people(60).to_pandas().to_csv("rows2.csv", index=False)
+    [claim] = lineage.claims(open_source("rows2.csv"))
+    assert claim.excess is not None and "rows2.csv.origin.json that says so of the 60 rows here" in claim.excess
+    [claim] = lineage.claims(open_source("rows1.parquet"))
+    assert claim.doubt == "", "what is in a file is of its rows"
+
+
 class TestAllowed:
     def check(self, chain: Path, rows: str, *, test: pa.Table | None = None, **rules: object) -> list[str]:
         sources = {"train": open_source(people(900)), "synthetic 1": open_source(str(chain / rows))}
@@ -394,6 +438,45 @@ class TestAllowed:
         )
         with pytest.raises(PolicyError, match=r"says that its rows have depth 1, and the release .* has 2"):
             self.check(chain, "rows3.parquet")
+
+    def again(self, chain: Path, *, seed: int = 7, at: timedelta = timedelta(hours=1)) -> None:
+        """rows1.parquet, from which g1 has learnt, is written over by rows that were drawn from g1 after it."""
+        own = releases.load(str(chain / "g1")).manifest
+        drawn = Signed.of(own, seed=seed, first=0, rows=600, key=None, asked={}).origin
+        origin = drawn.model_copy(update={"at": own.created + at})
+        said = Signed(origin, origin.sign(keys.signing_key()))
+        pq.write_table(people().cast(said.into(people().schema)), chain / "rows1.parquet")
+
+    @pytest.mark.parametrize("at", [timedelta(hours=1), -timedelta(hours=1)])
+    def test_a_sample_that_was_written_over_by_another_one_is_not_here_any_more(
+        self, chain: Path, at: timedelta, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.again(chain, at=at)
+        for rows in ("rows1.parquet", "rows2.csv"):  # what lies at the place of the ancestor, and another table
+            [note] = self.check(chain, rows, policy={"depth": 2})
+            assert "rows1.parquet is not here any more: at its place are 600 rows drawn from 'g1'" in note
+        assert told(lineage.walk(str(chain / "rows2.csv"))) == ""
+        assert run(["lineage", str(chain / "rows2.csv")], monkeypatch) == 0
+
+    def test_so_it_is_by_one_of_the_same_release_that_was_drawn_since(self, chain: Path) -> None:
+        own = releases.load(str(chain / "g0")).manifest
+        origin = Signed.of(own, seed=7, first=0, rows=600, key=None, asked={}).origin
+        for hours, there in ((1, True), (0, False)):
+            drawn = origin.model_copy(update={"at": own.created + timedelta(hours=hours)})
+            said = Signed(drawn, drawn.sign(keys.signing_key()))
+            pq.write_table(people().cast(said.into(people().schema)), chain / "rows1.parquet")
+            assert ("was altered" not in told(lineage.walk(str(chain / "rows2.csv")))) == there
+        with pytest.raises(PolicyError, match=r"its ancestor rows1.parquet: was altered since .*restore it"):
+            self.check(chain, "rows2.csv", policy={"depth": 2})
+
+    def test_a_table_that_is_learnt_from_now_is_no_altered_ancestor(self, chain: Path) -> None:
+        pq.write_table(people(700), chain / "rows1.parquet")
+        with pytest.raises(PolicyError, match=r"its ancestor rows1.parquet: was altered"):
+            self.check(chain, "rows2.csv", policy={"depth": 2})
+        sources = {"train": open_source("rows1.parquet"), "synthetic 1": open_source("rows2.csv")}
+        (chain / "deep.yaml").write_text("depth: 2")
+        [note] = allowed.check(Rules.read("deep.yaml"), sources, [Given("rows2.csv")])
+        assert "rows1.parquet is not here any more: at its place are 700 rows that are learnt from now" in note
 
     def test_real_rows_that_have_become_more_are_told(self, chain: Path) -> None:
         pq.write_table(people(700), chain / "real.parquet")

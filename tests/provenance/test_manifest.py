@@ -135,6 +135,11 @@ def test_what_is_no_manifest_is_refused(content: bytes) -> None:
         manifest.public_key_of(b"", content)
 
 
+def test_a_signature_of_nothing_but_brackets_is_none() -> None:
+    with pytest.raises(manifest.SignatureError):
+        manifest.public_key_of(b"", b"[" * 60_000)
+
+
 def test_a_manifest_of_a_later_version_asks_for_that_version() -> None:
     later = record().canonical().replace(b"artesian-release/1", b"artesian-release/2")
     with pytest.raises(ReleaseError, match=r"is of format artesian-release/2, .* update this one"):

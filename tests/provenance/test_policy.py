@@ -59,6 +59,11 @@ def test_what_breaks_a_rule_is_named_with_the_rule(rules: dict[str, Any], inputs
         policy.check(Policy(**rules), inputs)
 
 
+def test_where_nothing_can_be_mixed_no_remedy_says_so() -> None:
+    with pytest.raises(PolicyError, match=r"Give real rows as DATA; or have the policy say real: 0$"):
+        policy.check(Policy(), [Input("a.parquet", [claim(file="a.parquet")], True, 1.0)], mixed=False)
+
+
 @pytest.mark.parametrize("signers", ["any", "known", [PRINT]])
 @pytest.mark.parametrize("kind", ["own", "trusted"])
 def test_a_signer_who_is_known_is_enough(signers: Any, kind: str) -> None:

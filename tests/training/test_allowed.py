@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -74,8 +75,13 @@ def test_the_rule_says_how_many(world: Path) -> None:
 
 def test_so_are_test_rows(world: Path) -> None:
     rows = poisoned(pq.read_table("real.parquet"), pq.read_table("drawn.parquet"), 0.5, world / "poisoned.csv")
-    with pytest.raises(PolicyError, match=r"poisoned.csv: was given as real rows, and [\d,]+ of 4,000 rows were drawn"):
+    with pytest.raises(
+        PolicyError, match=r"poisoned.csv: was given as real rows, and [\d,]+ of 4,000 rows were drawn"
+    ) as refused:
         allowed.check(Rules.read(), {"train": open_source("real.parquet"), "test": open_source(str(rows))})
+    assert "Leave them out" in str(refused.value) and "--synthetic" not in str(refused.value)
+    with pytest.raises(PolicyError, match=r"\(unlabelled\). Leave them out, or"):
+        allowed.check(Rules.read(mixed=False), {"train": open_source(str(rows))})
 
 
 def test_a_watermark_is_enough_without_the_log(
@@ -98,3 +104,32 @@ def test_rows_that_say_what_they_are_are_given_as_what_they_are(world: Path) -> 
     sources = {"train": open_source("real.parquet"), "synthetic 1": open_source("drawn.parquet")}
     [note] = allowed.check(Rules.read(), sources, [Given("drawn.parquet")])
     assert "2,500 rows drawn from 'people'" in note
+
+
+def test_what_was_recognised_is_told_in_every_format(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, drawn = pq.read_table("real.parquet"), pq.read_table("drawn.parquet")
+    poisoned(real, drawn, 0.3, world / "poisoned.csv")
+    capsys.readouterr()
+    assert run(["lineage", "poisoned.csv", "--format", "card"], monkeypatch) == 0
+    card = capsys.readouterr().out
+    assert "synthetic: true" in card and "- synthetic" in card and "they are real" not in card
+    assert "of 4,000 rows were drawn from 'people'" in card.replace("\\", "") and "generation depth 1 at least" in card
+    assert run(["lineage", "poisoned.csv", "--format", "croissant"], monkeypatch) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["keywords"] == ["synthetic data"] and "of 4,000 rows were drawn from 'people'" in told["description"]
+    assert run(["lineage", "real.parquet", "--format", "card"], monkeypatch) == 0
+    assert "synthetic: false" in (card := capsys.readouterr().out) and "they are real" in card
+
+
+def test_beside_rows_that_say_what_they_are_others_are_recognised(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world / "both").mkdir()
+    drawn = pq.read_table("drawn.parquet")
+    pq.write_table(drawn.replace_schema_metadata(None), world / "both" / "a.parquet")
+    assert run(["sample", "g", "-n", "50", "--seed", "9", "--out", "both/b.parquet"], monkeypatch) == 0
+    capsys.readouterr()
+    assert run(["lineage", "both"], monkeypatch) == 0
+    assert "known here: " in (told := " ".join(capsys.readouterr().out.split())) and "were drawn from 'people'" in told

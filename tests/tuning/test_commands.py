@@ -38,6 +38,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> str:
             "family=vae: is set, and --families asks for diffusion, gan, vae; give --families vae",
         ),
         (["--workers", "99"], "--workers 99: the cluster has"),
+        (["--policy", "absent.yaml"], "absent.yaml: no such file"),
         (["--method", "random"], "--method random: is none of halving, population"),
         (["--set", "training.steps=100"], "training.steps=100: how long trials train follows from --budget"),
         (["--set", "training.hold_mib=0"], "is larger than training.hold_mib=0, and every trial holds the table"),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from synth import release as releases
 from synth.provenance import keys, policy
-from synth.provenance.policy import PolicyError
+from synth.provenance.origin import Signed
+from synth.provenance.policy import Policy, PolicyError
 from synth.recipe import Recipe
+from synth.training.allowed import Rules
 from synth.training.prepare import Prepared, open_sources, prepare
+from tests.serving.releases import people, publish
 from tuning.study import Wanted, split_key, tune
 
 
@@ -69,3 +75,32 @@ def test_the_distinct_real_rows_that_a_policy_wants_are_counted(
     wanted = Wanted(600.0, ("vae",), ("utility",), None, None)
     with pytest.raises(PolicyError, match=r"distinct real rows are learnt from, and the policy wants 5,000 \(rows\)"):
         tune(table(0), Recipe(target="y"), str(tmp_path / "tuned"), wanted)
+
+
+def test_what_is_told_of_lineage_is_told_of_the_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a release are searched on, as the policy allows; the release lies elsewhere."""
+    publish(tmp_path / "releases" / "g")
+    origin = Signed.of(
+        releases.load(str(tmp_path / "releases" / "g")).manifest, seed=0, first=0, rows=600, key=None, asked={}
+    )
+    (tmp_path / "data").mkdir()
+    pq.write_table(people().cast(origin.into(people().schema)), tmp_path / "data" / "rows.parquet")
+    notes = list[str]()
+
+    def told(sources: object, schema: object, base: object, test_apart: bool, found: Sequence[str]) -> None:
+        notes.extend(found)
+        raise KeyError("enough")
+
+    monkeypatch.setattr("tuning.study.connected", nullcontext)
+    monkeypatch.setattr("tuning.study.room.nodes", lambda ray: [(1, 0)])
+    monkeypatch.setattr("tuning.study.Table", told)
+    asked = str(tmp_path / "data" / "rows.parquet"), Recipe(target="member"), str(tmp_path / "tuned")
+    wanted = Wanted(600.0, ("vae",), ("utility",), None, None)
+    with pytest.raises(PolicyError, match=r"Give real rows as DATA; or have the policy say real: 0$"):
+        tune(*asked, wanted)
+    with pytest.raises(PolicyError, match=r"--ancestors, or have the gap recorded by --allow-missing-parent"):
+        tune(*asked, wanted, rules=Rules(Policy(real=0)))
+    with pytest.raises(KeyError):
+        tune(*asked, wanted, rules=Rules(Policy(real=0), [str(tmp_path / "releases")]))
+    [note] = notes
+    assert "600 rows drawn from" in note

@@ -61,7 +61,7 @@ def size_category(rows: int) -> str:
 
 
 def _front(node: Node, found: Manifest | None, columns: pa.Schema) -> dict[str, Any]:
-    release, synthetic = node.kind == "release", _synthetic(node)
+    release, synthetic = node.kind == "release", subject.is_synthetic(node)
     images = any(pa.types.is_binary(c.type) or pa.types.is_fixed_size_binary(c.type) for c in columns)
     rows = node.facts.get("rows") if found is None else sum(entry.rows for entry in found.data if entry.role == "train")
     said = {
@@ -78,10 +78,6 @@ def _front(node: Node, found: Manifest | None, columns: pa.Schema) -> dict[str, 
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _synthetic(node: Node) -> bool:
-    return node.kind == "release" or node.depth > 0
-
-
 def _summary(node: Node) -> list[str]:
     signer = subject.fingerprint(node)
     signed = f"signed by the key `{signer}`" if signer else "signed by nobody"
@@ -92,10 +88,13 @@ def _summary(node: Node) -> list[str]:
         )
     elif node.depth:
         what = f"Synthetic rows of generation depth {node.depth}; their origin is {signed}."
+    elif subject.is_synthetic(node):
+        what = "These rows do not say that a generator drew them, and it is known where they were drawn that one did."
     else:
         what = "These rows do not say that a generator drew them: as far as is known, they are real."
     rows = f" There are {node.facts['rows']:,} of them." if "rows" in node.facts else ""
-    return [f"# {literal(title(node))}", "", what + rows]
+    known = [line for text in subject.recognised(node) for line in ("", f"Known: {literal(text)}.")]
+    return [f"# {literal(title(node))}", "", what + rows, *known]
 
 
 def _learnt(found: Manifest | None) -> list[str]:
@@ -107,7 +106,8 @@ def _learnt(found: Manifest | None) -> list[str]:
         name = literal(subject.base_name(entry.location))
         lines.append(f"| {name} | {entry.role} | {entry.rows:,} | {entry.depth} | `{entry.sha256}` |")
     training = found.training
-    took = f"{training.steps:,} step(s) and {training.seconds:,.0f} s on {training.workers} worker(s), with seed {found.seed}"
+    seconds = f"{(found.created - subject.began(found)).total_seconds():,.0f} s"
+    took = f"{training.steps:,} step(s) and {seconds} on {training.workers} worker(s), with seed {found.seed}"
     return [
         *lines,
         *([""] if found.data else []),
@@ -165,11 +165,13 @@ def _measured(node: Node, found: Manifest | None) -> list[str]:
 
 def _limits(node: Node) -> list[str]:
     lines = ["## Limits of use", ""]
-    if _synthetic(node):
-        drawn = node.depth + (node.kind == "release")
+    if subject.is_synthetic(node):
+        drawn, least = node.depth + (node.kind == "release"), ""
+        if not drawn:  # nothing says how far from real rows they are
+            drawn, least = 1, " at least"
         lines += [
-            f"- The rows are synthetic, of generation depth {drawn}: a generator that learns from them alone draws rows of "
-            f"depth {drawn + 1}, which tend to be less diverse. Mix them with real ones.",
+            f"- The rows are synthetic, of generation depth {drawn}{least}: a generator that learns from them alone draws rows "
+            f"of depth {drawn + 1}{least}, which tend to be less diverse. Mix them with real ones.",
             "- They stand for a population, and for nobody in it: decide nothing about a person by them.",
             "- What was measured on privacy is evidence and no proof; there is no guarantee of differential privacy.",
             "- Nothing is evaluated on synthetic rows: keep real ones for tests.",

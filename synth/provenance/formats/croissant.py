@@ -79,7 +79,7 @@ def croissant(node: Node) -> dict[str, Any]:
         "description": _description(node),
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "identifier": f"{URN}{name_of(node)}",
-        "keywords": ["synthetic data"] if node.kind == "release" or node.depth else [],
+        "keywords": ["synthetic data"] if subject.is_synthetic(node) else [],
         "datePublished": [] if found is None else found.created.date().isoformat(),
         "distribution": distribution,
         "recordSet": [{"@type": "cr:RecordSet", "@id": ROWS, "name": ROWS, "field": fields}] if fields else [],
@@ -96,6 +96,8 @@ def _description(node: Node) -> str:
         )
     if node.depth:
         return f"Synthetic rows of generation depth {node.depth}, drawn from a release of a generator."
+    if known := subject.recognised(node):
+        return f"Rows that do not say that a generator drew them, and are known: {'; '.join(known)}."
     return "Rows that do not say that a generator drew them."
 
 

@@ -7,16 +7,15 @@ of release ids, so that an event that is sent twice is one run.
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from cluster import storage
 from synth.provenance.formats import subject
 from synth.provenance.formats.subject import URN
 from synth.provenance.lineage import Node
 from synth.provenance.manifest import DataEntry, Manifest, installed_version
 
-NAMESPACE = "artesian"  # of jobs and releases; tables have their storage's
+NAMESPACE = "artesian"  # of jobs, releases and tables of a disk; other tables have their storage's
 _SPEC = "https://openlineage.io/spec"
 _RUNS = uuid.uuid5(uuid.NAMESPACE_URL, f"{URN}release")
 
@@ -34,8 +33,7 @@ def events(found: Manifest) -> list[dict[str, Any]]:
     inputs = [_table(entry) for entry in found.data]
     tables, drawn = {entry.sha256 for entry in found.data}, [id for entry in found.data for id in entry.releases]
     inputs += [_release(id) for id in dict.fromkeys([*drawn, *found.parents]) if id not in tables]
-    began = found.created - timedelta(seconds=found.training.seconds)
-    return [_event("START", began, found, inputs), _event("COMPLETE", found.created, found, inputs)]
+    return [_event("START", subject.began(found), found, inputs), _event("COMPLETE", found.created, found, inputs)]
 
 
 def _event(what: str, at: datetime, found: Manifest, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -68,9 +66,10 @@ def _release(id: str) -> dict[str, Any]:
 
 
 def _table(entry: DataEntry) -> dict[str, Any]:
-    """By the naming rules of OpenLineage: the storage, and the place in it."""
-    namespace, name = "file", entry.location
-    if storage.is_remote(entry.location):
+    """By the naming rules of OpenLineage: the storage, and the place in it. A path means something on one machine alone, and
+    to its people: what has one goes by its last part and its hash, by which tables of one name are kept apart."""
+    namespace, name = NAMESPACE, f"{subject.base_name(entry.location)}@{entry.sha256[:12]}"
+    if subject.is_everywhere(entry.location):
         scheme, _, rest = entry.location.partition("://")
         host, _, name = rest.partition("?")[0].partition("/")
         namespace = f"{scheme}://{host}"

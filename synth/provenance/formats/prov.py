@@ -3,7 +3,6 @@ activities between them, and the keys that signed them the agents."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from synth.provenance.formats import subject
@@ -61,8 +60,7 @@ def _activity(written: _Document, node: Node) -> None:
     name = written.add("activity", f"{what}:{entity.partition(':')[2]}", **{"prov:type": _type(what)})
     if (found := subject.record(node)) is not None:
         # From the first step to the signature: the certificate is measured in between.
-        began = found.created - timedelta(seconds=found.training.seconds)
-        times = {"prov:startTime": began.isoformat(), "prov:endTime": found.created.isoformat()}
+        times = {"prov:startTime": subject.began(found).isoformat(), "prov:endTime": found.created.isoformat()}
         written.add("activity", name, **times, **{"artesian:steps": found.training.steps})
     written.relate("wasGeneratedBy", entity=entity, activity=name)
     if (key := _agent(written, node)) is not None:

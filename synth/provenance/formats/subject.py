@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ from synth.provenance.lineage import Node
 from synth.provenance.manifest import Manifest
 
 URN = "urn:artesian:"
+LONGEST_S = 1e9  # a training of thirty years
+_LOCAL = ("local", "dir")  # schemes of fsspec
 
 
 def each(node: Node) -> Iterator[Node]:
@@ -45,9 +48,19 @@ def title(node: Node) -> str:
 
 def base_name(location: str) -> str:
     """The last part of a local path, and the whole of a URI, which means the same everywhere."""
-    return shown(
-        location if storage.is_remote(location) else location.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    )
+    return shown(location if is_everywhere(location) else location.rstrip("/\\").replace("\\", "/").rpartition("/")[2])
+
+
+def is_everywhere(location: str) -> bool:
+    """Whether a location means the same on every machine. In fsspec's chains and by some of its schemes paths are local."""
+    return storage.is_remote(location) and "::" not in location and location.partition(":")[0].lower() not in _LOCAL
+
+
+def began(found: Manifest) -> datetime:
+    """When a training began, at its first step: it lasts until the signature. A stranger's manifest may say anything."""
+    earliest = datetime.min.replace(tzinfo=found.created.tzinfo)
+    took = timedelta(seconds=min(found.training.seconds, LONGEST_S))
+    return found.created - min(took, found.created - earliest)
 
 
 def shown(text: str) -> str:
@@ -101,6 +114,16 @@ def columns(node: Node) -> pa.Schema:
         return pa.schema([]) if node.where is None else open_source(node.where).schema
     except UserError:
         return pa.schema([])
+
+
+def is_synthetic(node: Node) -> bool:
+    """Whether a generator has drawn it or, of a table, some of its rows, as it says itself or as is known here."""
+    return node.kind == "release" or node.depth > 0 or bool(recognised(node))
+
+
+def recognised(node: Node) -> list[str]:
+    """What is known here of rows that do not say where they come from."""
+    return [shown(text) for text in node.facts.get("recognised", ())]
 
 
 def told(node: Node) -> dict[str, Any]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from synth import release as releases
 from synth.provenance import lineage
 from synth.provenance.formats.openlineage import events
-from synth.provenance.manifest import DataEntry, Manifest, parse
+from synth.provenance.manifest import DataEntry, Manifest, parse, sign
+from tests.provenance.formats.conftest import save
 
 
 def release(place: Path) -> Manifest:
@@ -41,8 +44,8 @@ def test_each_training_starts_and_completes(made: Path, written: Callable[..., s
         == [one["name"] for one in done["inputs"][2:]]
     )
     assert [(one["namespace"], one["name"]) for one in done["inputs"][:2]] == [
-        ("file", "rows1.csv"),
-        ("file", "test.parquet"),
+        ("artesian", f"rows1.csv@{g1.parents[0].sha256[:12]}"),
+        ("artesian", f"test.parquet@{g1.parents[1].sha256[:12]}"),
     ]
     assert done["inputs"][1]["facets"]["artesian_rows"]["role"] == "test" and start["outputs"] == []
 
@@ -63,7 +66,12 @@ def test_what_every_event_and_facet_must_have(made: Path) -> None:
 @pytest.mark.parametrize(
     ("location", "named"),
     [
-        ("/data/people.parquet", ("file", "/data/people.parquet")),
+        ("/data/people.parquet", ("artesian", "people.parquet@000000000000")),
+        ("file:///data/people.parquet", ("artesian", "people.parquet@000000000000")),
+        ("C:\\data\\people.parquet", ("artesian", "people.parquet@000000000000")),
+        ("the table", ("artesian", "the table@000000000000")),
+        ("zip://a.csv::/data/people.zip", ("artesian", "people.zip@000000000000")),
+        ("local:///data/people.parquet", ("artesian", "people.parquet@000000000000")),
         ("s3://KEY:SECRET@bucket/a/b.parquet?region=x", ("s3://bucket", "a/b.parquet")),
         ("abfss://box@account.dfs.core.windows.net/a.csv", ("abfss://box@account.dfs.core.windows.net", "a.csv")),
     ],
@@ -74,6 +82,40 @@ def test_tables_are_named_by_their_storage(made: Path, location: str, named: tup
     found = found.model_copy(update={"data": [entry]})
     [table] = events(found)[0]["inputs"]
     assert (table["namespace"], table["name"]) == named
+
+
+def test_no_path_of_this_machine_is_in_an_event(made: Path, written: Callable[..., str]) -> None:
+    for place in (made / "real.parquet", f"file://{made}/real.parquet"):
+        save(releases.load("g0"), "g9", {"train": str(place)}, seed=9)
+        assert str(made) not in written(made / "g9", "openlineage")
+        shutil.rmtree("g9")
+
+
+def test_tables_of_one_name_are_two(made: Path) -> None:
+    found = release(made / "g0")
+    data = [DataEntry(location="train.parquet", sha256=digit * 64, rows=1, role="train") for digit in "01"]
+    first, second = [events(found.model_copy(update={"data": [one]}))[0]["inputs"][0] for one in data]
+    assert first["name"] != second["name"]
+
+
+@pytest.mark.parametrize("created", [datetime.min, datetime(2026, 5, 1)])
+def test_a_training_that_cannot_have_been_so_long_is_written(
+    made: Path, created: datetime, written: Callable[..., str]
+) -> None:
+    found = release(made / "g0")
+
+    def lasted(seconds: float) -> Manifest:
+        training = found.training.model_copy(update={"seconds": seconds})
+        return found.model_copy(update={"training": training, "created": created.replace(tzinfo=UTC)})
+
+    content = lasted(1e300).canonical()
+    (made / "g0" / "manifest.json").write_bytes(content)
+    (made / "g0" / "manifest.sig").write_bytes(sign(content))
+    for format in ("openlineage", "prov", "card"):
+        assert len(written(made / "g0", format)) < 20_000
+    for seconds in (0.0, 60.0, 1e300, float("inf")):
+        start, end = [datetime.fromisoformat(one["eventTime"]) for one in events(lasted(seconds))]
+        assert start <= end == created.replace(tzinfo=UTC)
 
 
 def test_rows_without_an_origin_have_no_training(made: Path, written: Callable[..., str]) -> None:
