@@ -39,6 +39,7 @@ def lineage_command(
     if node.kind == "table" and node.signer is None:
         found = recognition.recognise(open_source(place))
         node.facts["recognised"] = [str(one) for one in (*found.rows, *found.marks)]
+        node.notes += found.notes
     if format == "tree":
         Console().print(_tree(node, set()))
     else:
