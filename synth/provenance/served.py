@@ -100,7 +100,8 @@ class Prints:
         prints = siphash(self.key, combined(hashes))
         numbers = np.arange(first, first + len(prints), dtype=np.uint64)
         # Keyed, too: anybody could undo the mixing alone, and tell the seed and the row.
-        addresses = siphash(self.key, mix(numbers + np.uint64(hash_text(f"{seed}/{'' if request is None else request}"))))
+        asked = hash_text(f"{seed}/{'' if request is None else request}")
+        addresses = siphash(self.key, mix(numbers + np.uint64(asked)))
         return below(np.stack([prints, addresses], 1), self.level)
 
 
@@ -184,7 +185,7 @@ class Log:
             return
         with self.path.open("r+b") as file:
             file.seek(start + there * RECORD)  # over what somebody was cut in writing
-            file.write(pairs.astype("<u8").tobytes())
+            file.write(packed(pairs))
             file.truncate()
 
     def _replace(self, pairs: NDArray[np.uint64]) -> None:
@@ -197,7 +198,7 @@ class Log:
         try:
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(self.head.model_dump_json().encode() + b"\n")
-                file.write(pairs.astype("<u8").tobytes())
+                file.write(packed(pairs))
                 file.flush()
                 os.fsync(file.fileno())  # else a power cut may leave the name, and nothing in it
             partial.replace(self.path)
@@ -259,6 +260,16 @@ def logs(told: Callable[[str], None] = logger.warning) -> list[Log]:
     return found
 
 
+def packed(pairs: NDArray[np.uint64]) -> bytes:
+    return pairs.astype("<u8").tobytes()
+
+
+def unpacked(content: bytes) -> NDArray[np.uint64]:
+    """The whole records of it."""
+    whole = len(content) // RECORD * RECORD
+    return np.frombuffer(content[:whole], "<u8").astype(np.uint64).reshape(-1, 2)
+
+
 def _wanted(release: Release) -> bool:
     return is_on() and release.schema.image is None and bool(columns_of(release.schema))
 
@@ -297,9 +308,7 @@ def _parsed(path: Path, line: bytes) -> Head:
 def _read(path: Path) -> tuple[Head, NDArray[np.uint64]]:
     with _reading(path):
         line, _, content = path.read_bytes().partition(b"\n")
-    whole = len(content) // RECORD * RECORD
-    pairs = np.frombuffer(content[:whole], "<u8").astype(np.uint64).reshape(-1, 2)
-    return _parsed(path, line), pairs
+    return _parsed(path, line), unpacked(content)
 
 
 @contextmanager
