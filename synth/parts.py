@@ -73,10 +73,11 @@ def sample(
     missing = {name: part for name, part in parts.items() if name not in there or _rows(out, name) != part[1]}
     done = rows - sum(count for _, count in missing.values())
     progress(done)
-    log = log_of(release)
-    besides = {} if log is None else {name: f"_{name}.{log.head.key}{served.ENDING}" for name in parts}
-    for name in besides.values() & there.keys():
-        _log(log, storage.join(out, name))
+    log, besides = log_of(release), dict[str, str]()
+    if log is not None:
+        besides = {name: f"_{name}.{log.head.key}{served.ENDING}" for name in parts}
+        for name in besides.values() & there.keys():
+            _log(log, storage.join(out, name))
     if not missing:
         return 0
     prints = None if log is None else log.prints

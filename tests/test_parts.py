@@ -96,7 +96,9 @@ def test_rows_of_parts_that_were_drawn_before_a_cut_are_logged_after_it(tmp_path
     log = served.Log.of(release)
     assert log is not None
     beside = f"_part-000000.parquet.{log.head.key}{served.ENDING}"
-    parts._claim(str(out), {"release": release.manifest.id, "seed": 3, "rows": 1_500, "part": parts.PART}, overwrite=False)
+    parts._claim(
+        str(out), {"release": release.manifest.id, "seed": 3, "rows": 1_500, "part": parts.PART}, overwrite=False
+    )
     place = str(out / "part-000000.parquet")
     told = (log.prints, str(out / beside))
     assert parts._draw(release, 3, None, 0, 1_500, place, None, False, None, told) == (1_500, [])

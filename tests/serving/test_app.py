@@ -14,7 +14,9 @@ from synth.provenance import keys, marks
 
 def test_marks_are_of_a_key_that_is_there_and_of_none_that_is_made_for_them(people: Path, tmp_path: Path) -> None:
     settings = {"generators": {"people": {"versions": {1: str(people)}}}, "state": str(tmp_path), "watermark": True}
-    with pytest.raises(UserError, match=r"watermark: .*signing\.key: there is no signing key on the node .*mount your key"):
+    with pytest.raises(
+        UserError, match=r"watermark: .*signing\.key: there is no signing key on the node .*mount your key"
+    ):
         build(settings)
     assert not keys.config_dir().exists()
     keys.signing_key()
