@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import re
 import time
@@ -43,6 +44,8 @@ AHEAD = 2  # parts for each core of the cluster, that wait or are drawn
 SHOWN, SHOWN_BYTES = 8, 32 << 20  # blocks of a part, evenly spread, and bytes, that ``show`` is shown at most
 LOOK_S = 1.0  # between two calls of ``progress`` at most: it may stop the drawing
 MARKER = "_artesian.json"  # readers of folders pass over names that begin with an underscore
+
+logger = logging.getLogger(__name__)
 
 Show = Callable[[int, pa.RecordBatch, float], None]
 """Is shown rows, the number of the first of them, and the seconds of sampling that they stand for."""
@@ -171,7 +174,10 @@ def _log(log: Log, place: str) -> None:
     if storage.is_file(place):  # else it is on a disk of the worker's own, as the part is, which will be missed
         log.add_if_possible(served.unpacked(storage.read_bytes(place)))
         filesystem, path = storage.resolve(place)
-        filesystem.delete_file(path)
+        try:
+            filesystem.delete_file(path)
+        except OSError as e:  # a store that lets nobody delete: no reason to lose the rows
+            logger.warning("%s: is logged and can be removed (%s)", storage.without_credentials(place), e)
 
 
 def _part(schema: Schema) -> int:
