@@ -9,9 +9,11 @@ The ``artesian`` command does the same; ``artesian --help`` lists what it can do
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from synth.evaluation.certificate import Certificate
     from synth.release import Release
     from synth.training.allowed import Rules
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Model", "UserError", "evaluate", "load", "refine", "serve", "train", "tune"]
 
@@ -79,9 +83,34 @@ class Model:
         self, rows: int, *, seed: int = 0, where: Where | None = None, balance: Balance | None = None,
         rare: Where | None = None, boost: float = 1.0,
     ) -> pa.Table:  # fmt: skip
-        """The same as an Arrow table; images as their pixels, row by row, in the shape of the schema."""
+        """The same as an Arrow table; images as their pixels, row by row, in the shape of the schema.
+
+        Its schema's metadata are the rows' signed origin, which Parquet and Arrow files of it keep. Rows are logged, those of
+        ``sample``, too (see ``synth.provenance.served``). Where either cannot be, that is a warning.
+        """
+        import pyarrow as pa
+
+        from synth.provenance.served import Log, logged
+
         request = self._sampler.ask(where=where, balance=balance, rare=rare, boost=boost)
-        return self._sampler.table(rows, seed=seed, request=request)
+        key, words = None if request is None else request.key, {"where": where, "balance": balance, "rare": rare}
+        # First, for it makes the key where there is none yet, without which nothing is logged.
+        schema = self._signed(self._sampler.arrow(request), rows, seed, key, words | ({"boost": boost} if rare else {}))
+        batches = self._sampler.batches(rows, seed=seed, request=request)
+        drawn = list(logged(self.release, batches, seed, key, log_of=Log.where_possible))
+        return pa.Table.from_batches(drawn, self._sampler.arrow(request)).cast(schema)
+
+    def _signed(self, schema: pa.Schema, rows: int, seed: int, key: str | None, words: Mapping[str, Any]) -> pa.Schema:
+        """The schema with the origin of so many rows, or as it is where there can be none."""
+        from synth.provenance.origin import Signed
+
+        asked = {name: _plain(value) for name, value in words.items()}
+        try:
+            signed = Signed.of(self.release.manifest, seed=int(seed), first=0, rows=int(rows), key=key, asked=asked)
+        except (UserError, ValueError) as e:  # ValueError: a seed or a number of rows that no origin can have
+            logger.warning("%s: drawn rows carry no origin: %s", self.release.manifest.name, e)
+            return schema
+        return signed.into(schema)
 
     def fill(self, data: Any, *, seed: int = 0) -> pd.DataFrame:
         """A table (a pandas frame, an Arrow table or a path) with its missing cells drawn given what is known, and with the
@@ -111,6 +140,16 @@ class Model:
             return Certificate.model_validate(self.release.certificate)
         except ValueError as e:
             raise ReleaseError(f"{name}: is of another version or shape: {e}") from e
+
+
+def _plain(value: Any) -> Any:
+    """What was asked, as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    kept = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if kept else str(value)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

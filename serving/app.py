@@ -24,7 +24,9 @@ from serving.settings import Settings
 from serving.shelf import opened
 from serving.watcher import Watcher
 from synth import release as releases
+from synth.errors import UserError
 from synth.marking import mark_of
+from synth.provenance import keys
 
 IN_LINE = 64  # calls that a replica takes in: the desk lets in fewer, and Serve's own limit must not be felt
 BUSY = 1.0  # pieces at a replica, on average, above which there are to be more of them
@@ -36,6 +38,12 @@ def build(args: dict[str, Any]) -> Application:
     """The application of these settings. UserError for what is wrong with them, ReleaseError for a release."""
     settings = Settings.check(args, where="the service's settings")
     # Whom it trusts the front decides: this may run on a node that knows no keys.
+    if settings.watermark and keys.key() is None:
+        raise UserError(
+            f"watermark: {keys.key_file()}: there is no signing key on the node that starts the service, and a mark that is "
+            "made with one of its own nobody would know again; mount your key for workers, too, as for the head (see "
+            "cluster/deploy/service.yaml)"
+        )
     shelves = [opened(version, any_signer=True) for version in Catalogue(dict(settings.generators)).versions()]
     marks = {s.manifest.id: mark_of(releases.load(s.version.place)) for s in shelves} if settings.watermark else {}
     least, most = settings.replicas

@@ -27,6 +27,7 @@ from synth import parts
 from synth import release as releases
 from synth.errors import JobError, ReleaseError, UserError
 from synth.provenance.origin import Signed
+from synth.provenance.served import Log
 from synth.provenance.watermark import Mark
 from synth.sampling import Sampler
 
@@ -181,6 +182,7 @@ class Jobs:
             progress=progress,
             show=show,
             mark=mark,
+            log_of=Log.where_possible,  # a caller can do nothing about it, and is not to be told of places here
         )
 
     def _change(self, record: Record, **facts: Any) -> None:

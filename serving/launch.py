@@ -19,6 +19,7 @@ from serving.settings import Settings, apart, named
 from serving.shelf import opened
 from synth import release
 from synth.errors import ReleaseError, UserError
+from synth.provenance.keys import ready
 
 NAME = "artesian"  # of the application
 START_S, END_S = 120.0, 60.0
@@ -57,6 +58,8 @@ def _check_here(settings: Settings) -> None:
         raise UserError(str(e)) from e
     if settings.keys is not None:
         Keys.load(settings.keys)
+    if settings.watermark:
+        ready()  # the service signs with a key of this user's in any case, and makes it where there is none
     if settings.certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:

@@ -26,7 +26,6 @@ from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.asking import Request
 from synth.errors import ReleaseError, UserError
-from synth.provenance import keys
 from synth.provenance.served import Log
 from synth.provenance.watermark import Mark
 from synth.sampling import SMALL, TOGETHER, Sampler
@@ -59,6 +58,7 @@ class Loaded:
         self.sampler, self.reference = Sampler.from_release(found, mark), found.reference
         self._facts = replace(found, tensors={}, reference=None)
         self.ask = lru_cache(REQUESTS)(self._ask)
+        self.failed = False  # to log rows, by an error that nobody foresaw
 
     def _ask(self, text: str) -> Request | None:
         return self.sampler.ask(**json.loads(text))
@@ -66,14 +66,7 @@ class Loaded:
     @cached_property
     def log(self) -> Log | None:
         """Where drawn rows are logged: nowhere, and that is told, where this node has no key of the user's, or no room."""
-        if keys.key() is None:
-            logger.warning("%s: drawn rows are not logged: this node has no signing key", self._facts.manifest.name)
-            return None
-        try:
-            return Log.of(self._facts)
-        except UserError as e:
-            logger.warning("%s: drawn rows are not logged: %s", self._facts.manifest.name, e)
-            return None
+        return Log.where_possible(self._facts)
 
 
 @dataclass
@@ -150,14 +143,18 @@ class Replica:
         return found
 
     def _log(self, batch: Sequence[Task], found: Sequence[Drawn]) -> None:
-        log = batch[0].loaded.log
-        assert log is not None
+        loaded = batch[0].loaded
+        assert loaded.log is not None
         try:
-            prints = log.prints
+            prints = loaded.log.prints
             pieces = zip((task.piece for task in batch), found, strict=True)
-            log.add(np.concatenate([prints(rows.batch, piece.seed, rows.key, piece.first) for piece, rows in pieces]))
-        except UserError as e:
-            logger.warning("drawn rows are not logged: %s", e)
+            loaded.log.add_if_possible(
+                np.concatenate([prints(rows.batch, piece.seed, rows.key, piece.first) for piece, rows in pieces])
+            )
+        except Exception:  # the callers have their rows, and nobody waits for this thread: it is told here or nowhere
+            if not loaded.failed:
+                logger.exception("%s: drawn rows are not logged", loaded.log.head.name)
+            loaded.failed = True
         finally:
             self.unlogged.release()
 

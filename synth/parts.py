@@ -2,12 +2,16 @@
 
 Part *k* holds rows ``k · PART`` … of the same endless table that the sampler draws in one piece, so it matters to nobody
 who drew which, when, or how often: a part is written again until its footer says that it is whole.
+
+Which rows a part has, for the log of drawn rows, its worker writes beside it, before the part is whole; who hands out the parts
+logs that and removes it, at the next call if this one is cut. It says nothing to others (see ``synth.provenance.served``).
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import re
 import time
@@ -23,7 +27,8 @@ from cluster import storage
 from cluster.session import connected, impatient, result, terminable
 from synth.data import image_sink, sink
 from synth.errors import JobError, UserError
-from synth.provenance.served import Log, Prints
+from synth.provenance import served
+from synth.provenance.served import Log, LogOf, Prints
 from synth.sampling import BLOCK, Sampler
 
 if TYPE_CHECKING:
@@ -40,6 +45,8 @@ SHOWN, SHOWN_BYTES = 8, 32 << 20  # blocks of a part, evenly spread, and bytes, 
 LOOK_S = 1.0  # between two calls of ``progress`` at most: it may stop the drawing
 MARKER = "_artesian.json"  # readers of folders pass over names that begin with an underscore
 
+logger = logging.getLogger(__name__)
+
 Show = Callable[[int, pa.RecordBatch, float], None]
 """Is shown rows, the number of the first of them, and the seconds of sampling that they stand for."""
 
@@ -48,7 +55,7 @@ def sample(
     release: Release, rows: int, out: str, *, seed: int, request: Request | None = None,
     signed: Callable[[int, int], Signed] | None = None, address: str | None = None,
     overwrite: bool = False, progress: Callable[[int], None] = lambda rows: None, show: Show | None = None,
-    mark: Mark | None = None,
+    mark: Mark | None = None, log_of: LogOf = Log.of,
 ) -> int:  # fmt: skip
     """Draw ``rows`` rows, as ``request`` asks and with the watermark ``mark``, into the folder ``out``, and log them (see
     ``synth.provenance.served``); whole parts of the same request that are there are kept. ``signed`` gives the origin of
@@ -56,7 +63,7 @@ def sample(
 
     ``progress`` is told how many rows are there, and ``show`` is shown some blocks of each part that is drawn now, before
     pixels become files. Returns the number of parts drawn now. Raises UserError where ``out`` holds something else, and for
-    what cannot be written; JobError where workers failed.
+    what cannot be written, a log too where that is of ``Log.of``; JobError where workers failed.
     """
     out = out if storage.is_remote(out) else storage.resolve(out)[1]  # workers have a working directory of their own
     part = _part(release.schema)
@@ -69,9 +76,13 @@ def sample(
     missing = {name: part for name, part in parts.items() if name not in there or _rows(out, name) != part[1]}
     done = rows - sum(count for _, count in missing.values())
     progress(done)
+    log, besides = log_of(release), dict[str, str]()
+    if log is not None:
+        besides = {name: f"_{name}.{log.head.key}{served.ENDING}" for name in parts}
+        for name in besides.values() & there.keys():
+            _log(log, storage.join(out, name))
     if not missing:
         return 0
-    log = Log.of(release)
     prints = None if log is None else log.prints
     with connected(address) as ray, terminable():
         gpus = ray.cluster_resources().get("GPU", 0)
@@ -87,16 +98,17 @@ def sample(
                 for name, rows_of in itertools.islice(todo, room - len(pending)):
                     place = storage.join(out, name)
                     origin = None if signed is None else signed(*rows_of)
-                    task = draw.remote(held, seed, request, *rows_of, place, origin, show is not None, mark, prints)
+                    known = None if prints is None else (prints, storage.join(out, besides[name]))
+                    task = draw.remote(held, seed, request, *rows_of, place, origin, show is not None, mark, known)
                     pending[task] = name
                 if not pending:
                     break
                 ready, _ = ray.wait(list(pending), timeout=LOOK_S)
                 for one in ready:
                     name = pending.pop(one)
-                    rows_there, blocks, logged = result(one, name)
+                    rows_there, blocks = result(one, name)
                     if log is not None:
-                        log.add(logged)
+                        _log(log, storage.join(out, besides[name]))
                     done += rows_there
                     for block in blocks:
                         assert show is not None
@@ -123,9 +135,9 @@ def _draw(
     origin: Signed | None,
     show: bool,
     mark: Mark | None,
-    prints: Prints | None,
-) -> tuple[int, list[tuple[int, pa.RecordBatch, float]], np.ndarray]:
-    """Write a part; how many rows it has, what is to be shown of it, and its fingerprints."""
+    known: tuple[Prints, str] | None,
+) -> tuple[int, list[tuple[int, pa.RecordBatch, float]]]:
+    """Write a part and, where they are wanted, its fingerprints; how many rows it has, and what is to be shown of it."""
     import torch
 
     impatient()
@@ -133,7 +145,7 @@ def _draw(
     sampler = Sampler.from_release(release, mark)
     drawn = sampler.arrow(request)
     kept, seconds = list[tuple[int, pa.RecordBatch]](), 0.0
-    logged, key = [np.empty((0, 2), np.uint64)], None if request is None else request.key
+    prints, key = [np.empty((0, 2), np.uint64)], None if request is None else request.key
     every = max(1, math.ceil(rows / (BLOCK * SHOWN)))
 
     def blocks() -> Iterator[pa.RecordBatch]:
@@ -144,15 +156,28 @@ def _draw(
             room = SHOWN_BYTES - sum(part.nbytes for _, part in kept)
             if show and k % every == 0 and 0 < block.nbytes <= room:
                 kept.append((first + k * BLOCK, block.cast(drawn)))
-            if prints is not None:
-                logged.append(prints(block, seed, key, first + k * BLOCK))
+            if known is not None:
+                prints.append(known[0](block, seed, key, first + k * BLOCK))
             yield block
             began = time.perf_counter()
+        if known is not None:
+            storage.write_bytes(known[1], served.packed(np.concatenate(prints)))
 
     arrow = image_sink.file_schema(drawn, sampler.schema)
     arrow = arrow if origin is None else origin.into(arrow)
     written = sink.write(image_sink.encoded(blocks(), sampler.schema, first), arrow, out, "parquet")
-    return written, [(at, block, seconds / len(kept)) for at, block in kept], np.concatenate(logged)
+    return written, [(at, block, seconds / len(kept)) for at, block in kept]
+
+
+def _log(log: Log, place: str) -> None:
+    """Log the rows of a part by what its worker has left beside it, which has then done its duty."""
+    if storage.is_file(place):  # else it is on a disk of the worker's own, as the part is, which will be missed
+        log.add_if_possible(served.unpacked(storage.read_bytes(place)))
+        filesystem, path = storage.resolve(place)
+        try:
+            filesystem.delete_file(path)
+        except OSError as e:  # a store that lets nobody delete: no reason to lose the rows
+            logger.warning("%s: is logged and can be removed (%s)", storage.without_credentials(place), e)
 
 
 def _part(schema: Schema) -> int:
@@ -189,7 +214,7 @@ def _claim(out: str, request: dict[str, Any], *, overwrite: bool) -> None:
             )
         filesystem, folder = storage.resolve(out)
         for name in storage.list_files(out):
-            if re.fullmatch(r"part-\d+\.parquet", name):
+            if re.fullmatch(rf"part-\d+\.parquet|_part-\d+\.parquet\.[0-9a-f]+{re.escape(served.ENDING)}", name):
                 filesystem.delete_file(f"{folder}/{name}")
     elif storage.exists(out) and storage.list_files(out):
         raise UserError(f"{place}: holds other files; choose an empty folder for the parts")

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import artesian
 from synth import release as releases
 from synth.data.schema import Schema
+from synth.data.source import open_source
 from synth.errors import UserError
-from synth.provenance.origin import Signed
+from synth.provenance import served
+from synth.provenance.origin import Origin, Signed
 from synth.provenance.policy import PolicyError
+from synth.provenance.recognition import recognise
+from synth.sampling import Sampler
 from tests.serving.releases import publish
 
 
@@ -43,12 +50,57 @@ def test_synthetic_rows_are_given_in_python_as_by_the_command(tmp_path: Path) ->
     assert not out.exists()
 
 
-def test_whole_numbers_with_gaps_stay_exact_in_pandas() -> None:
+@pytest.fixture
+def model(tmp_path: Path) -> artesian.Model:
+    return artesian.load(publish(tmp_path / "people"))
+
+
+def test_rows_that_are_drawn_in_python_say_so_and_are_known_again(model: artesian.Model, tmp_path: Path) -> None:
+    table = model.table(3_000, seed=5)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    origin, signer = Origin.read(pq.read_schema(tmp_path / "rows.parquet").metadata)
+    assert (origin.release, origin.seed, origin.rows, origin.asked) == (model.release.manifest.id, 5, 3_000, {})
+    assert signer.kind == "own"
+    frame = model.sample(3_000, seed=5)
+    [known] = recognise(open_source(frame)).rows
+    assert known.release == model.release.manifest.id and known.share > 0.5
+    assert len(served.logs()[0].pairs()) == 3_000  # the same rows
+    assert table.equals(Sampler.from_release(model.release).table(3_000, seed=5))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"where": {"age": [40, 41], "city": ("Rome",)}}, {"where": ["age>=40", "city=Rome"]},
+        {"balance": {"member": {False: 0.5, True: 0.5}}}, {"rare": "age>=80", "boost": 2.0},
+        {"where": {"age": np.int64(40)}},
+    ],
+)  # fmt: skip
+def test_what_is_asked_in_python_can_be_asked_again_by_the_origin(model: artesian.Model, asked: dict[str, Any]) -> None:
+    table = model.table(20, **asked)
+    origin, _ = Origin.read(table.schema.metadata)
+    assert origin.key is not None and origin.asked is not None and origin.asked.keys() == asked.keys()
+    assert model.table(20, **origin.asked).equals(table)
+
+
+def test_rows_are_drawn_in_python_where_nothing_can_be_signed_or_logged(
+    model: artesian.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ARTESIAN_STATE_DIR", str(tmp_path / "file"))
+    assert Origin.read(model.table(10).schema.metadata)[0].rows == 10
+    assert len(model.sample(10)) == 10 and "people: drawn rows are not logged: " in caplog.text
+    monkeypatch.setenv("ARTESIAN_CONFIG_DIR", str(tmp_path / "file"))
+    assert model.table(10).schema.metadata is None and "people: drawn rows carry no origin: " in caplog.text
+
+
+def test_whole_numbers_with_gaps_stay_exact_in_pandas(model: artesian.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTESIAN_ROW_LOG", "off")
     table = pa.table({"big": [2**60 + 1, None], "tiny": pa.array([255, None], pa.uint8()), "full": [1, 2]})
-    model = artesian.Model.__new__(artesian.Model)
     sampler = SimpleNamespace(
-        ask=lambda **options: None, table=lambda rows, seed, request: table, schema=Schema(columns=[])
-    )
+        ask=lambda **options: None, batches=lambda rows, seed, request: iter(table.to_batches()),
+        arrow=lambda request: table.schema, schema=Schema(columns=[]),
+    )  # fmt: skip
     model._sampler = sampler  # type: ignore[assignment]
     frame = model.sample(2)
     assert frame["big"][0] == 2**60 + 1 and frame["big"].isna()[1]

@@ -7,13 +7,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from synth import parts
+from synth import release as releases
 from synth.data.schema import Column, Schema
 from synth.errors import UserError
+from synth.provenance import served
+from synth.provenance.kept import distinct
+from synth.sampling import Sampler
+from tests.serving.releases import publish
 
 RELEASE: Any = SimpleNamespace(manifest=SimpleNamespace(id="ab" * 32), schema=Schema(columns=[]))
 
@@ -82,3 +88,28 @@ def test_a_damaged_marker_is_nobodys_request(complete: Path) -> None:
 def test_parts_of_images_are_as_large_as_their_pixels_allow(shape: tuple[int, int, int], blocks: int) -> None:
     image = Column(name="image", kind="image", dtype=f"fixed_size_binary[{math.prod(shape)}]", shape=shape)
     assert parts._part(Schema(columns=[image])) == blocks * parts.BLOCK
+
+
+def test_rows_of_parts_that_were_drawn_before_a_cut_are_logged_after_it(tmp_path: Path) -> None:
+    """Exactly those that whole parts have, and nothing of it stays beside them."""
+    release, out = releases.load(publish(tmp_path / "people")), tmp_path / "out"
+    log = served.Log.of(release)
+    assert log is not None
+    beside = f"_part-000000.parquet.{log.head.key}{served.ENDING}"
+    parts._claim(
+        str(out), {"release": release.manifest.id, "seed": 3, "rows": 1_500, "part": parts.PART}, overwrite=False
+    )
+    place = str(out / "part-000000.parquet")
+    told = (log.prints, str(out / beside))
+    assert parts._draw(release, 3, None, 0, 1_500, place, None, False, None, told) == (1_500, [])
+    assert (out / beside).exists() and served.logs() == []
+    assert parts.sample(release, 1_500, str(out), seed=3) == 0
+    assert sorted(path.name for path in out.iterdir()) == [parts.MARKER, "part-000000.parquet"]
+    [kept] = served.logs()
+    whole = Sampler.from_release(release).table(1_500, seed=3)
+    assert np.array_equal(kept.pairs(), distinct(np.concatenate([
+        log.prints(batch, 3, None, first) for batch, first in zip(whole.to_batches(), (0, parts.BLOCK), strict=True)
+    ])))  # fmt: skip
+    (out / beside).write_bytes(b"of other rows")
+    parts._claim(str(out), {"release": release.manifest.id}, overwrite=True)
+    assert [path.name for path in out.iterdir()] == [parts.MARKER]

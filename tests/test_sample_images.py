@@ -43,7 +43,7 @@ def images(monkeypatch: pytest.MonkeyPatch) -> Sampler:
     manifest = SimpleNamespace(id="ab" * 32, name="confetti", generation_depth=1, real_fraction=0.5)
     release = SimpleNamespace(manifest=manifest, schema=schema)
     monkeypatch.setattr("synth.release.load", lambda location: SimpleNamespace(location=location, **vars(release)))
-    monkeypatch.setattr(Sampler, "from_release", lambda release: sampler)
+    monkeypatch.setattr(Sampler, "from_release", lambda release, mark=None: sampler)
     return sampler
 
 

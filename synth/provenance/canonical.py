@@ -29,13 +29,16 @@ def columns_of(schema: Schema) -> list[Column]:
 def cells(column: Column, array: pa.Array) -> NDArray[np.uint64]:
     """uint64 of shape (rows,), equal for equal values of columns of one name. UserError for values that the column's kind
     cannot have."""
-    array = array.cast(plain_type(array.type))
-    if column.kind == "numerical":
-        hashes = _numbers(column, array)
-    elif column.kind == "datetime":
-        hashes = _moments(column, array)
-    else:
-        hashes = _categories(column, array)
+    try:
+        array = array.cast(plain_type(array.type))
+        if column.kind == "numerical":
+            hashes = _numbers(column, array)
+        elif column.kind == "datetime":
+            hashes = _moments(column, array)
+        else:
+            hashes = _categories(column, array)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as e:  # a time of day, bytes, lists
+        raise UserError(f"column '{column.name}' holds {array.type}, which is not {column.kind}") from e
     return mix(hashes ^ np.uint64(hash_text(column.name)))
 
 
@@ -63,10 +66,7 @@ def _words(values: NDArray[np.float64], column: Column) -> NDArray[np.uint64]:
 def _moments(column: Column, array: pa.Array) -> NDArray[np.uint64]:
     moments = pa.timestamp("us")
     if pa.types.is_temporal(array.type):
-        try:
-            array = array.cast(moments, safe=False)
-        except pa.ArrowNotImplementedError as e:  # a time of day
-            raise UserError(f"column '{column.name}' holds {array.type}, which is no moment") from e
+        array = array.cast(moments, safe=False)
     else:
         array = cast(array, moments, column.name, lambda row: f"row {row + 1}")
     ticks = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -76,10 +76,7 @@ def _moments(column: Column, array: pa.Array) -> NDArray[np.uint64]:
 def _categories(column: Column, array: pa.Array) -> NDArray[np.uint64]:
     if is_number(array.type) or pa.types.is_boolean(array.type):
         return _words(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), column)
-    try:
-        encoded = array.cast(pa.string()).fill_null("").dictionary_encode()
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as e:
-        raise UserError(f"column '{column.name}' holds {array.type}, which is no category") from e
+    encoded = array.cast(pa.string()).fill_null("").dictionary_encode()
     words = np.array([_word(text, column) for text in encoded.dictionary.to_pylist()], np.uint64)
     return words[encoded.indices.to_numpy()] if len(words) else words
 

@@ -40,6 +40,7 @@ def lineage_command(
         found = recognition.recognise(open_source(place))
         node.facts["recognised"] = [str(one) for one in (*found.rows, *found.sure)]
         node.facts["unsure"] = [str(one) for one in found.marks if not one.sure]
+        node.notes += found.notes
     if format == "tree":
         Console().print(_tree(node, set()))
     else:

@@ -18,7 +18,7 @@ import io
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Credentials:
     """A key and the certificates that vouch for it, the key's own first, in PEM; ``place`` is where they are from."""
 
     place: str
-    key: bytes
+    key: bytes = field(repr=False)
     certificates: bytes
     algorithm: str  # as C2PA calls it
 

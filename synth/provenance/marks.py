@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -48,10 +49,18 @@ def of(release: str) -> Mark | None:
     return next((mark for mark in known() if mark.release == release and mark.key == secret), None)
 
 
-def known() -> list[Mark]:
-    """All that are kept here. UserError for a file that others can read, or that is none."""
-    folder = keys.config_dir() / FOLDER
-    return [_read(path) for path in sorted(folder.glob("*.json"))]
+def known(told: Callable[[str], None] | None = None) -> list[Mark]:
+    """All that are kept here. UserError for a file that cannot be read, that others can read, or that is none; where there is
+    somebody to be ``told`` of it, it is passed over instead."""
+    found = list[Mark]()
+    for path in sorted((keys.config_dir() / FOLDER).glob("*.json")):
+        try:
+            found.append(_read(path))
+        except UserError as e:
+            if told is None:
+                raise
+            told(f"{e}. It was not looked for")
+    return found
 
 
 def _place(mark: Mark) -> Path:

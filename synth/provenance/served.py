@@ -1,9 +1,12 @@
 """A log of the rows that were drawn here, as fingerprints that say nothing about a row to whoever lacks this user's key.
 
 Rows lose their origin where somebody copies them into another file, and come back as somebody's real data. The log knows them
-again: of each row that ``artesian sample`` or a service of this user draws, 64 bits of a keyed hash, and as many of the
-address (seed, request, number) at which it was drawn. A release's log is a file, which does not grow beyond MOST rows: it then
-keeps those alone whose fingerprint is below a threshold, which is halved as often as need be (see ``kept``).
+again: of each row that the user draws, by the command, in Python or by a service, 64 bits of a keyed hash, and as many of
+another of the address (seed, request, number) at which it was drawn. A release's log is a file, which does not grow beyond
+MOST rows: it then keeps those alone whose fingerprint is below a threshold, which is halved as often as need be (see ``kept``).
+
+Not logged is what a service's replicas draw on nodes that have no key of the user's, as those of a cluster: only its jobs are,
+in the log of the node that hands them out.
 
 A row that came up at two addresses is one that the generator draws often, and says nothing where it is met; how many there
 are of those tells how many rows of a table would be found in the log by chance alone (Good 1953).
@@ -13,14 +16,16 @@ ARTESIAN_ROW_LOG=off keeps no log, ARTESIAN_STATE_DIR moves it.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +53,8 @@ PURPOSE = "fingerprints of rows"
 RECORD = 16  # bytes
 HELD = 1 << 16  # fingerprints that wait to be written, at most
 
+logger = logging.getLogger(__name__)
+
 
 def state_dir() -> Path:
     """The user's folder for what Artesian remembers; ``ARTESIAN_STATE_DIR`` overrides it."""
@@ -65,11 +72,11 @@ def is_on() -> bool:
 
 class Head(BaseModel):
     """What a log is of: rows of a release, known by these ``columns``; ``learnt`` are the hashes of the tables that it has
-    learnt from, and ``copies`` the share of its rows that may equal one of those. ``key`` tells whose prints these are."""
+    learnt from, and ``copies`` the share of its rows that may equal one of those. ``key`` tells whose log it is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal["artesian-rows/1"] = "artesian-rows/1"
+    format: Literal["artesian-rows/2"] = "artesian-rows/2"
     release: Sha256
     name: str
     key: str
@@ -84,19 +91,18 @@ class Prints:
     """Makes the fingerprints of rows, those below the threshold of a ``level``; for the processes that draw."""
 
     columns: Sequence[Column]
-    key: bytes
+    key: bytes = field(repr=False)
     level: int = 0
 
     def __call__(self, rows: pa.RecordBatch, seed: int, request: str | None, first: int) -> NDArray[np.uint64]:
         """(kept, 2) uint64: of rows drawn for a seed and what was asked, ``request``, the first of which has this number."""
         hashes = [cells(column, rows.column(column.name)) for column in self.columns]
         prints = siphash(self.key, combined(hashes))
-        return below(np.stack([prints, addresses(len(prints), seed, request, first)], 1), self.level)
-
-
-def addresses(rows: int, seed: int, request: str | None, first: int) -> NDArray[np.uint64]:
-    numbers = np.arange(first, first + rows, dtype=np.uint64)
-    return mix(numbers + np.uint64(hash_text(f"{seed}/{request or ''}")))
+        numbers = np.arange(first, first + len(prints), dtype=np.uint64)
+        # Keyed, too: anybody could undo the mixing alone, and tell the seed and the row.
+        asked = hash_text(f"{seed}/{'' if request is None else request}")
+        addresses = siphash(self.key, mix(numbers + np.uint64(asked)))
+        return below(np.stack([prints, addresses], 1), self.level)
 
 
 class Log:
@@ -104,38 +110,67 @@ class Log:
 
     def __init__(self, path: Path, head: Head) -> None:
         self.path, self.head = path, head
+        self._told = False  # that rows are missing from it
 
     @classmethod
     def of(cls, release: Release) -> Self | None:
         """A release's, whether there is anything in it yet or not; None where there is to be none, and for images. UserError
         where it cannot be written."""
-        columns = columns_of(release.schema)
-        if not is_on() or not columns or release.schema.image is not None:
+        if not _wanted(release):
             return None
-        secret = keys.derived(keys.signing_key(), PURPOSE)
-        figures = {} if release.certificate is None else release.certificate.get("figures", {})
-        copies = figures.get("exact_copies") or {}
+        record = release.manifest
         head = Head(
-            release=release.manifest.id, name=release.manifest.name, key=_id(secret), columns=columns,
-            learnt=[entry.sha256 for entry in release.manifest.data], copies=copies.get("high") or copies.get("value") or 0.0,
+            release=record.id, name=record.name, key=_id(keys.derived(keys.signing_key(), PURPOSE)),
+            columns=columns_of(release.schema), learnt=[entry.sha256 for entry in record.data],
+            copies=_copies(release.certificate),
         )  # fmt: skip
-        path = state_dir() / FOLDER / f"{head.release[:16]}-{head.key}{ENDING}"
+        log = cls(state_dir() / FOLDER / f"{head.release[:16]}-{head.key}{ENDING}", head)
+        log._open()
+        return log
+
+    @classmethod
+    def where_possible(cls, release: Release) -> Self | None:
+        """As ``of``, for rows that are drawn in any case: where they cannot be logged, or nobody has a key yet, that is a
+        warning, and None."""
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return cls(path, _read(path)[0] if path.exists() else head)
-        except OSError as e:
-            raise _unwritten(path, e) from e
+            if _wanted(release) and keys.key() is None:
+                raise UserError(f"there is no signing key at {keys.key_file()}")
+            return cls.of(release)
+        except UserError as e:
+            logger.warning("%s: drawn rows are not logged: %s", release.manifest.name, e)
+            return None
 
     @property
     def prints(self) -> Prints:
-        """What makes fingerprints for it."""
-        return Prints(self.head.columns, keys.derived(keys.signing_key(), PURPOSE), self.head.level)
+        """What makes fingerprints for it, by a key that is good for this release alone: other nodes get it."""
+        key = keys.derived(keys.signing_key(), f"{PURPOSE} {self.head.release}")
+        return Prints(self.head.columns, key, self.head.level)
 
     def add(self, pairs: NDArray[np.uint64]) -> None:
         """Have the rows of these fingerprints known here. UserError where the file cannot be written."""
         try:
             with _locked(self.path):
                 self._add(pairs)
+        except OSError as e:
+            raise _unwritten(self.path, e) from e
+
+    def add_if_possible(self, pairs: NDArray[np.uint64]) -> None:
+        """As ``add``, for rows that somebody has waited for: where it fails, that is a warning, the first time."""
+        try:
+            self.add(pairs)
+        except UserError as e:
+            if not self._told:
+                logger.warning("%s: drawn rows are not logged, these at least: %s", self.head.name, e)
+            self._told = True
+
+    def _open(self) -> None:
+        """Find out now whether it can be written, and not when rows are drawn."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(self.path), tempfile.TemporaryFile(dir=self.path.parent):
+                if self.path.exists():
+                    with self.path.open("r+b") as file:
+                        self.head = _parsed(self.path, file.readline())
         except OSError as e:
             raise _unwritten(self.path, e) from e
 
@@ -150,7 +185,7 @@ class Log:
             return
         with self.path.open("r+b") as file:
             file.seek(start + there * RECORD)  # over what somebody was cut in writing
-            file.write(pairs.astype("<u8").tobytes())
+            file.write(packed(pairs))
             file.truncate()
 
     def _replace(self, pairs: NDArray[np.uint64]) -> None:
@@ -163,22 +198,33 @@ class Log:
         try:
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(self.head.model_dump_json().encode() + b"\n")
-                file.write(pairs.astype("<u8").tobytes())
+                file.write(packed(pairs))
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the name, and nothing in it
             partial.replace(self.path)
         finally:
             partial.unlink(missing_ok=True)
 
     def pairs(self) -> NDArray[np.uint64]:
-        """All that it holds, distinct and sorted."""
-        return distinct(_read(self.path)[1])
+        """All that it holds, distinct and sorted; nothing where it is gone. UserError where it cannot be read."""
+        try:
+            return distinct(_read(self.path)[1])
+        except FileNotFoundError:
+            return np.empty((0, 2), np.uint64)
+
+
+LogOf = Callable[["Release"], Log | None]
+"""``Log.of`` or ``Log.where_possible``."""
 
 
 def logged(
-    release: Release, batches: Iterator[pa.RecordBatch], seed: int, request: str | None, first: int = 0
-) -> Iterator[pa.RecordBatch]:
+    release: Release, batches: Iterator[pa.RecordBatch], seed: int, request: str | None, first: int = 0,
+    log_of: LogOf = Log.of,
+) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """The same batches, which were drawn from a release for a seed and what was asked, logged on their way: some blocks at
-    once, and the rest when this ends. UserError, before anything is drawn, where that cannot be."""
-    log = Log.of(release)
+    once, and the rest when this ends. With ``Log.of``, UserError before anything is drawn where that cannot be; where it can no
+    longer be later on, that is a warning."""
+    log = log_of(release)
     return batches if log is None else _logged(log, batches, seed, request, first)
 
 
@@ -191,21 +237,52 @@ def _logged(
             held.append(prints(batch, seed, request, first))
             first += batch.num_rows
             if sum(map(len, held)) >= HELD:
-                log.add(np.concatenate(held))
+                log.add_if_possible(np.concatenate(held))
                 held = held[:1]
             yield batch
     finally:
-        log.add(np.concatenate(held))
+        log.add_if_possible(np.concatenate(held))
 
 
-def logs() -> list[Log]:
-    """All of this user's key. UserError for one that is damaged."""
+def logs(told: Callable[[str], None] = logger.warning) -> list[Log]:
+    """All of this user's key; of each that is damaged or cannot be read, it is ``told`` why."""
     own = keys.key()
     if own is None:
         return []
-    secret = keys.derived(own, PURPOSE)
-    paths = sorted((state_dir() / FOLDER).glob(f"*-{_id(secret)}{ENDING}"))
-    return [Log(path, _head(path)[0]) for path in paths]
+    found, secret = list[Log](), keys.derived(own, PURPOSE)
+    for path in sorted((state_dir() / FOLDER).glob(f"*-{_id(secret)}{ENDING}")):
+        try:
+            found.append(Log(path, _head(path)[0]))
+        except FileNotFoundError:  # it was removed since
+            continue
+        except UserError as e:
+            told(f"{e}. Nothing was looked up in it")
+    return found
+
+
+def packed(pairs: NDArray[np.uint64]) -> bytes:
+    return pairs.astype("<u8").tobytes()
+
+
+def unpacked(content: bytes) -> NDArray[np.uint64]:
+    """The whole records of it."""
+    whole = len(content) // RECORD * RECORD
+    return np.frombuffer(content[:whole], "<u8").astype(np.uint64).reshape(-1, 2)
+
+
+def _wanted(release: Release) -> bool:
+    return is_on() and release.schema.image is None and bool(columns_of(release.schema))
+
+
+def _copies(certificate: Any) -> float:
+    """The largest share of copies of real rows that a certificate, which may be a stranger's, admits; 0 where it says none."""
+    for name in ("figures", "exact_copies"):
+        certificate = certificate.get(name) if isinstance(certificate, dict) else None
+    for name in ("high", "value"):
+        share = certificate.get(name) if isinstance(certificate, dict) else None
+        if isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1:
+            return float(share)
+    return 0.0
 
 
 def _id(secret: bytes) -> str:
@@ -215,7 +292,7 @@ def _id(secret: bytes) -> str:
 
 def _head(path: Path) -> tuple[Head, int, int]:
     """The head of a log, where its records begin, and the file's size."""
-    with path.open("rb") as file:
+    with _reading(path), path.open("rb") as file:
         line = file.readline()
         size = os.fstat(file.fileno()).st_size
     return _parsed(path, line), len(line), size
@@ -229,10 +306,22 @@ def _parsed(path: Path, line: bytes) -> Head:
 
 
 def _read(path: Path) -> tuple[Head, NDArray[np.uint64]]:
-    line, _, content = path.read_bytes().partition(b"\n")
-    whole = len(content) // RECORD * RECORD
-    pairs = np.frombuffer(content[:whole], "<u8").astype(np.uint64).reshape(-1, 2)
-    return _parsed(path, line), pairs
+    with _reading(path):
+        line, _, content = path.read_bytes().partition(b"\n")
+    return _parsed(path, line), unpacked(content)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """UserError for a log that cannot be read, but for one that is gone."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as e:
+        raise UserError(
+            f"{path}: the log of drawn rows cannot be read ({e.strerror}); have it belong to you, or move it away"
+        ) from e
 
 
 @contextmanager

@@ -253,6 +253,8 @@ def test_the_service_is_what_serve_and_artesian_understand(monkeypatch: pytest.M
     files = settings.keys, settings.certificate, settings.certificate_key, f"{settings.state}/desk.json"
     assert {str(Path(str(file)).parent) for file in files} == inside
     monkeypatch.setenv(ray["env"][0]["name"], ray["env"][0]["value"])
+    told = {one["name"]: one["value"] for one in ray["env"]}
+    assert Path(told["ARTESIAN_STATE_DIR"]).parent == Path(settings.state)  # what jobs log outlives the pod
     copied = {f"{copier['command'][-1]}/{Path(source).name}" for source in copier["command"][3:-1]}
     assert copied == {settings.keys, str(keys.key_file())} and copier["command"][:3] == ["install", "-m", "600"]
     assert (gpu["minReplicas"], gpu["maxReplicas"]) == settings.replicas and settings.replica_gpus == 1

@@ -66,6 +66,9 @@ def test_what_a_column_cannot_be_is_an_error() -> None:
     for kind, dtype, array in (
         ("numerical", "int64", pa.array(["Rome"])), ("datetime", "timestamp[us]", pa.array(["soon"])),
         ("datetime", "timestamp[us]", pa.array([1], pa.time64("us"))), ("categorical", "string", pa.array([[1]])),
+        ("categorical", "string", pa.array([b"\xff"])), ("numerical", "double", pa.array([b"\xff"])),
+        ("datetime", "timestamp[us]", pa.array([b"\xff"])), ("categorical", "string", pa.array([{"a": 1}])),
+        ("numerical", "double", pa.array([{"a": 1}])), ("datetime", "timestamp[us]", pa.array([[1]])),
     ):  # fmt: skip
         with pytest.raises(UserError, match="column 'x'"):
             one(kind, dtype, array)

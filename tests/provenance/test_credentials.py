@@ -207,3 +207,8 @@ def test_what_is_asked_for_where_it_cannot_be_is_refused(
     )
     assert "pip install 'artesian[c2pa]'" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "z").exists()
+
+
+def test_a_key_is_not_shown() -> None:
+    found = credentials.credentials()
+    assert "PRIVATE" not in repr(found) and b"PRIVATE" in found.key

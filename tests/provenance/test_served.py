@@ -12,9 +12,12 @@ import pyarrow as pa
 import pytest
 
 from synth import release as releases
+from synth.data.hashing import mix
 from synth.data.source import open_source
 from synth.errors import UserError
-from synth.provenance import keys, served
+from synth.marking import mark_of
+from synth.provenance import keys, recognition, served
+from synth.provenance.manifest import DataEntry
 from synth.provenance.recognition import recognise
 from synth.provenance.served import Log, logged
 from synth.release import Release
@@ -135,12 +138,129 @@ class TestLog:
         ):
             logged(release, iter(()), 1, None)
 
-    def test_a_damaged_one_is_named(self, release: Release, rows: pa.Table) -> None:
+    @pytest.mark.parametrize("there", [b"{}\n", b"", b'{"format":"artesian-rows/1"}\n'])
+    def test_a_damaged_one_is_named_and_bars_no_table(self, release: Release, rows: pa.Table, there: bytes) -> None:
+        """Another one is looked up in as before."""
         drawn(release, rows)
         [log] = served.logs()
-        log.path.write_bytes(b"{}\n")
+        bad = log.path.with_name(f"{'0' * 16}-{log.head.key}{served.ENDING}")
+        bad.write_bytes(there)
+        found = recognise(open_source(rows))
+        [note], [known] = found.notes, found.rows
+        assert known.release == release.manifest.id
+        assert note.startswith(f"{bad}: is no log that this version reads; restore it, or move it away")
+        log.path.write_bytes(there)
         with pytest.raises(UserError, match=r"\.rows: is no log that this version reads"):
-            recognise(open_source(rows))
+            Log.of(release)
+
+    def test_nor_does_one_that_cannot_be_read_or_is_gone(self, release: Release, rows: pa.Table) -> None:
+        drawn(release, rows)
+        [log] = served.logs()
+        barred = log.path.with_name(f"{'0' * 16}-{log.head.key}{served.ENDING}")
+        barred.mkdir()
+        log.path.with_name(f"{'1' * 16}-{log.head.key}{served.ENDING}").symlink_to("nowhere")  # as if removed meanwhile
+        found = recognise(open_source(rows))
+        [note], [known] = found.notes, found.rows
+        assert known.share > 0.5 and note.startswith(f"{barred}: the log of drawn rows cannot be read (Is a directory)")
+        log.path.unlink()
+        assert len(log.pairs()) == 0
+
+    def test_a_folder_that_cannot_be_written_is_named_before_anything_is_drawn(self, release: Release) -> None:
+        log = Log.of(release)
+        assert log is not None
+        lock = log.path.with_name(f".{log.path.name}.lock")
+        lock.unlink()
+        lock.mkdir()  # which nobody can open to write, whoever runs this
+        with pytest.raises(UserError, match=r"drawn rows cannot be logged there \(Is a directory\)"):
+            logged(release, iter(()), 1, None)
+        lock.rmdir()
+        log.path.mkdir()
+        with pytest.raises(UserError, match=r"drawn rows cannot be logged there \(Is a directory\)"):
+            logged(release, iter(()), 1, None)
+
+    def test_rows_that_can_no_longer_be_logged_are_not_lost(
+        self, release: Release, rows: pa.Table, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        passing = logged(release, iter(rows.combine_chunks().to_batches(max_chunksize=BLOCK)), 1, None)
+        first = next(passing)
+        [folder] = served.state_dir().iterdir()
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+        folder.write_text("")
+        assert pa.Table.from_batches([first, *passing]).equals(rows)
+        [told] = caplog.messages
+        assert told.startswith("people: drawn rows are not logged, these at least: ")
+
+    def test_what_a_release_has_learnt_is_not_read_again(
+        self, release: Release, rows: pa.Table, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor are the watermarks of that release looked for: what both have, the release has from there."""
+        source = open_source(rows)
+        entry = DataEntry(role="train", location="rows", sha256=source.fingerprint(), rows=len(rows))
+        learnt = release.manifest.model_copy(update={"data": [entry]})
+        drawn(Release(**{**vars(release), "manifest": learnt}), rows)
+        mark_of(release)
+        monkeypatch.setattr(type(source), "batches", lambda *_: pytest.fail("it was read"))
+        assert recognise(source).rows == recognise(source).marks == ()
+
+    def test_of_a_large_table_a_sample_is_looked_up(
+        self, release: Release, rows: pa.Table, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drawn(release, rows)
+        [whole] = recognise(open_source(rows)).rows
+        monkeypatch.setattr(recognition, "LOOKED_AT", 1_024)
+        found = recognise(open_source(rows, batch_rows=256))
+        [known] = found.rows
+        assert known.of == 4 * BLOCK and known.share == pytest.approx(whole.share, abs=0.1)
+        assert found.notes == ["the table: 1,024 of its 4,096 rows, evenly spread, were looked up"]
+
+    def test_columns_of_another_kind_fit_no_log(self, release: Release, rows: pa.Table) -> None:
+        drawn(release, rows)
+        names = rows.column_names
+        for odd in (pa.array([b"\xff"] * len(rows)), pa.array([{"a": 1}] * len(rows)), pa.array([[1]] * len(rows))):
+            assert recognise(open_source(pa.table([odd] * len(names), names))).rows == []
+
+    def test_addresses_say_nothing_without_the_key(self, release: Release, rows: pa.Table) -> None:
+        """Undoing the mixing, which anybody can, leaves no run of numbers."""
+        drawn(release, rows)
+        told = unmixed(served.logs()[0].pairs()[:, 1])
+        assert len(np.unique(told >> np.uint64(20))) > len(rows) * 0.9
+
+    def test_its_key_is_of_the_release_and_is_not_shown(self, release: Release) -> None:
+        log = Log.of(release)
+        assert log is not None and repr(log.prints.key) not in repr(log.prints)
+        other = release.manifest.model_copy(update={"id": "0" * 64})
+        assert log.prints.key != Log(log.path, log.head.model_copy(update={"release": other.id})).prints.key
+
+    @pytest.mark.parametrize(
+        ("figures", "share"),
+        [
+            ({"exact_copies": {"high": 0.2, "value": 0.1}}, 0.2), ({"exact_copies": {"high": 0.0, "value": 0.1}}, 0.0),
+            ({"exact_copies": {"high": None, "value": 0.1}}, 0.1), ({"exact_copies": {"high": 7}}, 0.0),
+            ({"exact_copies": {"high": float("nan")}}, 0.0), ({"exact_copies": 0.1}, 0.0), ({"exact_copies": [1]}, 0.0),
+            ({"exact_copies": {"high": "1"}}, 0.0), ({"exact_copies": {"high": True}}, 0.0), ([], 0.0), (None, 0.0),
+        ],
+    )  # fmt: skip
+    def test_a_strangers_certificate_may_say_anything(self, release: Release, figures: object, share: float) -> None:
+        log = Log.of(Release(**{**vars(release), "certificate": {"figures": figures}}))
+        assert log is not None and log.head.copies == share
+
+
+def unmixed(words: np.ndarray) -> np.ndarray:
+    """``hashing.mix`` undone."""
+    for number in np.random.default_rng(0).integers(0, 2**64, 8, np.uint64):
+        assert undone(mix(np.array([number])))[0] == number
+    return undone(words)
+
+
+def undone(words: np.ndarray) -> np.ndarray:
+    for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9), (30, 1)):
+        found = words.copy()
+        for _ in range(64 // shift):
+            found = words ^ (found >> np.uint64(shift))
+        words = found * np.uint64(pow(factor, -1, 2**64))
+    return words - np.uint64(0x9E3779B97F4A7C15)
 
 
 class TestChance:
@@ -174,3 +294,36 @@ class TestChance:
         copying = Release(**{**vars(release), "certificate": figures})
         drawn(copying, copied)
         assert recognise(open_source(real)).rows == []
+
+    def likert(self, seed: int, rows: int, lean: float = 0.0) -> pa.Table:
+        """Nine answers of five, which hang together, in the columns of people."""
+        draw = np.random.default_rng(seed)
+        latent = 0.7 * draw.standard_normal((rows, 1)) + 0.7 * draw.standard_normal((rows, 9)) + lean
+        answers = np.digitize(latent, [-1.5, -0.5, 0.5, 1.5])
+        return pa.table({
+            "age": answers[:, :3] @ [100, 10, 1], "city": [f"x{a}" for a in answers[:, 3:6] @ [100, 10, 1]],
+            "pay": answers[:, 6:] @ [10.0, 1.0, 0.1], "member": answers[:, 8] > 9,
+        })  # fmt: skip
+
+    @pytest.mark.parametrize("lean", [0.0, 0.1])
+    def test_rows_that_were_made_distinct_are_not_known(self, release: Release, lean: float) -> None:
+        drawn(release, self.likert(1, 20_000, lean))
+        real = self.likert(2, 60_000).to_pandas()
+        unique = pa.Table.from_pandas(real.drop_duplicates(), preserve_index=False)
+        assert 10_000 < len(unique) < 50_000
+        assert recognise(open_source(unique)).rows == []
+        assert recognise(open_source(pa.Table.from_pandas(real, preserve_index=False))).rows == []
+
+    def test_nor_is_a_grid(self, release: Release) -> None:
+        drawn(release, self.table(1, 20_000, 60))
+        grid = np.stack(np.meshgrid(range(60), range(3), range(60), range(2)), -1).reshape(-1, 4)
+        cities = np.array(["Rome", "Oslo", "Bonn"])[grid[:, 1]]
+        table = pa.table({"age": grid[:, 0] + 18, "city": cities, "pay": grid[:, 2] / 100, "member": grid[:, 3] > 0})
+        assert recognise(open_source(table)).rows == []
+
+    def test_drawn_rows_that_were_made_distinct_are_known_where_rows_hardly_repeat(self, release: Release) -> None:
+        made = self.table(1, 20_000, 3_000)
+        drawn(release, made)
+        unique = pa.Table.from_pandas(made.slice(0, 5_000).to_pandas().drop_duplicates(), preserve_index=False)
+        [known] = recognise(open_source(unique)).rows
+        assert known.share > 0.9

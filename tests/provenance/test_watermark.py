@@ -170,3 +170,13 @@ class TestRecords:
         with pytest.raises(UserError, match="is no watermark that this version reads") as caught:
             marks.known()
         assert mark.key not in str(caught.value) and mark.key not in repr(mark)
+
+    def test_one_that_cannot_be_read_bars_no_table(
+        self, world: tuple[Release, Mark, pa.Table, bytes], mark: Mark
+    ) -> None:
+        path = keys.config_dir() / marks.FOLDER / "other.json"
+        path.write_text("{}")
+        path.chmod(0o600)
+        found = recognise(open_source(world[2]))
+        [note], [sure] = found.notes, found.sure
+        assert sure.mark == mark and note.startswith(f"{path}: is no watermark that this version reads")

@@ -24,6 +24,7 @@ from serving.stream import Drawn, Piece
 from synth import release as releases
 from synth.errors import JobError, UserError
 from synth.provenance.origin import Signed
+from synth.provenance.served import LogOf
 from tests.serving.service import until
 
 BLOCK = pa.record_batch({"age": [40]})
@@ -39,10 +40,11 @@ class Parts:
 
     def sample(
         self, release: Any, rows: int, out: str, *, seed: int, request: Any, signed: Callable[[int, int], Signed],
-        progress: Callable[[int], None], show: Any, mark: Any,
+        progress: Callable[[int], None], show: Any, mark: Any, log_of: LogOf,
     ) -> int:  # fmt: skip
         self.calls.append({"rows": rows, "out": out, "seed": seed, "request": request, "release": release.manifest.id})
         self.origin = signed(100, 50).origin
+        self.log = log_of(release)
         progress(0)
         for done in range(100, rows + 1, 100):
             self.go.acquire()
@@ -260,3 +262,16 @@ def test_a_damaged_job_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "0123456789abcdef.json").write_text(text)
     with pytest.raises(UserError, match=r"0123456789abcdef.json: is no job .* move it away to forget the job"):
         opened(tmp_path)
+
+
+def test_a_log_of_rows_that_cannot_be_written_is_no_matter_of_the_callers(
+    tmp_path: Path, parts: Parts, version: Version, id: str, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ARTESIAN_STATE_DIR", str(tmp_path / "file"))
+    jobs = opened(tmp_path / "jobs")
+    record = started(jobs, version, id)
+    parts.go.release(3)
+    assert until(lambda: kept(jobs, record)["state"] == "done")
+    assert parts.log is None and record.detail is None and "people: drawn rows are not logged: " in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -239,6 +240,30 @@ def test_rows_that_cannot_be_logged_are_drawn_all_the_same(
     found = run(lambda replica: replica.draw(model, Piece(1, 0, 10, "")))
     assert found.batch.equals(expected(sampler, Piece(1, 0, 10, "")))
     assert "drawn rows are not logged" in caplog.text
+
+
+def test_an_error_of_the_log_that_nobody_foresaw_is_told_once(
+    model: str, sampler: Sampler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("odd")
+
+    keys.signing_key()
+    monkeypatch.setattr(served.Prints, "__call__", fails)
+
+    async def test(replica: Alone) -> list[Drawn]:
+        return [await replica.draw(model, Piece(seed, 0, 10, "")) for seed in range(40)]  # and none waits for room
+
+    assert run(test)[39].batch.equals(expected(sampler, Piece(39, 0, 10, "")))
+    [told] = [record for record in caplog.records if "drawn rows are not logged" in record.message]
+    assert told.exc_info is not None and "people" in told.message
+
+
+def test_a_strangers_certificate_bars_no_rows(people: Path, tmp_path: Path) -> None:
+    found = Loaded(str(people), releases.load(str(people)).manifest.id)
+    found._facts = replace(found._facts, certificate={"figures": {"exact_copies": {"high": 7}}})
+    keys.signing_key()
+    assert found.log is not None and found.log.head.copies == 0
 
 
 def test_a_mark_is_on_the_rows_of_its_release(model: str, people: Path) -> None:

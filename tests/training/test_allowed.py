@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from synth.data.source import open_source
+from synth.provenance import served
 from synth.provenance.policy import PolicyError
 from synth.recipe import Recipe
 from synth.training import allowed
@@ -133,3 +134,22 @@ def test_beside_rows_that_say_what_they_are_others_are_recognised(
     capsys.readouterr()
     assert run(["lineage", "both"], monkeypatch) == 0
     assert "known here: " in (told := " ".join(capsys.readouterr().out.split())) and "were drawn from 'people'" in told
+
+
+def test_rows_that_say_so_as_data_are_not_taken_for_passed_off(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a policy that allows a training on samples alone; a folder with a file that says nothing is looked up."""
+    (world / "policy.yaml").write_text("real: 0")
+    rules = Rules.read("policy.yaml")
+    [note] = allowed.check(rules, {"train": open_source("drawn.parquet")})
+    assert "2,500 rows drawn from 'people'" in note
+    pq.write_table(pq.read_table("drawn.parquet").replace_schema_metadata(None), "unsaid.parquet")
+    assert run(["sample", "g", "-n", "100", "--seed", "9", "--out", "others.parquet"], monkeypatch) == 0
+    with pytest.raises(PolicyError, match="was given as real rows, and"):
+        allowed.check(rules, {"train": open_source(["others.parquet", "unsaid.parquet"])})
+
+
+def test_a_log_that_cannot_be_read_is_told_and_bars_nothing(world: Path) -> None:
+    [log] = served.logs()
+    log.path.write_bytes(b"")
+    [note] = allowed.check(Rules.read(), {"train": open_source("real.parquet")})
+    assert f"{log.path}: is no log that this version reads" in note
