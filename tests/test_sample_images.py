@@ -99,7 +99,7 @@ def test_ways_in_which_images_are_not_written(
 
 
 def test_images_in_a_data_frame_are_arrays_that_can_be_learnt_from(images: Sampler) -> None:
-    model = artesian.Model(SimpleNamespace(location="release"))  # type: ignore[arg-type]
+    model = artesian.load("release")
     frame = model.sample(50, seed=3)
     assert np.stack(frame["image"]).shape == (50, 3, 2, 3) and frame["image"][0].dtype == np.uint8
     source = open_source(frame)

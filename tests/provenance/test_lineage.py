@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ from tests.serving.releases import people, publish
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bytes]]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     """real.parquet → g0 → rows1.parquet → g1 → rows2.csv → g2 → rows3.parquet, and the key that signed all of it."""
     folder = tmp_path_factory.mktemp("chain")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -56,7 +56,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bytes
             assert run(["sample", f"g{k}", "-n", "50", "--seed", str(k), "--out", rows], monkeypatch) == 0
             if k < 2:
                 made(first, f"g{k + 1}", rows, seed=k + 1)
-        yield folder, keys.key_file().read_bytes()
+        return folder, keys.key_file().read_bytes()
 
 
 @pytest.fixture

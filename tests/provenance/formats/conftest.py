@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ CERTIFICATE = Certificate(
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bytes]]:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     """real.parquet → g0 → rows1.csv → g1 → rows2.parquet; g1 is certified, on test.parquet. pets, a release of images, → pngs
     and pets.parquet. And the key that signed all of it."""
     folder = tmp_path_factory.mktemp("formats")
@@ -56,7 +56,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
         publish_images(Path("pets"))
         assert run(["sample", "pets", "-n", "6", "--out", "pngs/", "--format", "png"], monkeypatch) == 0
         assert run(["sample", "pets", "-n", "6", "--out", "pets.parquet"], monkeypatch) == 0
-        yield folder, keys.key_file().read_bytes()
+        return folder, keys.key_file().read_bytes()
 
 
 @pytest.fixture
