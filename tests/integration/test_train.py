@@ -22,6 +22,7 @@ from synth.errors import ReleaseError, UserError
 from synth.recipe import Recipe
 from synth.sampling import BLOCK, Sampler
 from synth.training import beacon, run
+from synth.training.allowed import Rules
 from synth.training.checkpoint import PROGRESS, sealed
 from synth.training.mixing import Given, golden
 
@@ -92,8 +93,9 @@ def test_synthetic_rows_take_part_with_the_golden_weight_and_are_written_down(
     rows = tmp_path / "synthetic.parquet"
     pq.write_table(artesian.load(finished.location).table(500, seed=1), rows)
     ways = {"verify": 0.8, "finetune": 0.25}
+    rules = Rules.read(None, [str(Path(finished.location).parent)])  # where the release is that the rows say drew them
     trained = run.train(
-        str(table), Recipe.read(None, SMALL | ways), str(tmp_path / "out"), synthetic=[Given(str(rows))]
+        str(table), Recipe.read(None, SMALL | ways), str(tmp_path / "out"), synthetic=[Given(str(rows))], rules=rules
     )
     manifest, count = trained.manifest, finished.manifest
     [kept] = [int(n.split(": ")[1].split()[0]) for n in trained.notes if "passed judges of real rows" in n]
