@@ -91,9 +91,10 @@ class Feedback(Usefulness):
             if name == "targets":
                 pools |= _targets(codec, rows, own, judged, teacher, rng)
             else:
-                chosen = _rounds(teacher, rows, judged, rng) if name == "practice" else judged[
-                    _practised(_score(teacher(rows.take(judged)), name), rng)
-                ]  # fmt: skip
+                if name == "practice":
+                    chosen = _rounds(teacher, rows, judged, rng)
+                else:
+                    chosen = judged[_practised(_score(teacher(rows.take(judged)), name), rng)]
                 others = np.setdiff1d(np.arange(len(rows)), judged)
                 pools[name] = Encoded(*(part[np.concatenate([chosen, others])] for part in own))
         real, found = tensors(ground.real(), device), list[Offer]()
@@ -130,9 +131,9 @@ def _targets(
 
 
 def _score(said: Said, name: str) -> NDArray[np.float64]:
-    return {"entropy": lambda: said.entropy, "loss": lambda: said.loss, "hardness": lambda: 1 - np.exp(-said.loss)}[
-        name
-    ]()
+    if name == "entropy":
+        return said.entropy
+    return said.loss if name == "loss" else 1 - np.exp(-said.loss)
 
 
 def _rounds(teacher: Teacher, rows: pa.Table, judged: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
