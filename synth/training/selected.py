@@ -41,18 +41,12 @@ class Measured:
         """Half of the 95 % interval of ``c2st``."""
         return self.c2st.value - self.c2st.low
 
-    def improves(self, before: Measured) -> bool:
-        """Whether the two are told apart less by more than the error of the difference, and no fewer rows are covered."""
-        return not self.lacks(before, useful=False)
-
-    def teaches(self, before: Measured) -> bool:
-        """Whether models learn more from it, by more than the error of the difference on the same real rows, no fewer rows are
-        covered, and rows are no easier to tell from real ones."""
-        return not self.lacks(before, useful=True)
-
     def lacks(self, before: Measured, *, useful: bool, recall: bool = False) -> list[str]:
-        """In what it is no better than before, in words: in usefulness, or in how well rows are told from real ones; and in
-        what it is worse: see ``loses``."""
+        """In what it is no better than before, in words, or is worse; nothing of what is better.
+
+        Better is what is told from real rows less by more than the error of the difference; of what is to be ``useful``, what
+        models learn more from, by more than that error on the same real rows, and is no easier to tell. See ``loses``, too.
+        """
         error, told_apart = math.hypot(self.error, before.error), self.c2st.value - before.c2st.value
         found = []
         if useful:

@@ -170,7 +170,8 @@ class Teacher:
         wanted = "predict_proba" if self.classes else "predict"
         kind = type(model).__name__
         if not hasattr(model, wanted) or (self.classes and not hasattr(model, "classes_")):
-            raise UserError(f"the feedback's model ({kind}) has no {wanted}: give a fitted {self._wanted}")
+            fitting = "classifier" if self.classes else "regressor"
+            raise UserError(f"the feedback's model ({kind}) has no {wanted}: give a fitted {fitting}")
         try:
             getattr(model, wanted)(self._frame(rows.slice(0, 2)))
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as e:
@@ -187,10 +188,6 @@ class Teacher:
                 f"the feedback's model knows the classes {', '.join(known)}, and not {', '.join(missing)} of {self.target!r}"
             )
         return [known[value] for value in names]
-
-    @property
-    def _wanted(self) -> str:
-        return "classifier" if self.classes else "regressor"
 
 
 def _ticks(kind: pa.DataType) -> pa.DataType:
