@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from synth.generators import noise
 from synth.generators.layout import Layout
-from synth.generators.residual import Block
+from synth.generators.residual import Gated
 from synth.generators.states import Logits, Shown
 
 
@@ -33,7 +33,8 @@ class Trunk(nn.Module):
         self.evidence = nn.Linear(2 * layout.values, width, bias=False) if layout.values else None
         self.level = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
         self.absent = nn.Parameter(torch.zeros(width))
-        self.blocks = nn.ModuleList(Block(width, expansion) for _ in range(blocks))
+        gated = [Gated(width, expansion) for _ in range(blocks)]
+        self.blocks, self.units = nn.ModuleList(gated), gated[0].units
         self.norm = nn.LayerNorm(width)
         if self.evidence is not None:
             nn.init.zeros_(self.evidence.weight)

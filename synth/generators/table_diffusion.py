@@ -96,7 +96,6 @@ class TableDiffusion(Generator):
         super().__init__()
         self.layout, self.steps, self.dropout = layout, steps, dropout
         self.temperatures, self.deviation = (temperature, target_temperature), noise
-        self.units = width * expansion
         self.sigma_mean, self.sigma_deviation = sigma_mean, sigma_deviation
         self.denoiser = Denoiser(layout, width, blocks, expansion)
         self.guidance, self.contrast = guidance, contrast
@@ -148,7 +147,9 @@ class TableDiffusion(Generator):
         sigma = noise.training_sigma(draw.normal(rows, 1)[masked:], self.sigma_mean, self.sigma_deviation)
         clean = values[masked:]
         noisy = clean + sigma * draw.normal(rows, v)[masked:]
-        gain = draw.kept(rows, self.units, self.dropout)[:masked] / (1 - self.dropout) if self.dropout else None
+        gain = (
+            draw.kept(rows, self.denoiser.units, self.dropout)[:masked] / (1 - self.dropout) if self.dropout else None
+        )
         hidden, learnt = self._hide(chance[:masked], visible[:masked], draw.uniform(rows, 1)[:masked], aims)
         shown = self._show(draw.uniform(rows, 1), draw.uniform(rows, v), masked)
         evidence = torch.cat([values * shown, shown], 1)
