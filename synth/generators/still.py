@@ -22,7 +22,6 @@ from synth.generators.partial import Partial
 from synth.generators.residual import StillBlock
 
 FEWEST = 16  # rows of a product of float32: up to 11 were found to round otherwise, by the number of threads
-CHUNK = 1024  # rows at once, on a CPU: what is computed of them stays in its cache
 
 
 def precision(device: torch.device) -> torch.dtype:
@@ -51,8 +50,9 @@ class Still:
         self.states, self.first = int(sizes.sum()), sizes.cumsum(0) - sizes + self.count
         heads = [(weight, part.logits) for weight, part in parts if part.logits is not None]
         if heads:
-            self.vectors = torch.cat([weight * head.states() for weight, head in heads], 1)
-            self.bias = torch.stack([weight * head.bias for weight, head in heads]).sum(0)
+            vectors = torch.cat([weight * head.states() for weight, head in heads], 1).split(layout.sizes)
+            bias = torch.stack([weight * head.bias for weight, head in heads]).sum(0).split(layout.sizes)
+            self.heads = list(zip(vectors, bias, strict=True))
         raws = [(weight, part.raw) for weight, part in parts if part.raw is not None]
         if raws:
             self.raw = torch.cat([weight * raw.weight for weight, raw in raws], 1)
@@ -69,19 +69,18 @@ class Still:
             found = F.embedding_bag(torch.where(rows.hidden, hidden, index), self.table, mode="sum")
         return found if evidence is None else found + torch.cat([net.evidence(evidence) for net in self.nets], 1)
 
-    def reveal(self, shown: Tensor, rows: Tensor, cell: int, states: Tensor) -> None:
-        """Add to what is ``shown`` that of these ``rows`` a hidden cell has turned out to have these ``states``."""
+    def reveal(self, shown: Tensor, rows: Tensor, cells: Tensor, states: Tensor) -> None:
+        """Add to what is ``shown`` that of each of these ``rows`` a hidden cell has turned out to have one of the ``states``."""
         assert self.table is not None
-        shown.index_add_(0, rows, self.table[states + self.first[cell]] - self.table[cell])
+        shown.index_add_(0, rows, self.table[states + self.first[cells]] - self.table[cells])
 
     def masked(self, shown: Tensor) -> Tensor:
         """(rows, width) hidden states of rows that have no noisy values."""
         return self._trunks(list(shown.tensor_split(len(self.nets), 1)), self.absent)
 
-    def logits(self, x: Tensor, cell: int, states: int) -> Tensor:
+    def logits(self, x: Tensor, cell: int) -> Tensor:
         """(rows, states of the cell) float32, from hidden states."""
-        first = int(self.first[cell]) - self.count
-        return F.linear(x, self.vectors[first : first + states], self.bias[first : first + states])
+        return F.linear(x, *self.heads[cell])
 
     def denoised(self, shown: Tensor, noisy: Tensor, sigma: float) -> Tensor:
         """(rows, V) what remains of ``noisy`` values at noise level ``sigma`` without the noise: D of EDM, Eq. 7."""
@@ -121,8 +120,6 @@ class _Trunk:
     def __call__(self, shown: Tensor, told: list[Tensor]) -> Tensor:
         """(rows, width) hidden states."""
         x = shown.clone(memory_format=torch.contiguous_format)
-        pieces = -(-len(x) // CHUNK) if x.device.type == "cpu" else 1
-        for piece in x.tensor_split(pieces):
-            for block, words in zip(self.blocks, told, strict=True):
-                block.add(piece, words)
+        for block, words in zip(self.blocks, told, strict=True):
+            block.add(x, words)
         return self.net.norm(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,10 +53,7 @@ class Unmasking:
         uniform = draw.stratified(*partial.cells.shape)  # one number a drawn state, however many states there are
         orders = self._orders(draw, *partial.cells.shape)
         shown = self.net.shown(partial)
-        # On a GPU, how products and sums are rounded depends on how many rows there are: always all of them, since how many
-        # of them are at a cell, or alike, depends on who else is drawn.
-        few = shown.device.type == "cpu"
-        alike = Alike.of(partial) if few else None
+        alike = Alike.of(partial) if self._few else None
         for step in range(orders.shape[1]):
             next_cell = orders[:, step]
             rows = partial.hidden.gather(1, next_cell[:, None])[:, 0].nonzero()[:, 0]
@@ -67,22 +65,23 @@ class Unmasking:
                 x = self.net.masked(self.net.shown(partial.take(some), smooth=True))
             else:
                 x = self.net.masked(shown if len(some) == len(shown) else shown[some])
-            for cell in next_cell[rows].unique().tolist():
-                mine = (next_cell[rows] == cell).nonzero()[:, 0]
-                at, where = rows[mine], mine if alike is None else alike.group[mine]
-                logits = self._head(x, where if few else torch.arange(len(x), device=x.device), cell)
+            at_cell, by = next_cell[rows].sort(stable=True)  # so that rows at the same cell are side by side
+            at = rows[by]
+            x = x[by if alike is None else alike.group[at]]
+            states = []
+            for cell, mine in _runs(at_cell):
+                logits = self._head(x, mine, cell)
                 cumulated = logits.softmax(1).cumsum(1)
-                if not few:
-                    logits, cumulated = logits[mine], cumulated[mine]
-                point = uniform[at, cell, None] * cumulated[:, -1:]  # inverse transform sampling
+                point = uniform[at[mine], cell, None] * cumulated[:, -1:]  # inverse transform sampling
                 state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
                 if weighed and self.target is not None:
-                    without = self._logits(partial.take(at).without(self.target), cell)
+                    without = self._logits(partial.take(at[mine]).without(self.target), cell)
                     ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
-                    weights = weights.index_add(0, at, ratio)
-                partial.cells[at, cell] = state
-                partial.hidden[at, cell] = False
-                self.net.reveal(shown, at, cell, state)
+                    weights = weights.index_add(0, at[mine], ratio)
+                states.append(state)
+            state = torch.cat(states)
+            partial.cells[at, at_cell], partial.hidden[at, at_cell] = state, False
+            self.net.reveal(shown, at, at_cell, state)
             if alike is not None:
                 alike = alike.after(next_cell, partial.cells.gather(1, next_cell[:, None])[:, 0])
         if weighed and self.target is not None:
@@ -145,9 +144,9 @@ class Unmasking:
                 x = x.repeat_interleave(times, 0)
                 spread()
                 rows_at = (steps > step).nonzero()[:, 0]
-            next_cell, number = sequence[rows_at, step], uniform(1)[rows_at, 0]
-            for cell in next_cell.unique().tolist():
-                mine = (next_cell == cell).nonzero()[:, 0]
+            number, (next_cell, by) = uniform(1)[rows_at, 0], sequence[rows_at, step].sort(stable=True)
+            rows_at, x, number = rows_at[by], x[by], number[by]
+            for cell, mine in _runs(next_cell):
                 at, logits = rows_at[mine], self._head(x, mine, cell)
                 state, mass = draw_state(logits, given.states[at, self._span(cell)], number[mine])
                 part.cells[at, cell], part.hidden[at, cell] = state, False
@@ -169,18 +168,34 @@ class Unmasking:
     def _logits(self, partial: Partial, cell: int, *, smooth: bool = False) -> Tensor:
         """(rows, states of the cell) float32."""
         x = self.net.masked(self.net.shown(partial, smooth=smooth))
-        return self._head(x, torch.arange(len(x), device=x.device), cell)
+        return self._head(x, slice(0, len(x)), cell)
 
-    def _head(self, x: Tensor, rows: Tensor, cell: int) -> Tensor:
-        """(rows, states of the cell) float32, of these ``rows`` of hidden states.
+    @property
+    def _few(self) -> bool:
+        """Whether a few of the rows may be computed apart. On a GPU, how products and sums are rounded depends on how many
+        rows there are: always all of them, since how many of them are at a cell, or alike, depends on who else is drawn."""
+        return self.segments.first.device.type == "cpu"
 
-        How many are at this cell depends on who else is drawn: so there are FEWEST at least, some of them several times.
-        """
-        x = x[rows.repeat(-(-FEWEST // len(rows)))] if len(rows) < FEWEST else x[rows]
+    def _head(self, x: Tensor, mine: slice, cell: int) -> Tensor:
+        """(rows, states of the cell) float32, of some of the rows of hidden states ``x``. There are FEWEST at least, some of
+        them several times."""
+        count = mine.stop - mine.start
         temperature = self.target_temperature if cell == self.target else self.temperature
-        return self.net.logits(x, cell, self.layout.sizes[cell])[: len(rows)] / temperature
+        if self._few:
+            x, mine = x[mine], slice(0, count)
+            x = x.repeat(-(-FEWEST // count), 1) if count < FEWEST else x
+        return self.net.logits(x, cell)[mine] / temperature
 
     def _span(self, cell: int) -> slice:
         """Of the states side by side, the cell's."""
         first = int(self.segments.first[cell])
         return slice(first, first + self.layout.sizes[cell])
+
+
+def _runs(cells: Tensor) -> Iterator[tuple[int, slice]]:
+    """Each of the ascending ``cells``, and where it stands."""
+    distinct, counts = cells.unique_consecutive(return_counts=True)
+    stop = 0
+    for cell, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        start, stop = stop, stop + count
+        yield cell, slice(start, stop)

@@ -39,7 +39,7 @@ def test_what_two_say_is_extrapolated_by_the_formula() -> None:
     known = Partial(cells, torch.cat([hidden, hidden[:2] & False]), torch.zeros(6, 2), torch.zeros(6, 2).bool())
     shown = still.shown(known)
     x = still.masked(shown[:4])
-    logits = torch.cat([still.logits(x, cell, size) for cell, size in enumerate(LAYOUT.sizes)], 1)
+    logits = torch.cat([still.logits(x, cell) for cell in range(len(LAYOUT.cells))], 1)
     raw = noise.target(still.denoised(shown[4:], values, 0.7), values, sigma)
     for a, b, found in zip(own, shadow, (logits, raw), strict=True):
         torch.testing.assert_close(found, 1.5 * a - 0.5 * b)
