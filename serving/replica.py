@@ -28,7 +28,7 @@ from synth.asking import Request
 from synth.errors import ReleaseError, UserError
 from synth.provenance.served import Log
 from synth.provenance.watermark import Mark
-from synth.sampling import SMALL, TOGETHER, Sampler
+from synth.sampling import SMALL, Sampler
 
 MODELS = 4  # releases that a replica holds at once; the one that was not asked for longest goes
 REQUESTS = 256  # of a release, that are understood already
@@ -165,7 +165,7 @@ class Replica:
             return []
         batch = [self.waiting.popleft()]
         if batch[0].joins and not batch[0].alone:
-            room = TOGETHER - len(batch[0].piece.blocks)
+            room = batch[0].loaded.sampler.room - len(batch[0].piece.blocks)
             for task in list(self.waiting):
                 same = task.joins and not task.alone and task.loaded is batch[0].loaded
                 if same and len(task.piece.blocks) <= room:
@@ -179,12 +179,12 @@ def drawn(tasks: Sequence[Task]) -> list[Drawn]:
     """The rows of tasks of one release, of one alone or of several that join. They share the time by their rows."""
     began = time.perf_counter()
     sampler, first = tasks[0].loaded.sampler, tasks[0]
-    if not first.joins:
+    at_once = first.joins and torch.device(sampler.device).type != "cpu"
+    if not first.joins or (len(tasks) == 1 and not at_once):  # of which a CPU computes no more rows than are wanted
         request = first.loaded.ask(first.piece.text) if first.piece.text else None
         [batch] = sampler.batches(first.piece.rows, seed=first.piece.seed, first=first.piece.first, request=request)
         key = None if request is None else request.key
         return [Drawn(batch.cast(sampler.arrow(request)), time.perf_counter() - began, key)]
-    at_once = torch.device(sampler.device).type != "cpu"
     blocks = [(task.piece.seed, block) for task in tasks for block in task.piece.blocks]
     parts, found = iter(sampler.together(blocks)), []
     for task in tasks:

@@ -2,12 +2,12 @@
 
 Rows are drawn in blocks, each from noise of its own address (seed, block). Row *i* of a request is row ``i % size`` of block
 ``i // size``: on the same machine and number of threads it depends on the release, the seed and *i* alone (elsewhere a
-matrix product sums in another order, and numbers may differ by a millionth). A block is always computed whole, even for one
-of its rows.
+matrix product sums in another order, and numbers may differ a little).
 
-Blocks of tables of which nothing is asked are small, so that few rows cost little, and TOGETHER of them are computed at
-once, whoever asked for them: a row of a product comes out the same among any number of others but for the very fewest, and
-on a GPU, where it may not, the number is always the same. Others are as large as what is computed at once.
+Blocks of tables of which nothing is asked are small, and many of them are computed at once, whoever asked for them: a row of a
+product comes out the same among any number of others but for the very fewest. So of one block a few rows may be computed
+without the rest, too. On a GPU, where a row may not come out the same, the number is always the same, and as large as a GPU
+needs to be at work. Other blocks are as large as a batch, and computed whole.
 """
 
 from __future__ import annotations
@@ -36,14 +36,18 @@ from synth.recipe import Recipe
 if TYPE_CHECKING:
     from synth.release import Release
 
-BLOCK = 1024  # rows that are computed at once
+BLOCK = 1024  # rows of a batch, and of a block of which something is asked
 SMALL, TOGETHER = 128, 8  # rows of a block of which nothing is asked, and how many of them make BLOCK
+LONG, WIDE = 32, 64  # small blocks of a long table that are computed at once on a CPU, and always on a GPU
+GRAIN = 16  # rows that are computed where one is wanted: of fewer, products may be rounded otherwise
 AGAIN = 64  # times that rows which break a constraint are drawn anew
 
 
-def attempt(again: int, *address: int | str, device: torch.device | str) -> Draw:
-    """The draw at an address, or the one at which rows of it are drawn ``again`` for that time."""
-    return Draw(*address, *(("again", again) if again else ()), device=device)
+def attempt(again: int, *address: int | str, device: torch.device | str, part: slice | None = None) -> Draw:
+    """The draw at an address, or the one at which rows of it are drawn ``again`` for that time; of a small block's rows
+    ``part`` alone, if given."""
+    total = None if part is None else SMALL
+    return Draw(*address, *(("again", again) if again else ()), device=device, part=part, total=total)
 
 
 class Sampler:
@@ -111,21 +115,50 @@ class Sampler:
         if rows < 0 or first < 0:
             raise UserError(f"the number of rows ({rows}) and the first row ({first}) must not be negative")
         last = first + rows
+        if request is None and self.generator.joins:
+            yield from self._joined(seed, first, last)
+            return
         for block in range(first // BLOCK, -(-last // BLOCK)):
             start = block * BLOCK
             low, high = max(first, start) - start, min(last, start + BLOCK) - start
-            if request is None and self.generator.joins:
-                small = range(low // SMALL, -(-high // SMALL))
-                drawn = self.together([(seed, block * TOGETHER + k) for k in small])
-                whole = pa.Table.from_batches(drawn).slice(low - small.start * SMALL, high - low)
-                yield whole.combine_chunks().to_batches()[0]
+            yield self._block(seed, block, request).slice(low, high - low)
+
+    @property
+    def room(self) -> int:
+        """How many small blocks are computed at once, or always on a GPU."""
+        return TOGETHER if torch.device(self.device).type == "cpu" else WIDE
+
+    def _joined(self, seed: int, first: int, last: int) -> Iterator[pa.RecordBatch]:
+        """Rows ``first`` … ``last − 1``, of which nothing is asked."""
+        size = SMALL * max(self.room, LONG)
+        for start in range(first // size * size, last, size):
+            low, high = max(first, start), min(last, start + size)
+            numbers = range(low // SMALL, -(-high // SMALL))
+            if len(numbers) == 1 and torch.device(self.device).type == "cpu":
+                begin, drawn = low // GRAIN * GRAIN, [self._few(seed, low // GRAIN * GRAIN, -(-high // GRAIN) * GRAIN)]
             else:
-                yield self._block(seed, block, request).slice(low, high - low)
+                begin, drawn = numbers.start * SMALL, self.together([(seed, number) for number in numbers])
+            whole = pa.Table.from_batches(drawn)
+            for block in range(low // BLOCK, -(-high // BLOCK)):
+                at, end = max(low, block * BLOCK), min(high, (block + 1) * BLOCK)
+                yield whole.slice(at - begin, end - at).combine_chunks().to_batches()[0]
+
+    def _few(self, seed: int, first: int, last: int) -> pa.RecordBatch:
+        """Rows ``first`` … ``last − 1``, whole grains of one small block, as they are among the others."""
+        number = first // SMALL
+        part = slice(first - number * SMALL, last - number * SMALL)
+        return self._marked(
+            lambda *word: self.settled(
+                last - first,
+                lambda again: attempt(again, "sample", seed, number, *word, device=self.device, part=part),
+                None, lambda rows: self.codec.decode(rows, first),
+            )
+        )  # fmt: skip
 
     def together(self, blocks: Sequence[tuple[int, int]]) -> list[pa.RecordBatch]:
-        """The SMALL rows of each of these blocks, at most TOGETHER of them, by seed and number, of which nothing is asked:
-        each as if it were drawn alone."""
-        padding = TOGETHER - len(blocks) if torch.device(self.device).type != "cpu" else 0
+        """The SMALL rows of each of these blocks, by seed and number, of which nothing is asked: each as if it were drawn
+        alone. At most ``room`` of them on a GPU."""
+        padding = self.room - len(blocks) if torch.device(self.device).type != "cpu" else 0
         drawn = [*blocks, *[blocks[0]] * padding]
         # Of successive blocks, which are decoded in one piece.
         starts = [k for k, (seed, number) in enumerate(drawn) if not k or drawn[k - 1] != (seed, number - 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -102,8 +103,13 @@ class Draw:
         Rows that had one in common would depend on each other, as far as a model's conditionals contradict each other; and
         each distinct one costs a step of its own.
         """
-        every = torch.stack([Draw("order", k, n, device=self._device).permutation(n) for k in range(ORDERS)])
-        return every.to(self._device)[(self.uniform(rows, 1)[:, 0] * ORDERS).long()]
+        return _orders(n).to(self._device)[(self.uniform(rows, 1)[:, 0] * ORDERS).long()]
+
+
+@lru_cache(64)
+def _orders(n: int) -> Tensor:
+    """(ORDERS, n) those that are the same for all draws."""
+    return torch.stack([Draw("order", k, n).permutation(n) for k in range(ORDERS)])
 
 
 class Joint(Draw):

@@ -12,42 +12,20 @@ states side by side are one network of twice the width, and nothing else in the 
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
 from synth.generators.denoiser import Denoiser
-from synth.generators.states import Logits
 
 
+@dataclass(frozen=True)
 class Contrast:
-    """What a sampler asks of a denoiser, of ``own`` and its ``shadow`` with ``weight`` w."""
+    """What samples are drawn from: ``own`` and its ``shadow``, with ``weight`` w."""
 
-    def __init__(self, own: Denoiser, shadow: Denoiser, weight: float) -> None:
-        self.own, self.shadow, self.weight = own, shadow, weight
-        both = own.logits, shadow.logits
-        self.logits = None if both[0] is None or both[1] is None else _Logits(both[0], both[1], weight)
-
-    def trunk(self, *arguments: Any, **options: Any) -> Tensor:
-        """(rows, 2 width); as of one."""
-        return torch.cat([net.trunk(*arguments, **options) for net in (self.own, self.shadow)], 1)
-
-    def __call__(self, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        """As of one."""
-        own, shadow = (net(*arguments, **options) for net in (self.own, self.shadow))
-        logits, raw = ((1 + self.weight) * a - self.weight * b for a, b in zip(own, shadow, strict=True))
-        return logits, raw
-
-
-class _Logits:
-    def __init__(self, own: Logits, shadow: Logits, weight: float) -> None:
-        self._own, self._shadow, self._weight = own, shadow, weight
-
-    def states(self) -> Tensor:
-        """(states, 2 width)"""
-        return torch.cat([(1 + self._weight) * self._own.states(), -self._weight * self._shadow.states()], 1)
+    own: Denoiser
+    shadow: Denoiser
+    weight: float
 
     @property
-    def bias(self) -> Tensor:
-        return (1 + self._weight) * self._own.bias - self._weight * self._shadow.bias
+    def parts(self) -> list[tuple[float, Denoiser]]:
+        """The two, and by how much the output of each counts."""
+        return [(1 + self.weight, self.own), (-self.weight, self.shadow)]

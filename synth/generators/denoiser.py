@@ -52,8 +52,7 @@ class Trunk(nn.Module):
     ) -> Tensor:
         """(rows, width) hidden state; shapes as above, ``cells`` (rows, C) whatever is hidden."""
         masked, rest = len(hidden), len(values)
-        phase = (sigma.log() / 4) * self.frequencies
-        level = self.level(torch.cat([phase.sin(), phase.cos()], 1))
+        level = self.of_level(sigma)
         level = torch.cat([self.absent.to(level.dtype).expand(masked, -1), level])
         x = torch.zeros_like(level)
         if self.cells is not None:
@@ -69,6 +68,12 @@ class Trunk(nn.Module):
         for block in self.blocks:
             x = block(x, gain, level)
         return self.norm(x)
+
+    def of_level(self, sigma: Tensor) -> Tensor:
+        """(rows, width) what the blocks are told of noise levels (rows, 1)."""
+        phase = (sigma.log() / 4) * self.frequencies
+        told: Tensor = self.level(torch.cat([phase.sin(), phase.cos()], 1))
+        return told
 
 
 class Denoiser(Trunk):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -52,6 +53,27 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor, gain: Tensor | None = None, told: Tensor | None = None) -> Tensor:
         """``gain`` (rows, units) and ``told`` (rows, width) as of ``Block``."""
-        gate, units = self.widen(self.norm(x) if told is None else self.norm(x) + told).chunk(2, 1)
+        gate, units = self.widen(self.norm(x) if told is None else self.norm(x) + told).chunk(2, -1)
         units = F.silu(gate) * units
         return x + self.narrow(units if gain is None else units * gain.to(units.dtype))
+
+
+class StillGated:
+    """A ``Gated`` block without dropout, whose weights stand still: its first matrix has the norm's scale in it, and
+    what the block is told, the same for all rows, is a bias."""
+
+    def __init__(self, block: Gated, dtype: torch.dtype) -> None:
+        norm = block.norm
+        self.shape, self.epsilon, self.shift, self.full = norm.normalized_shape, norm.eps, norm.bias, block.widen
+        self.widen = (block.widen.weight * norm.weight).to(dtype)
+        self.narrow, self.bias = block.narrow.weight.to(dtype), block.narrow.bias.to(dtype)
+
+    def told(self, words: Tensor) -> Tensor:
+        """(units) the bias that ``words`` (width) become."""
+        return self.full(self.shift + words).to(self.widen.dtype)
+
+    def add(self, x: Tensor, told: Tensor) -> None:
+        """The block's step, in place: memory that is asked for anew takes as long as what is computed in it."""
+        normed = F.layer_norm(x, self.shape, eps=self.epsilon).to(self.widen.dtype)
+        gate, units = F.linear(normed, self.widen, told).chunk(2, -1)
+        x += F.linear(F.silu(gate) * units, self.narrow, self.bias)

@@ -11,7 +11,7 @@ classifier in the model. p(target | all else) is what downstream models look for
 network learn by heart: with them its AUC on held-out rows of two tables was below that of boosted trees, without above.
 
 Unmasking several cells in one step, as joint samplers do, draws them as if they were independent of each other. Here
-the number of network evaluations is C + 2 · steps − 1 and no such error is made.
+the number of network evaluations is C + steps and no such error is made.
 
 Where a class is given, the other cells follow from it. Of a rare class few rows teach how, while all of them teach what
 rows are like, and those near it what tells the class; so several rows are drawn and one is kept, by how much more likely
@@ -39,6 +39,7 @@ from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
 from synth.generators.states import SMALLEST, Segments
+from synth.generators.still import Still
 from synth.generators.tutor import Tutor
 from synth.generators.unmasking import Unmasking
 
@@ -62,7 +63,7 @@ class TableDiffusion(Generator):
     ``cell_share`` is the share of each batch that learns cells (the rest learns values; None: ``balance``), ``target_share``
     the share of those rows that learn the target alone, ``target_shown`` the share of the others to which it is a cell like
     any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
-    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the Heun steps of a sample. ``dropout`` acts on
+    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the evaluations that a sample's values take. ``dropout`` acts on
     the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its values, which
     still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature`` divide the logits of a
     sample's cells and target, ``noise`` is the deviation of what its values are drawn from; ``guidance`` is the weight of a
@@ -117,9 +118,10 @@ class TableDiffusion(Generator):
         """What samples are drawn from."""
         return self.denoiser if self.shadow is None else Contrast(self.denoiser, self.shadow, self.contrast)
 
-    @property
     def unmasking(self) -> Unmasking:
-        return Unmasking(self.sampled, self.layout, self.target, self.segments, *self.temperatures)
+        """Of the weights as they are now."""
+        net = Still(self.sampled, self.layout)
+        return Unmasking(net, self.layout, self.target, self.segments, *self.temperatures)
 
     @property
     def joins(self) -> bool:
@@ -211,37 +213,35 @@ class TableDiffusion(Generator):
         rest as always. Values within ranges are drawn from their marginal distributions, as if independent of each
         other; which of the candidates is kept depends on the cells. Of guided rows, several are drawn and one is kept,
         by the log ratio of their cells."""
-        discriminator, tutor = self.discriminator, self.tutor
-        denoiser, partial = self.sampled, self._begun(rows, draw, given)
+        discriminator, tutor, unmasking = self.discriminator, self.tutor, self.unmasking()
+        partial = self._begun(unmasking, rows, draw, given)
         cells, values, shown = partial.cells, partial.values, partial.shown
-        hidden = partial.hidden[:0]
         start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
         if not self.layout.values or bool(shown.all()):
             return Encoded(cells, values)
-        evidence = partial.evidence()
+        known, evidence = unmasking.net.shown(partial), partial.evidence()
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
-            level = x.new_full((rows, 1), sigma)
-            raw = denoiser(cells, hidden, x, level, evidence=evidence)[1]
-            clean = noise.denoised(raw, x, level)
+            clean = unmasking.net.denoised(known, x, sigma)
             if discriminator is not None and sigma >= LEAST:
                 clean = clean + self.guidance * discriminator.shift(cells, x, sigma, evidence)
             if tutor is not None:
                 clean = clean + tutor.shift(self.criterion, self.tutored, cells, x, sigma)
             return torch.where(shown, values, clean)
 
-        return Encoded(cells, torch.where(shown, values, noise.heun(denoise, start, self.steps)))
+        return Encoded(cells, torch.where(shown, values, noise.multistep(denoise, start, self.steps)))
 
     @torch.no_grad()
     def log_chances(self, draw: Draw, given: Given) -> Tensor:
         """Of a guided model, each counts by its ratio, relative to the mean ratio of as many free rows."""
+        unmasking = self.unmasking()
         partial = Partial.blank(self.layout, len(given.low), self.segments.first.device)
-        chances = self.unmasking.grant(partial, draw, given, candidates=1, everything=True)
+        chances = unmasking.grant(partial, draw, given, candidates=1, everything=True)
         if self.discriminator is None:
             return chances
         free = Partial.blank(self.layout, len(given.low), self.segments.first.device)
         for one in (partial, free):
-            self.unmasking.finish(one, draw)
+            unmasking.finish(one, draw)
         return chances + self._log_weights(partial) - self._log_weights(free).logsumexp(0) + math.log(len(given.low))
 
     def _log_weights(self, partial: Partial) -> Tensor:
@@ -249,29 +249,31 @@ class TableDiffusion(Generator):
         assert self.discriminator is not None
         return self.guidance * self.discriminator.of_cells(partial.cells, partial.evidence())
 
-    def _begun(self, rows: int, draw: Draw, given: Given | None) -> Partial:
+    def _begun(self, unmasking: Unmasking, rows: int, draw: Draw, given: Given | None) -> Partial:
         """Rows with all cells, and with the values that are asked for."""
         partial = Partial.blank(self.layout, rows, self.segments.first.device)
-        doubted = self.unmasking.doubted(given, partial)
+        doubted = unmasking.doubted(given, partial)
         guided = torch.full_like(doubted, self.discriminator is not None)
         for chosen, times in ((~doubted & ~guided, 1), (~doubted & guided, CANDIDATES), (doubted, DOUBTED)):
             if bool(chosen.any()):
                 # In pieces, so that candidates take no more memory than the rows themselves.
                 for index in chosen.nonzero()[:, 0].split(max(rows // times, 1)):
-                    partial.put(index, self._of_several(index, times, draw, given, weighed=chosen is doubted))
+                    partial.put(index, self._of_several(unmasking, index, times, draw, given, weighed=chosen is doubted))
         return partial
 
-    def _of_several(self, index: Tensor, times: int, draw: Draw, given: Given | None, *, weighed: bool) -> Partial:
+    def _of_several(
+        self, unmasking: Unmasking, index: Tensor, times: int, draw: Draw, given: Given | None, *, weighed: bool
+    ) -> Partial:
         """Of so many candidates for each of the rows ``index``, one. Those that are ``weighed`` have what is asked for in
         common, the class too: the weights say how the rest follows from it, and not how likely it is itself."""
         copies = each(len(index), times, index.device)
         apart = torch.arange(len(index), device=index.device) if weighed else copies
         part = Partial.blank(self.layout, len(apart), index.device)
         if given is not None:
-            self.unmasking.grant(part, draw, given.take(index[apart]), candidates=CANDIDATES, everything=False)
+            unmasking.grant(part, draw, given.take(index[apart]), candidates=CANDIDATES, everything=False)
         if weighed:
             part = part.take(copies)
-        weights = self.unmasking.finish(part, draw, weighed=weighed)
+        weights = unmasking.finish(part, draw, weighed=weighed)
         if times == 1:
             return part
         if self.discriminator is not None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from synth.generators.alike import Alike
 from synth.generators.base import Draw
-from synth.generators.contrast import Contrast
-from synth.generators.denoiser import Denoiser
 from synth.generators.given import Given, choose, draw_state, draw_states, each, log_mass_between, normal_between
 from synth.generators.layout import Layout
 from synth.generators.partial import Partial
 from synth.generators.states import Segments
-
-FEWEST = 8  # rows of a product
+from synth.generators.still import FEWEST, Still
 RARE = 0.1  # share of the rows below which a class is too rare for what follows from it to be learnt well
 
 
@@ -27,7 +25,7 @@ class Unmasking:
     Logits are divided by a temperature, the target's by one of its own.
     """
 
-    denoiser: Denoiser | Contrast
+    net: Still
     layout: Layout
     target: int | None
     segments: Segments
@@ -50,38 +48,44 @@ class Unmasking:
         have for a probability to that of the cells given the target, which no row hides then.
         """
         weights = partial.values.new_zeros(len(partial.cells))
-        if self.denoiser.logits is None:
+        if not self.layout.cells:
             return weights
         uniform = draw.stratified(*partial.cells.shape)  # one number a drawn state, however many states there are
-        table = self.denoiser.logits.states()
         orders = self._orders(draw, *partial.cells.shape)
+        shown = self.net.shown(partial)
+        alike = Alike.of(partial) if self._few else None
         for step in range(orders.shape[1]):
             next_cell = orders[:, step]
             rows = partial.hidden.gather(1, next_cell[:, None])[:, 0].nonzero()[:, 0]
             if not len(rows):
                 continue
-            part = partial if len(rows) == len(uniform) else partial.take(rows)
             last = self.target is not None and step == orders.shape[1] - 1
-            x = self._trunk(part, smooth=last)
-            for cell in next_cell[rows].unique().tolist():
-                mine = (next_cell[rows] == cell).nonzero()[:, 0]
-                # On a GPU, how products and sums are rounded depends on how many rows there are: always all of them, since
-                # how many of them are at this cell depends on who else is drawn.
-                few = x.device.type == "cpu"
-                logits = self._head(x, mine if few else torch.arange(len(x), device=x.device), cell, table)
-                at, cumulated = rows[mine], logits.softmax(1).cumsum(1)
-                if not few:
-                    logits, cumulated = logits[mine], cumulated[mine]
-                point = uniform[at, cell, None] * cumulated[:, -1:]  # inverse transform sampling
+            some = rows if alike is None else alike.first.repeat(-(-FEWEST // len(alike.first)))
+            if last:
+                x = self.net.masked(self.net.shown(partial.take(some), smooth=True))
+            else:
+                x = self.net.masked(shown if len(some) == len(shown) else shown[some])
+            at_cell, by = next_cell[rows].sort(stable=True)  # so that rows at the same cell are side by side
+            at = rows[by]
+            x = x[by if alike is None else alike.group[at]]
+            states = []
+            for cell, mine in _runs(at_cell):
+                logits = self._head(x, mine, cell)
+                cumulated = logits.softmax(1).cumsum(1)
+                point = uniform[at[mine], cell, None] * cumulated[:, -1:]  # inverse transform sampling
                 state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
                 if weighed and self.target is not None:
-                    without = self._logits(part.take(mine).without(self.target), cell, table)
+                    without = self._logits(partial.take(at[mine]).without(self.target), cell)
                     ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
-                    weights = weights.index_add(0, at, ratio)
-                partial.cells[at, cell] = state
-                partial.hidden[at, cell] = False
+                    weights = weights.index_add(0, at[mine], ratio)
+                states.append(state)
+            state = torch.cat(states)
+            partial.cells[at, at_cell], partial.hidden[at, at_cell] = state, False
+            self.net.reveal(shown, at, at_cell, state)
+            if alike is not None:
+                alike = alike.after(next_cell, partial.cells.gather(1, next_cell[:, None])[:, 0])
         if weighed and self.target is not None:
-            classes = self._logits(partial.without(self.target), self.target, table, smooth=True).log_softmax(1)
+            classes = self._logits(partial.without(self.target), self.target, smooth=True).log_softmax(1)
             weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
         return weights
 
@@ -133,18 +137,17 @@ class Unmasking:
             )
             part.shown |= bounded
             weight = weight + (log_mass_between(given.low, given.high) * bounded).sum(1)
-        table = self.denoiser.logits.states() if self.denoiser.logits is not None else given.states
         for step in range(int(steps.max())):
             rows_at = (steps > step).nonzero()[:, 0]
-            x = self._trunk(part.take(rows_at), smooth=False)
+            x = self.net.masked(self.net.shown(part.take(rows_at)))
             if copies < times:  # the first is drawn from the same probabilities for all candidates of a row
                 x = x.repeat_interleave(times, 0)
                 spread()
                 rows_at = (steps > step).nonzero()[:, 0]
-            next_cell, number = sequence[rows_at, step], uniform(1)[rows_at, 0]
-            for cell in next_cell.unique().tolist():
-                mine = (next_cell == cell).nonzero()[:, 0]
-                at, logits = rows_at[mine], self._head(x, mine, cell, table)
+            number, (next_cell, by) = uniform(1)[rows_at, 0], sequence[rows_at, step].sort(stable=True)
+            rows_at, x, number = rows_at[by], x[by], number[by]
+            for cell, mine in _runs(next_cell):
+                at, logits = rows_at[mine], self._head(x, mine, cell)
                 state, mass = draw_state(logits, given.states[at, self._span(cell)], number[mine])
                 part.cells[at, cell], part.hidden[at, cell] = state, False
                 weight = weight.index_add(0, at, mass)
@@ -162,36 +165,37 @@ class Unmasking:
         others = orders[orders != self.target].view(rows, cells - 1)
         return torch.cat([others, others.new_full((rows, 1), self.target)], 1)
 
-    def _logits(self, partial: Partial, cell: int, table: Tensor, *, smooth: bool = False) -> Tensor:
-        """(rows, states of the cell) float32; ``table`` are the vectors of all states."""
-        x = self._trunk(partial, smooth=smooth)
-        return self._head(x, torch.arange(len(x), device=x.device), cell, table)
+    def _logits(self, partial: Partial, cell: int, *, smooth: bool = False) -> Tensor:
+        """(rows, states of the cell) float32."""
+        x = self.net.masked(self.net.shown(partial, smooth=smooth))
+        return self._head(x, slice(0, len(x)), cell)
 
-    def _trunk(self, partial: Partial, *, smooth: bool) -> Tensor:
-        """(rows, width) what the network makes of the rows."""
-        net = self.denoiser
-        none = partial.values.new_zeros(0, self.layout.values)
-        return net.trunk(
-            partial.cells, partial.hidden, none, none.new_ones(0, 1), smooth=len(partial.cells) if smooth else 0,
-            evidence=partial.evidence(),
-        )  # fmt: skip
+    @property
+    def _few(self) -> bool:
+        """Whether a few of the rows may be computed apart. On a GPU, how products and sums are rounded depends on how many
+        rows there are: always all of them, since how many of them are at a cell, or alike, depends on who else is drawn."""
+        return self.segments.first.device.type == "cpu"
 
-    def _head(self, x: Tensor, rows: Tensor, cell: int, table: Tensor) -> Tensor:
-        """(rows, states of the cell) float32, of what the trunk made of these ``rows``.
-
-        A product of the very fewest rows rounds otherwise than one of more, and how many are at this cell depends on who else
-        is drawn: so there are FEWEST at least, some of them twice.
-        """
-        assert self.denoiser.logits is not None
-        span, count = self._span(cell), len(rows)
-        if count < FEWEST:
-            x = x[rows.repeat(-(-FEWEST // count))]
-        elif count < len(x):
-            x = x[rows]
+    def _head(self, x: Tensor, mine: slice, cell: int) -> Tensor:
+        """(rows, states of the cell) float32, of some of the rows of hidden states ``x``. There are FEWEST at least, some of
+        them several times."""
+        count = mine.stop - mine.start
         temperature = self.target_temperature if cell == self.target else self.temperature
-        return F.linear(x, table[span], self.denoiser.logits.bias[span])[:count].float() / temperature
+        if self._few:
+            x, mine = x[mine], slice(0, count)
+            x = x.repeat(-(-FEWEST // count), 1) if count < FEWEST else x
+        return self.net.logits(x, cell)[mine] / temperature
 
     def _span(self, cell: int) -> slice:
         """Of the states side by side, the cell's."""
         first = int(self.segments.first[cell])
         return slice(first, first + self.layout.sizes[cell])
+
+
+def _runs(cells: Tensor) -> Iterator[tuple[int, slice]]:
+    """Each of the ascending ``cells``, and where it stands."""
+    distinct, counts = cells.unique_consecutive(return_counts=True)
+    stop = 0
+    for cell, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        start, stop = stop, stop + count
+        yield cell, slice(start, stop)

@@ -7,9 +7,12 @@ import copy
 import pytest
 import torch
 
+from synth.generators import noise
 from synth.generators.base import Draw
 from synth.generators.contrast import Contrast
 from synth.generators.layout import Layout
+from synth.generators.partial import Partial
+from synth.generators.still import Still
 from tests.generators.test_table_diffusion import MIXED, small
 
 LAYOUT = Layout(cells=MIXED.cells, values=2, target=0)
@@ -30,13 +33,16 @@ def test_what_two_say_is_extrapolated_by_the_formula() -> None:
     hidden = torch.ones(4, len(LAYOUT.cells), dtype=torch.bool)
     values, sigma = torch.randn(2, 2, generator=torch.Generator().manual_seed(0)), torch.full((2, 1), 0.7)
     own, shadow = (net(cells, hidden, values, sigma) for net in (model.denoiser, model.shadow))
-    both = model.sampled(cells, hidden, values, sigma)
-    for a, b, found in zip(own, shadow, both, strict=True):
-        torch.testing.assert_close(found, 1.5 * a - 0.5 * b)
     contrast = model.sampled
-    assert isinstance(contrast, Contrast) and contrast.logits is not None
-    x = contrast.trunk(cells[:4], hidden, values[:0], sigma[:0])
-    torch.testing.assert_close(x @ contrast.logits.states().T + contrast.logits.bias, both[0])
+    assert isinstance(contrast, Contrast)
+    still = Still(contrast, LAYOUT, torch.float32)
+    known = Partial(cells, torch.cat([hidden, hidden[:2] & False]), torch.zeros(6, 2), torch.zeros(6, 2).bool())
+    shown = still.shown(known)
+    x = still.masked(shown[:4])
+    logits = torch.cat([still.logits(x, cell) for cell in range(len(LAYOUT.cells))], 1)
+    raw = noise.target(still.denoised(shown[4:], values, 0.7), values, sigma)
+    for a, b, found in zip(own, shadow, (logits, raw), strict=True):
+        torch.testing.assert_close(found, 1.5 * a - 0.5 * b)
 
 
 def test_a_shadow_that_is_the_model_changes_nothing_and_another_does() -> None:
