@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from synth.asking import Balance
+    from synth.asking import Balance, Quality
     from synth.data.conditions import Where
     from synth.evaluation.certificate import Certificate
     from synth.release import Release
@@ -55,20 +55,21 @@ class Model:
 
     def sample(
         self, rows: int, *, seed: int = 0, where: Where | None = None, balance: Balance | None = None,
-        rare: Where | None = None, boost: float = 1.0,
+        rare: Where | None = None, boost: float = 1.0, quality: Quality = "best",
     ) -> pd.DataFrame:  # fmt: skip
         """``rows`` synthetic rows as a pandas frame; the same seed gives the same rows.
 
         Every row meets ``where``: a clause such as ``"age>=65"``, several, or a mapping (``{"income": ">50K"}``). With
         ``balance``, a column or ``{"income": {"<=50K": 0.5, ">50K": 0.5}}``, its classes come in equal or given shares; with
         ``rare``, an event comes ``boost`` times as often as the model has it. Both add the column ``_weight``: how many of
-        the model's rows a row stands for. UserError for what is unknown, impossible or too rare.
+        the model's rows a row stands for. ``quality`` "fast" draws rows of which nothing is asked by the release's student.
+        UserError for what is unknown, impossible or too rare, and where there is no student.
 
         Whole numbers with missing values come as pandas' nullable ones, which floats would round beyond 2^53.
         Images come as NumPy arrays, uint8 of (height, width) or (height, width, 3), as ``train`` takes them.
         """
         table, schema = (
-            self.table(rows, seed=seed, where=where, balance=balance, rare=rare, boost=boost),
+            self.table(rows, seed=seed, where=where, balance=balance, rare=rare, boost=boost, quality=quality),
             self._sampler.schema,
         )
         frame = _frame(table)
@@ -81,7 +82,7 @@ class Model:
 
     def table(
         self, rows: int, *, seed: int = 0, where: Where | None = None, balance: Balance | None = None,
-        rare: Where | None = None, boost: float = 1.0,
+        rare: Where | None = None, boost: float = 1.0, quality: Quality = "best",
     ) -> pa.Table:  # fmt: skip
         """The same as an Arrow table; images as their pixels, row by row, in the shape of the schema.
 
@@ -92,10 +93,12 @@ class Model:
 
         from synth.provenance.served import Log, logged
 
-        request = self._sampler.ask(where=where, balance=balance, rare=rare, boost=boost)
-        key, words = None if request is None else request.key, {"where": where, "balance": balance, "rare": rare}
+        request = self._sampler.ask(where=where, balance=balance, rare=rare, boost=boost, quality=quality)
+        key = None if request is None else request.key
+        words: dict[str, Any] = {"where": where, "balance": balance, "rare": rare}
+        words |= ({"boost": boost} if rare else {}) | ({} if quality == "best" else {"quality": quality})
         # First, for it makes the key where there is none yet, without which nothing is logged.
-        schema = self._signed(self._sampler.arrow(request), rows, seed, key, words | ({"boost": boost} if rare else {}))
+        schema = self._signed(self._sampler.arrow(request), rows, seed, key, words)
         batches = self._sampler.batches(rows, seed=seed, request=request)
         drawn = list(logged(self.release, batches, seed, key, log_of=Log.where_possible))
         return pa.Table.from_batches(drawn, self._sampler.arrow(request)).cast(schema)

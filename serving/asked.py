@@ -46,11 +46,14 @@ class Asked(BaseModel):
     )  # fmt: skip
     rare: Where | None = Field(default=None, description="An event that comes `boost` times as often as by itself.")
     boost: Number = Field(default=1.0, ge=1, le=1e6)
+    quality: Literal["best", "fast"] = Field(
+        default="best", description="fast: by the release's student, where it has one; of nothing else asked."
+    )
 
     @property
     def words(self) -> dict[str, Any]:
         """The arguments of ``synth.sampling.Sampler.ask``, without those that ask for nothing."""
-        return self.model_dump(include={"where", "balance", "rare", "boost"}, exclude_defaults=True)
+        return self.model_dump(include={"where", "balance", "rare", "boost", "quality"}, exclude_defaults=True)
 
     @property
     def text(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ RAREST = 1e-6  # what has less than this chance, the model has not learnt from t
 PROBES = 512
 MOST_BOOSTED = 0.9  # share of the rows that show the event: the others still say what there is besides
 Balance = str | Mapping[str, Mapping[str, float]]
+Quality = Literal["best", "fast"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Request:
     """Kinds of rows: ``kinds[j]`` is what the j-th meets and ``shares[j]`` its share of the rows that are drawn.
 
     A row weighs ``weights[j]`` where j is the first kind that it meets; None: all rows weigh the same, and no weight is
-    written. ``key`` tells this request from others and ``told`` are sentences on it.
+    written. ``key`` tells this request from others and ``told`` are sentences on it. Rows of a ``fast`` one, of which nothing
+    else is asked, are drawn by the release's student.
     """
 
     kinds: tuple[Conditions, ...]
@@ -61,6 +63,7 @@ class Request:
     weights: tuple[float, ...] | None
     key: str
     told: tuple[str, ...] = ()
+    fast: bool = False
 
     def drawn(self, rows: int, draw: Draw) -> np.ndarray:
         """(rows) int64, the kind of each; their shares are met to within a row."""

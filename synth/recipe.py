@@ -65,6 +65,10 @@ class TrainingRecipe(Part):
         1024, ge=0, description="MiB of encoded rows up to which each worker holds the table; a larger one is streamed"
     )
     checkpoint_s: float = Field(60, gt=0, description="seconds between checkpoints")
+    distilled: int | None = Field(
+        None, ge=0, description="blocks of 1,024 of its rows from which a table diffusion model teaches a student, for quality"
+        " fast; null: one for every 50 steps, 0: none",
+    )  # fmt: skip
     keep: int = Field(2, ge=1, description="newest checkpoints kept, beside the best one")
     checks: int = Field(
         10, ge=0, le=100, description="looks at what is drawn so far, evenly over the run; the best checkpoint is that with"

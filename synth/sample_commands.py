@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -43,6 +43,7 @@ def sample_command(
     rare: Annotated[list[str] | None, typer.Option(metavar="CLAUSE", help="an event to draw --boost times as often")] = None,
     boost: Annotated[float | None, typer.Option(metavar="20", help="how many times as often the rare event is drawn")] = None,
     seed: Seed = 0, format: Format = None,
+    quality: Annotated[Literal["best", "fast"], typer.Option(help="fast: by a student, many times as many a second")] = "best",
     address: Annotated[str | None, typer.Option(metavar="URI", help="a Ray cluster to draw on; into a folder")] = None,
     c2pa: Annotated[bool, typer.Option("--c2pa", help="sign each image with content credentials; with --format png")] = False,
     overwrite: Overwrite = False,
@@ -92,12 +93,16 @@ def sample_command(
     loaded, request = releases.load(release), None
     image_sink.check(loaded.schema, chosen)
     mark = mark_of(loaded) if watermark else None
-    sampler = None if folder and not (where or balance or rare) else Sampler.from_release(loaded, mark)
+    plain = not (where or balance or rare) and quality == "best"
+    sampler = None if folder and plain else Sampler.from_release(loaded, mark)
     if sampler is not None:
-        request = sampler.ask(where=where, balance=balance, rare=rare, boost=1.0 if boost is None else boost)
+        request = sampler.ask(
+            where=where, balance=balance, rare=rare, boost=1.0 if boost is None else boost, quality=quality
+        )
     if pngs and request is not None and request.weights is not None:
         raise UserError("--format png: a folder of images has no place for their weights; write parquet")
     given: dict[str, Any] = {"where": where, "balance": balance, "rare": rare, "boost": boost}
+    given |= {} if quality == "best" else {"quality": quality}
     words = {name: value for name, value in given.items() if value}
     key = None if request is None else request.key
     seal = credentials.seal(loaded.manifest, seed, key) if c2pa else None

@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 
 from synth import asking
-from synth.asking import Balance, Chance, Request
+from synth.asking import Balance, Chance, Quality, Request
 from synth.data.codec import Codec
 from synth.data.conditions import Conditions, Where
 from synth.data.schema import Schema
@@ -30,6 +30,7 @@ from synth.generators.base import Draw, Generator, Joint
 from synth.generators.families import build
 from synth.generators.given import Given
 from synth.generators.layout import Encoded
+from synth.generators.student import CELLS, Student
 from synth.provenance.watermark import Mark
 from synth.recipe import Recipe
 
@@ -69,6 +70,8 @@ class Sampler:
         generator = build(recipe, codec.layout)
         for judge in generator.judges:
             delattr(generator, judge)
+        if any(name.startswith("student.") for name in weights):
+            generator.student = Student(codec.layout)
         generator.load_state_dict({n: t for n, t in weights.items() if n.partition(".")[0] not in generator.judges})
         return cls(generator, codec, "cuda" if torch.cuda.is_available() else "cpu")
 
@@ -99,8 +102,19 @@ class Sampler:
         balance: Balance | None = None,
         rare: Where | None = None,
         boost: float = 1.0,
+        quality: Quality = "best",
     ) -> Request | None:
-        """What is asked for, understood and found possible; None where nothing is. See ``synth.asking.ask``."""
+        """What is asked for, understood and found possible; None where nothing is. See ``synth.asking.ask``. Rows of quality
+        fast are drawn by the release's student: UserError where it has none, and where more is asked of them."""
+        if quality == "fast":
+            if where or balance or rare:
+                raise UserError("--quality fast: draws rows as they come; ask for some of them with --quality best")
+            if self.generator.student is None:
+                raise UserError(
+                    "--quality fast: this release has no student; table diffusion models get one, unless their training had "
+                    f"training.distilled=0, very few steps or more than {CELLS} cells a row; draw with --quality best"
+                )
+            return Request(({},), (1.0,), None, asking.key([], quality), fast=True)
         return asking.ask(self.codec, self._chance, where=where, balance=balance, rare=rare, boost=boost)
 
     def arrow(self, request: Request | None = None) -> pa.Schema:
@@ -182,20 +196,24 @@ class Sampler:
     def table(self, rows: int, *, seed: int = 0, request: Request | None = None) -> pa.Table:
         return pa.Table.from_batches(self.batches(rows, seed=seed, request=request), schema=self.arrow(request))
 
-    def draw(self, rows: int, draw: Draw, asked: Sequence[np.ndarray] | None = None) -> Encoded:
-        """Encoded rows as NumPy arrays; ``asked`` are the arrays of a ``Given``, a row each."""
-        given = None if asked is None else self._given(asked)
-        encoded = self.generator.sample(rows, draw, given)
+    def draw(self, rows: int, draw: Draw, asked: Sequence[np.ndarray] | None = None, *, fast: bool = False) -> Encoded:
+        """Encoded rows as NumPy arrays; ``asked`` are the arrays of a ``Given``, a row each. ``fast``: by the student."""
+        if fast:
+            assert self.generator.student is not None
+            encoded = self.generator.student.sample(rows, draw)
+        else:
+            encoded = self.generator.sample(rows, draw, None if asked is None else self._given(asked))
         return Encoded(encoded.cells.cpu().numpy(), encoded.values.cpu().numpy())
 
     def _block(self, seed: int, block: int, request: Request | None) -> pa.RecordBatch:
         """The rows of a block; UserError where drawing those anew that break a constraint does not end."""
-        asked, decode = (None, self.codec.decode) if request is None else self._asked(seed, block, request)
+        fast = request is not None and request.fast
+        asked, decode = (None, self.codec.decode) if request is None or fast else self._asked(seed, block, request)
         address = ("sample", seed, block, *(() if request is None else (request.key,)))
         batch = self._marked(
             lambda *word: self.settled(
                 BLOCK, lambda again: attempt(again, *address, *word, device=self.device), asked,
-                lambda rows: decode(rows, block * BLOCK),
+                lambda rows: decode(rows, block * BLOCK), fast=fast,
             )
         )  # fmt: skip
         return batch if request is None else request.weigh(batch, self.codec)
@@ -219,11 +237,11 @@ class Sampler:
 
     def settled(
         self, rows: int, draw: Callable[[int], Draw], asked: Sequence[np.ndarray] | None,
-        decode: Callable[[Encoded], pa.RecordBatch],
+        decode: Callable[[Encoded], pa.RecordBatch], *, fast: bool = False,
     ) -> tuple[pa.RecordBatch, dict[str, np.ndarray]]:  # fmt: skip
         """Rows of ``draw(0)``, those that break a constraint drawn anew in their places, by ``draw(1)`` and so on up to AGAIN
         times; and by constraint, which still break it."""
-        drawn = self.draw(rows, draw(0), asked)
+        drawn = self.draw(rows, draw(0), asked, fast=fast)
         for again in range(1, AGAIN + 2):
             batch = decode(drawn)
             broken = {text: marks for text, marks in self.codec.reduction.broken(batch).items() if marks.any()}
@@ -231,7 +249,7 @@ class Sampler:
                 break
             anew = np.logical_or.reduce(list(broken.values()))
             self.redrawn += int(anew.sum())
-            fresh = self.draw(rows, draw(again), asked)
+            fresh = self.draw(rows, draw(again), asked, fast=fast)
             for part, other in zip(drawn, fresh, strict=True):
                 part[anew] = other[anew]
         return batch, broken

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synth.generators.given import Given
 from synth.generators.layout import Encoded
+
+if TYPE_CHECKING:
+    from synth.generators.student import Student
 
 Call = Mapping[str, Callable[..., Any]]
 ORDERS = 16
@@ -150,6 +153,11 @@ class Generator(nn.Module):
     """The players that only judge the others. Nothing is sampled from them, so a release is without them, and what they
     say against the others moves with them: where there are any, a lower loss is no better model."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # What has learnt to draw its rows in less time, once something has (``synth.training.distil``).
+        self.student: Student | None = None
+
     @property
     def joins(self) -> bool:
         """Whether rows of which nothing is asked may be drawn beside those of another draw (``Joint``): each row is computed
@@ -166,6 +174,11 @@ class Generator(nn.Module):
         its gradients are this step's; a player that only judges in another's loss is called itself, frozen. ``step``
         (from 0) is the optimizer step, for what changes on the way."""
         raise TypeError(f"{type(self).__name__} defines no losses")
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a student can learn to draw its rows (``synth.training.distil``)."""
+        return False
 
     def remarks(self, batch: Encoded) -> list[str]:
         """Sentences on the model's state as these encoded rows show it, for the notes of a run: the same for the same

@@ -33,8 +33,7 @@ class Trunk(nn.Module):
         self.evidence = nn.Linear(2 * layout.values, width, bias=False) if layout.values else None
         self.level = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
         self.absent = nn.Parameter(torch.zeros(width))
-        gated = [Gated(width, expansion) for _ in range(blocks)]
-        self.blocks, self.units = nn.ModuleList(gated), gated[0].units
+        self.blocks = nn.ModuleList(Gated(width, expansion) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         if self.evidence is not None:
             nn.init.zeros_(self.evidence.weight)
@@ -68,6 +67,11 @@ class Trunk(nn.Module):
         for block in self.blocks:
             x = block(x, gain, level)
         return self.norm(x)
+
+    @property
+    def gated(self) -> list[Gated]:
+        """The blocks, as what they are."""
+        return [block for block in self.blocks if isinstance(block, Gated)]
 
     def of_level(self, sigma: Tensor) -> Tensor:
         """(rows, width) what the blocks are told of noise levels (rows, 1)."""

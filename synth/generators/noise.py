@@ -15,7 +15,11 @@ import torch
 from torch import Tensor
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
-LEAST, BEND, ORDER = 0.02, 0.7, 3  # of ``multistep``: by what is closest to a hundred Heun steps (benchmarks/solvers.py)
+LEAST, BEND, ORDER = (
+    0.02,
+    0.7,
+    3,
+)  # of ``multistep``: by what is closest to a hundred Heun steps (benchmarks/solvers.py)
 
 
 def training_sigma(normal: Tensor, mean: float, deviation: float) -> Tensor:
@@ -64,7 +68,7 @@ def heun(denoise: Callable[[Tensor, float], Tensor], start: Tensor, steps: int, 
 
 
 def angles(steps: int) -> list[float]:
-    """``steps`` angles arctan(sigma) that fall from SIGMA_MAX's to that of LEAST: at first, where little is decided, by more."""
+    """``steps`` angles arctan(sigma) that fall from SIGMA_MAX's to LEAST's: at first, where little is decided, by more."""
     top, bottom = math.atan(SIGMA_MAX), math.atan(LEAST)
     return [top + (i / max(steps - 1, 1)) ** BEND * (bottom - top) for i in range(steps)]
 

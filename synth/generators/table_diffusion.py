@@ -40,6 +40,7 @@ from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
 from synth.generators.states import SMALLEST, Segments
 from synth.generators.still import Still
+from synth.generators.student import Lesson, Student
 from synth.generators.tutor import Tutor
 from synth.generators.unmasking import Unmasking
 
@@ -63,8 +64,8 @@ class TableDiffusion(Generator):
     ``cell_share`` is the share of each batch that learns cells (the rest learns values; None: ``balance``), ``target_share``
     the share of those rows that learn the target alone, ``target_shown`` the share of the others to which it is a cell like
     any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
-    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the evaluations that a sample's values take. ``dropout`` acts on
-    the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its values, which
+    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the evaluations that a sample's values take.
+    ``dropout`` acts on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise on its values, which
     still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature`` divide the logits of a
     sample's cells and target, ``noise`` is the deviation of what its values are drawn from; ``guidance`` is the weight of a
     discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``), ``tutored`` that of a tutor
@@ -150,7 +151,9 @@ class TableDiffusion(Generator):
         clean = values[masked:]
         noisy = clean + sigma * draw.normal(rows, v)[masked:]
         gain = (
-            draw.kept(rows, self.denoiser.units, self.dropout)[:masked] / (1 - self.dropout) if self.dropout else None
+            draw.kept(rows, self.denoiser.gated[0].units, self.dropout)[:masked] / (1 - self.dropout)
+            if self.dropout
+            else None
         )
         hidden, learnt = self._hide(chance[:masked], visible[:masked], draw.uniform(rows, 1)[:masked], aims)
         shown = self._show(draw.uniform(rows, 1), draw.uniform(rows, v), masked)
@@ -213,12 +216,17 @@ class TableDiffusion(Generator):
         rest as always. Values within ranges are drawn from their marginal distributions, as if independent of each
         other; which of the candidates is kept depends on the cells. Of guided rows, several are drawn and one is kept,
         by the log ratio of their cells."""
-        discriminator, tutor, unmasking = self.discriminator, self.tutor, self.unmasking()
+        unmasking = self.unmasking()
         partial = self._begun(unmasking, rows, draw, given)
+        return Encoded(partial.cells, self._values(unmasking, partial, draw))
+
+    def _values(self, unmasking: Unmasking, partial: Partial, draw: Draw) -> Tensor:
+        """(rows, V) the values of rows of which all cells are known: drawn, but for those that are known."""
+        discriminator, tutor = self.discriminator, self.tutor
         cells, values, shown = partial.cells, partial.values, partial.shown
-        start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
+        start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(*values.shape))
         if not self.layout.values or bool(shown.all()):
-            return Encoded(cells, values)
+            return values
         known, evidence = unmasking.net.shown(partial), partial.evidence()
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -229,7 +237,29 @@ class TableDiffusion(Generator):
                 clean = clean + tutor.shift(self.criterion, self.tutored, cells, x, sigma)
             return torch.where(shown, values, clean)
 
-        return Encoded(cells, torch.where(shown, values, noise.multistep(denoise, start, self.steps)))
+        return torch.where(shown, values, noise.multistep(denoise, start, self.steps))
+
+    @property
+    def teaches(self) -> bool:
+        """Whether rows are drawn from nothing but what a student learns."""
+        return self.discriminator is None and self.tutor is None and self.shadow is None
+
+    @torch.no_grad()
+    def lesson(self, rows: int, draw: Draw) -> Lesson:
+        """Rows in the order of a student, with what their cells were drawn by."""
+        unmasking, partial = self.unmasking(), Partial.blank(self.layout, rows, self.segments.first.device)
+        logs = unmasking.in_order(partial, draw, Student.order(self.layout))
+        return Lesson(partial.cells, self._values(unmasking, partial, draw), logs)
+
+    @torch.no_grad()
+    def asked(self, lesson: Lesson, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a lesson's rows: noise levels (rows, 1) as in training, values with so much noise, and what the network makes of
+        them (both rows, V)."""
+        rows, v = lesson.values.shape
+        sigma = noise.training_sigma(draw.normal(rows, 1), self.sigma_mean, self.sigma_deviation)
+        noisy = lesson.values + sigma * draw.normal(rows, v)
+        none = torch.zeros(0, len(self.layout.cells), dtype=torch.bool, device=noisy.device)
+        return sigma, noisy, self.denoiser(lesson.cells, none, noisy, sigma)[1]
 
     @torch.no_grad()
     def log_chances(self, draw: Draw, given: Given) -> Tensor:
@@ -258,7 +288,9 @@ class TableDiffusion(Generator):
             if bool(chosen.any()):
                 # In pieces, so that candidates take no more memory than the rows themselves.
                 for index in chosen.nonzero()[:, 0].split(max(rows // times, 1)):
-                    partial.put(index, self._of_several(unmasking, index, times, draw, given, weighed=chosen is doubted))
+                    partial.put(
+                        index, self._of_several(unmasking, index, times, draw, given, weighed=chosen is doubted)
+                    )
         return partial
 
     def _of_several(

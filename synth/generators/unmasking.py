@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from synth.generators.layout import Layout
 from synth.generators.partial import Partial
 from synth.generators.states import Segments
 from synth.generators.still import FEWEST, Still
+
 RARE = 0.1  # share of the rows below which a class is too rare for what follows from it to be learnt well
 
 
@@ -88,6 +89,27 @@ class Unmasking:
             classes = self._logits(partial.without(self.target), self.target, smooth=True).log_softmax(1)
             weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
         return weights
+
+    def in_order(self, partial: Partial, draw: Draw, order: Sequence[int]) -> Tensor:
+        """Draw the cells of ``partial``, all of which are hidden, in one order; (rows, S) bfloat16 logarithms of the
+        probabilities that they were drawn by, the states of all cells side by side."""
+        logs = torch.empty(
+            len(partial.cells), len(self.segments.cell), dtype=torch.bfloat16, device=partial.cells.device
+        )
+        if not order:
+            return logs
+        uniform, shown = draw.stratified(*partial.cells.shape), self.net.shown(partial)
+        every = torch.arange(len(shown), device=shown.device)
+        for cell in order:
+            if cell == self.target:
+                shown = self.net.shown(partial, smooth=True)
+            found = self._head(self.net.masked(shown), slice(0, len(shown)), cell).log_softmax(1)
+            cumulated = found.exp().cumsum(1)
+            point = uniform[:, cell, None] * cumulated[:, -1:]
+            state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+            partial.cells[:, cell], partial.hidden[:, cell], logs[:, self._span(cell)] = state, False, found
+            self.net.reveal(shown, every, torch.full_like(every, cell), state)
+        return logs
 
     def grant(self, partial: Partial, draw: Draw, given: Given, *, candidates: int, everything: bool) -> Tensor:
         """Draw what is restricted and take what is known; (rows) logs of the masses that were allowed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -19,6 +19,9 @@ from synth.recipe import Recipe
 from synth.training import mixing
 from synth.training.prepare import Prepared
 from synth.training.workers import Progress
+
+if TYPE_CHECKING:
+    from synth.generators.base import Generator
 
 REFERENCE = 8_192  # of them, rows that are published for those to be compared with that are served
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate; of images, as many as it looks at
@@ -61,7 +64,8 @@ def publish(
     from synth.sampling import Sampler
 
     torch.set_num_threads(usable_threads())
-    sampler = Sampler.of(recipe, table.codec, weights)
+    sampler = Sampler.of(recipe, table.codec, {n: t for n, t in weights.items() if not n.startswith("student.")})
+    recipe = _taught(sampler.generator, recipe, table.notes, progress)
     most = SAMPLED if table.schema.image is None else most_measured(table.schema)
     rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
@@ -112,6 +116,21 @@ def publish(
             reference=Gist(table.schema)(synthetic.slice(0, REFERENCE)),
         )
     return Trained(out, manifest, certificate, [*table.notes, *announce.announce(manifest)])
+
+
+def _taught(generator: Generator, recipe: Recipe, notes: list[str], progress: Progress) -> Recipe:
+    """Give the generator a student, where it can have one; the recipe with how much that has learnt."""
+    from synth.generators.table_diffusion import TableDiffusion
+    from synth.training import distil
+
+    count = distil.blocks(recipe.training, generator)
+    if isinstance(generator, TableDiffusion) and count:
+        missed = distil.distil(generator, count, recipe.seed, progress)
+        notes.append(
+            f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows; it misses the probabilities that they "
+            f"were drawn by by {missed:.2g} nats a row"
+        )
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
 
 
 def _entry(name: str, source: Source) -> DataEntry:
