@@ -55,7 +55,8 @@ def scatter(title: str, up: Callable[[str], str], points: Sequence[Point], names
     """A panel for each table: ``quality`` against the seconds of fitting. ``up`` words a table's upright axis, ending in
     "lower" where lower is better, so that the generators far off on the worse side are drawn on the edge, hollow."""
     tables = list(dict.fromkeys(p.table for p in points))
-    body, x_axis = list[str](), Axis.over([s for p in points for s in p.seconds], 0, WIDE - LEFT - RIGHT, log=True)
+    body, ends = list[str](), [s for p in points for s in p.seconds]
+    x_axis = Axis.over(ends, 0, WIDE - LEFT - RIGHT, log=max(ends) > 10 * min(ends))
     for n, table in enumerate(tables):
         mine = [p for p in points if p.table == table]
         body.append(_moved(WIDE * (n % ACROSS), HIGH * (n // ACROSS), _panel(table, up(table), mine, names, x_axis)))
