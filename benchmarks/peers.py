@@ -14,7 +14,8 @@ Artesian is the command that a person would type. A peer is fitted by ``peer.py`
 where it knows one. Limits are of training alone, for all; ``fit_s`` is what one waits: for Artesian the whole command, with
 Ray's start and the certificate, for a peer its call of fit without the imports. ``rows_per_s`` is of drawing as many rows as
 the train table has; for Artesian less the seconds in which the command draws one, which are ``first_row_s``. What takes more
-than three times the limit in all is ended, with everything that it started. It, and what fails, gets a row that says so.
+than three times the limit (``--patience``) in all is ended, with everything that it started. It, and what fails, gets a row
+that says so.
 Rows are appended to results/peers.jsonl as they come.
 """
 
@@ -42,7 +43,6 @@ RESULTS = HERE / "results" / "peers.jsonl"
 ENVIRONMENTS = {"mostlyai-engine": ["mostlyai-engine", "torch"], "sdv": ["sdv", "ctgan", "torch", "pyarrow"]}
 # Which of them each peer lives in.
 PEERS = {"TabularARGN": "mostlyai-engine", "CTGAN": "sdv", "TVAE": "sdv", "GaussianCopula": "sdv"}
-PATIENCE = 3.0  # limits that a generator may take in all
 SHOWN = ("shape_error", "trend_error", "tstr", "c2st_auc", "exact_copies", "fit_s", "rows_per_s")
 
 
@@ -64,16 +64,16 @@ def prepare(environments: Path, peers: list[str]) -> None:
         subprocess.run([*install[:3], "uninstall", "--quiet", "--yes", "torchvision", "torchaudio"], check=True)
 
 
-def bounded(command: list[str], seconds: float, threads: int) -> str:
-    """What a command prints; raises FailedError with its last line on the standard error, or when the time is over."""
+def bounded(command: list[str], end: float, threads: int) -> str:
+    """What a command prints; raises FailedError with its last line on the standard error, or when the clock is at ``end``."""
     environment = os.environ | {f"{n}_NUM_THREADS": str(threads) for n in ("OMP", "MKL", "OPENBLAS")}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         try:
-            out, said = process.communicate(timeout=max(seconds, 0.0))
+            out, said = process.communicate(timeout=max(end - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired as e:
-            raise FailedError("took more than three times the limit") from e
+            raise FailedError("was not done in time") from e
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -83,21 +83,22 @@ def bounded(command: list[str], seconds: float, threads: int) -> str:
     return out
 
 
-def artesian(folder: Path, family: str, seed: int, seconds: float, threads: int, scratch: str) -> dict[str, Any]:
+def artesian(
+    family: str, folder: Path, seed: int, end: float, options: argparse.Namespace, scratch: str
+) -> dict[str, Any]:
     schema = json.loads((folder / "schema.json").read_text())
     rows = pq.read_metadata(folder / "train.parquet").num_rows
     command, release = str(Path(sys.executable).parent / "artesian"), f"{scratch}/release"
-    end = time.monotonic() + PATIENCE * seconds
 
     def timed(*words: str) -> float:
         began = time.monotonic()
-        bounded([command, *words], end - began, threads)
+        bounded([command, *words], end, options.threads)
         return time.monotonic() - began
 
     fit = timed(
-        "train", str(folder / "train.parquet"), "--target", schema["target"], "--split", "1,0,0", "--test",
-        str(folder / "test.parquet"), "--family", family, "--budget", f"{seconds:g}s", "--seed", str(seed), "--out", release,
-        *kinds(schema),
+        "train", str(folder / "train.parquet"), "--target", schema["target"], "--split", "1,0,0",
+        "--test", str(folder / "test.parquet"), "--family", family, "--budget", f"{options.seconds:g}s",
+        "--seed", str(seed), "--out", release, *kinds(schema),
     )  # fmt: skip
     training = json.loads(Path(release, "manifest.json").read_text())["training"]
     first = timed("sample", release, "-n", "1", "--out", f"{scratch}/one.parquet")
@@ -109,21 +110,21 @@ def artesian(folder: Path, family: str, seed: int, seconds: float, threads: int,
     }  # fmt: skip
 
 
-def peer(python: Path, who: str, folder: Path, seed: int, seconds: float, threads: int, scratch: str) -> dict[str, Any]:
-    words = ["--seconds", str(seconds), "--seed", str(seed)]
-    command = [str(python), str(HERE / "peer.py"), who, str(folder), f"{scratch}/samples.parquet", *words]
-    told = json.loads(bounded(command, PATIENCE * seconds, threads).splitlines()[-1])
-    return {**told, "rows_per_s": round(told["rows"] / told.pop("sample_s"))}
+def peer(who: str, folder: Path, seed: int, end: float, options: argparse.Namespace, scratch: str) -> dict[str, Any]:
+    command = [
+        str(python_of(options.environments, who)), str(HERE / "peer.py"), who, str(folder), f"{scratch}/samples.parquet",
+        "--seconds", str(options.seconds), "--seed", str(seed),
+    ]  # fmt: skip
+    told = json.loads(bounded(command, end, options.threads).splitlines()[-1])
+    return told | {"rows_per_s": round(told["rows"] / told["sample_s"])}
 
 
 def measured(who: str, folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    limits = (seed, options.seconds, options.threads)
+    end = time.monotonic() + options.patience * options.seconds
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            if who in PEERS:
-                found = peer(python_of(options.environments, who), who, folder, *limits, scratch)
-            else:
-                found = artesian(folder, who.removeprefix("Artesian, "), *limits, scratch)
+            run, name = (peer, who) if who in PEERS else (artesian, who.removeprefix("Artesian, "))
+            found = run(name, folder, seed, end, options, scratch)
             return found | scored(folder, f"{scratch}/samples.parquet", options.yardstick, options.yardstick_python)
         except FailedError as e:
             return {"failed": str(e).replace(scratch, "").replace(str(options.environments.resolve()), "")}
@@ -143,8 +144,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for name, who in dict.fromkeys((r["table"], r["who"]) for r in rows):
         mine = newest([r for r in rows if (r["table"], r["who"]) == (name, who)])
         told = [shown([r.get(key) for r in mine]) for key in SHOWN]
-        why = {r["failed"] for r in mine if "failed" in r}
-        lines.append(f"| {name} | {who} | {len(mine)} | " + " | ".join(told) + " |" + "; ".join(sorted(why)))
+        why = "".join(f", {r['failed']}" for r in mine if "failed" in r).replace("|", "/")
+        lines.append(f"| {name} | {who} | {len(mine)}{why} | " + " | ".join(told) + " |")
     return "\n".join(lines)
 
 
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--who", nargs="*", choices=PEERS, default=list(PEERS), help="peers; none: Artesian alone")
     parser.add_argument("--families", nargs="*", default=["diffusion"], help="of Artesian")
     parser.add_argument("--seconds", type=float, default=240.0, help="limit of training")
+    parser.add_argument("--patience", type=float, default=3.0, help="limits after which what is not done is ended")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--prepare", action="store_true", help="only make the environments of the peers")
