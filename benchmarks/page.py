@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,13 @@ def read() -> dict[tuple[str, str], list[Row]]:
         found.setdefault((row["table"], row["who"]), []).append(row)
     for of, mine in found.items():
         found[of] = list({r["seed"]: r for r in mine if r["commit"] == mine[-1]["commit"]}.values())
-    return {(t, w): found[t, w] for t in TABLES for w in GENERATORS if (t, w) in found}
+    tables, names = (ordered(known, [of[n] for of in found]) for n, known in enumerate((TABLES, GENERATORS)))
+    return {(t, w): found[t, w] for t in tables for w in names if (t, w) in found}
+
+
+def ordered(known: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Those that are known in their order, then the others."""
+    return [name for name in dict.fromkeys([*known, *names]) if name in names]
 
 
 def lines(name: str) -> list[Row]:
@@ -71,10 +78,7 @@ def section(found: dict[tuple[str, str], list[Row]]) -> str:
         if not mine:
             cells[0] = rows[-1]["failed"].replace("|", "/")
         table.append(f"| {name} | {who} | {len(rows)} | " + " | ".join(cells) + " |")
-    real = ", ".join(
-        f"{name} {next(row['trtr'] for row in whole if row['table'] == name):.4g}"
-        for name in TABLES if any(row["table"] == name for row in whole)
-    )  # fmt: skip
+    real = ", ".join(f"{name} {of:.4g}" for name, of in {row["table"]: row["trtr"] for row in whole}.items())
     words = (
         "Train on the published train rows for four minutes, draw as many, have an outside yardstick score them: medians over "
         "the seeds at the newest commit that was measured, and their range. Shape, trend: error in %. TSTR: XGBoost trained on "
@@ -105,7 +109,7 @@ def told(key: str, values: list[float]) -> str:
 def pictures(found: dict[tuple[str, str], list[Row]]) -> dict[str, str]:
     """The content of each picture's file."""
     whole = {of: rows for of, all_ in found.items() if (rows := [row for row in all_ if "failed" not in row])}
-    names = [name for name in GENERATORS if any(name == who for _, who in whole)]
+    names = ordered(GENERATORS, [who for _, who in whole])
 
     def points(key: str) -> list[Point]:
         return [
