@@ -77,7 +77,8 @@ def section(found: dict[tuple[str, str], list[Row]]) -> str:
         cells = [told(key, [row[key] for row in mine]) if mine else "–" for key in COLUMNS]
         if not mine:
             cells[0] = rows[-1]["failed"].replace("|", "/")
-        table.append(f"| {name} | {who} | {len(rows)} | " + " | ".join(cells) + " |")
+        seeds = str(len(rows)) if len(mine) == len(rows) else f"{len(mine)} of {len(rows)}"
+        table.append(f"| {name} | {who} | {seeds} | " + " | ".join(cells) + " |")
     real = ", ".join(f"{name} {of:.4g}" for name, of in {row["table"]: row["trtr"] for row in whole}.items())
     words = (
         "Train on the published train rows for four minutes, draw as many, have an outside yardstick score them: medians over "
