@@ -62,7 +62,8 @@ def table(now: dict[str, Any], real: dict[str, float], kept: dict[str, Any] | No
     lines = ["| | now | real rows | kept |", "|---|---|---|---|"]
     for name in (*FIGURES, *SPEEDS):
         cells = [now[name], real.get(name), None if kept is None else kept.get(name)]
-        lines.append(f"| {name} | " + " | ".join("–" if v is None else f"{v:.4g}" for v in cells) + " |")
+        told = ["–" if v is None else f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in cells]
+        lines.append(f"| {name} | " + " | ".join(told) + " |")
     if kept is not None:
         lines += [
             "",

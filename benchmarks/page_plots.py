@@ -52,8 +52,8 @@ EDGE = 9  # from the ends of an upright axis to those of its panel, so that mark
 
 
 def scatter(title: str, up: Callable[[str], str], points: Sequence[Point], names: Sequence[str]) -> str:
-    """A panel for each table: ``quality`` against the seconds of fitting. ``up`` words a table's upright axis, ending in
-    "lower" where lower is better, so that the generators far off on the worse side are drawn on the edge, hollow."""
+    """A panel for each table: ``quality`` against the seconds of fitting. ``up`` words a table's upright axis, and says
+    "lower" where lower is better: generators that are far worse than the others are drawn on that edge, hollow."""
     tables = list(dict.fromkeys(p.table for p in points))
     body, ends = list[str](), [s for p in points for s in p.seconds]
     x_axis = Axis.over(ends, 0, WIDE - LEFT - RIGHT, log=max(ends) > 10 * min(ends))
