@@ -1,5 +1,7 @@
 # make demo    train a certified generator of the shipped Adult census table
 # make test    lint, types and tests
+# make bench   a short benchmark on the shipped table, beside the last figures that were kept: a few minutes
+# make page    write the README's results and their pictures from benchmarks/results
 # make prior   learn the prior that tuning starts from anew: hours, which can be stopped and gone on with
 # They first install what they need into .venv; nothing outside this folder is changed.
 
@@ -11,7 +13,7 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(she
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test check prior
+.PHONY: install demo test check bench page prior
 
 install: $(INSTALLED)
 
@@ -29,6 +31,12 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench: install
+	@$(BIN)/python benchmarks/bench.py
+
+page: install
+	@$(BIN)/python benchmarks/page.py
 
 # The tables come out of three wheels, of which nothing is installed.
 prior: install

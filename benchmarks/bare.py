@@ -69,7 +69,7 @@ def train(
     checks = Checks(recipe, model, layout, watched, CPU, rank=0, world=1)
     losses: dict[str, list[float]] = {name: [] for name in optimizers}
     notes, collapse = list[str](), None
-    schedule, bf16, step, spent = Schedule.of(training), computes_in_bf16("auto", CPU), 0, 0.0
+    schedule, bf16, step, spent = Schedule.of(training), computes_in_bf16(training.precision, CPU), 0, 0.0
     ahead = list(rungs)
     while not schedule.finished(step):
         began = clock()
