@@ -18,14 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synth.generators import noise
+from synth.generators.alike import Alike
 from synth.generators.base import Draw
-from synth.generators.denoiser import Trunk
-from synth.generators.given import Given
+from synth.generators.denoiser import Denoiser
 from synth.generators.layout import Encoded, Layout
-from synth.generators.residual import Gated
+from synth.generators.partial import Partial
+from synth.generators.residual import Gated, StillGated
 from synth.generators.states import Logits, States
+from synth.generators.still import FEWEST, Still, precision
 
-WIDTH, BLOCKS = 128, 2
+WIDTH = 128
 STEPS = 6  # evaluations of the denoiser a row
 CELLS = 256  # of a row, beyond which a student takes longer to teach than the table to train
 
@@ -42,25 +44,20 @@ class Lesson(NamedTuple):
         return Lesson(*(part[rows] for part in self))
 
 
-class Values(Trunk):
-    """EDM's raw output F (rows, V) of noisy values at a noise level (rows, 1), given all cells."""
+class Values(Denoiser):
+    """A denoiser that draws values alone."""
 
-    def __init__(self, layout: Layout, width: int, blocks: int) -> None:
-        super().__init__(layout, width, blocks, expansion=2)
-        self.raw = nn.Linear(width, layout.values)
-        nn.init.zeros_(self.raw.weight)
-        nn.init.zeros_(self.raw.bias)
-
-    def forward(self, cells: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-        none = torch.zeros(0, cells.shape[1], dtype=torch.bool, device=cells.device)
-        return self.raw(self.trunk(cells, none, noisy, sigma)).float()
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout, WIDTH, blocks=2, expansion=2)
+        self.logits = None
 
 
 class Student(nn.Module):
     """Draws the cells of ``layout`` in one order, the target's last, and then the values.
 
     The state of a row at a cell is the sum of the vectors of the cells before it, scaled and moved by what is the cell's own;
-    all cells share the blocks that read it.
+    all cells share the block that reads it. Cells of few states come first: then many rows are alike for long, and one of
+    them is read for all.
     """
 
     places: Tensor
@@ -68,7 +65,7 @@ class Student(nn.Module):
     @staticmethod
     def order(layout: Layout) -> list[int]:
         """In which cells are drawn."""
-        return sorted(range(len(layout.cells)), key=lambda cell: (cell == layout.target, cell))
+        return sorted(range(len(layout.cells)), key=lambda cell: (cell == layout.target, layout.sizes[cell], cell))
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -80,10 +77,10 @@ class Student(nn.Module):
             self.seen = States(layout, WIDTH, 0.5 / math.sqrt(cells))
             self.scale = nn.Parameter(torch.ones(cells, WIDTH))
             self.shift = nn.Parameter(torch.randn(cells, WIDTH) / 2)
-            self.blocks = nn.ModuleList(Gated(WIDTH, 2) for _ in range(BLOCKS))
+            self.block = Gated(WIDTH, 2)
             self.norm = nn.LayerNorm(WIDTH)
             self.logits = Logits(layout, WIDTH)
-        self.values = Values(layout, WIDTH, BLOCKS) if layout.values else None
+        self.values = Values(layout) if layout.values else None
 
     @property
     def joins(self) -> bool:
@@ -95,51 +92,48 @@ class Student(nn.Module):
         missed = error = lesson.values.new_zeros(())
         if self.cells:
             vectors = F.embedding(lesson.cells[:, self.cells] + self.places, self.seen())
-            states = self._read((vectors.cumsum(1) - vectors) * self.scale + self.shift)
+            states = self.norm(self.block((vectors.cumsum(1) - vectors) * self.scale + self.shift))
             table = self.logits.states()
             for place, cell in enumerate(self.cells):
                 span = self.spans[cell]
                 found = F.linear(states[:, place], table[span], self.logits.bias[span]).float().log_softmax(1)
                 missed = missed + F.kl_div(found, lesson.logs[:, span].float(), reduction="batchmean", log_target=True)
         if self.values is not None:
-            error = ((self.values(lesson.cells, noisy, sigma) - raw) ** 2).sum(1).mean()
+            none = torch.zeros(0, len(self.cells), dtype=torch.bool, device=noisy.device)
+            error = ((self.values(lesson.cells, none, noisy, sigma)[1] - raw) ** 2).sum(1).mean()
         return missed, error
 
-    def _read(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
-
     @torch.no_grad()
-    def sample(self, rows: int, draw: Draw, given: Given | None = None) -> Encoded:
+    def sample(self, rows: int, draw: Draw) -> Encoded:
         """Rows of which nothing is asked."""
-        assert given is None, "it knows one order"
-        device = self.places.device
-        cells = torch.zeros(rows, len(self.cells), dtype=torch.long, device=device)
-        with torch.autocast(device.type, torch.bfloat16):
-            if self.cells:
-                uniform = draw.stratified(rows, len(self.cells))
-                seen, table = self.seen(), self.logits.states()
-                before = torch.zeros(rows, WIDTH, device=device)
-                for place, cell in enumerate(self.cells):
-                    span = self.spans[cell]
-                    state = self._read(before * self.scale[place] + self.shift[place])
-                    cumulated = F.linear(state, table[span], self.logits.bias[span]).float().softmax(1).cumsum(1)
-                    point = uniform[:, cell, None] * cumulated[:, -1:]
-                    drawn = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
-                    cells[:, cell] = drawn
-                    before = before + seen[drawn + span.start]
-            values = self._values(cells, draw)
-        return Encoded(cells, values)
-
-    def _values(self, cells: Tensor, draw: Draw) -> Tensor:
-        rows, network = len(cells), self.values
-        if network is None:
-            return torch.zeros(rows, 0, device=cells.device)
+        partial = Partial.blank(self.layout, rows, self.places.device)
+        if self.cells:
+            self._draw_cells(partial, draw)
+        if self.values is None:
+            return Encoded(partial.cells, partial.values)
+        net = Still(self.values, self.layout)
+        shown = net.shown(partial)
         start = noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
+        values = noise.multistep(lambda x, sigma: net.denoised(shown, x, sigma), start, STEPS)
+        return Encoded(partial.cells, values)
 
-        def denoise(x: Tensor, sigma: float) -> Tensor:
-            level = x.new_full((rows, 1), sigma)
-            return noise.denoised(network(cells, x, level), x, level)
-
-        return noise.multistep(denoise, start, STEPS)
+    def _draw_cells(self, partial: Partial, draw: Draw) -> None:
+        rows, device = len(partial.cells), self.places.device
+        uniform, seen, table = draw.stratified(rows, len(self.cells)), self.seen(), self.logits.states()
+        block = StillGated(self.block, precision(device))
+        untold = block.told(torch.zeros(WIDTH, device=device))
+        before, alike = torch.zeros(rows, WIDTH, device=device), Alike.of(partial)
+        for place, cell in enumerate(self.cells):
+            span = self.spans[cell]
+            some = None if alike is None else alike.first.repeat(-(-FEWEST // len(alike.first)))
+            state = (before if some is None else before[some]) * self.scale[place] + self.shift[place]
+            block.add(state, untold)
+            cumulated = F.linear(self.norm(state), table[span], self.logits.bias[span]).softmax(1).cumsum(1)
+            if alike is not None:
+                cumulated = cumulated[alike.group]
+            point = uniform[:, cell, None] * cumulated[:, -1:]
+            drawn = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+            partial.cells[:, cell], partial.hidden[:, cell] = drawn, False
+            before = before + seen[drawn + span.start]
+            if alike is not None:
+                alike = alike.after(torch.full_like(drawn, cell), drawn)

@@ -91,7 +91,7 @@ class Unmasking:
         return weights
 
     def in_order(self, partial: Partial, draw: Draw, order: Sequence[int]) -> Tensor:
-        """Draw the cells of ``partial``, all of which are hidden, in one order; (rows, S) bfloat16 logarithms of the
+        """Draw the cells of ``partial``, all of which are hidden, in one order; (rows, S) float16 logarithms of the
         probabilities that they were drawn by, the states of all cells side by side."""
         logs = torch.empty(
             len(partial.cells), len(self.segments.cell), dtype=torch.bfloat16, device=partial.cells.device

@@ -1,0 +1,93 @@
+"""The narrow network that draws rows as a table diffusion model taught it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from synth.generators.base import Draw
+from synth.generators.layout import Layout
+from synth.generators.student import Lesson, Student
+from tests.generators.test_table_diffusion import LAYOUTS, MIXED, batch, fit, small
+
+
+def taught(layout: Layout) -> tuple[Student, Lesson, tuple[torch.Tensor, ...]]:
+    """A student with weights that are not at their beginning, and a lesson."""
+    teacher = small(layout)
+    fit(teacher, batch(layout), 5)
+    torch.manual_seed(1)
+    student = Student(layout)
+    for weight in student.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    lesson = teacher.lesson(64, Draw("lesson"))
+    return student, lesson, teacher.asked(lesson, Draw("asked"))
+
+
+def test_the_target_comes_last_and_cells_of_few_states_first() -> None:
+    assert Student.order(MIXED) == [0, 2, 1]
+    assert Student.order(Layout(cells=MIXED.cells, values=2, target=0)) == [2, 1, 0]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_weight_takes_part_in_its_losses_and_samples_fit_the_layout(layout: Layout) -> None:
+    student, lesson, (sigma, noisy, raw) = taught(layout)
+    missed, error = student.losses(lesson, noisy, sigma, raw)
+    (missed + error).backward()
+    idle = {"values.evidence.weight", "values.absent"}  # of a denoiser, which a student has no use for
+    for name, weight in student.named_parameters():
+        told = name.removesuffix("smooth.own").removesuffix("smooth.linear") != name or "cells.hidden" in name
+        assert (weight.grad is not None and bool(weight.grad.any())) or name in idle or told or "curve" in name, name
+    drawn = student.sample(50, Draw("sample"))
+    assert drawn.cells.shape == (50, len(layout.cells)) and drawn.values.shape == (50, layout.values)
+    assert all(
+        int(column.min()) >= 0 and int(column.max()) < n for column, n in zip(drawn.cells.T, layout.sizes, strict=True)
+    )
+    assert bool(drawn.values.isfinite().all())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+def test_rows_come_by_the_probabilities_that_it_learns(layout: Layout) -> None:
+    """What is drawn one cell after the other is what all cells at once are trained on."""
+    student, _, _ = taught(layout)
+    drawn = student.sample(4096, Draw("sample")).cells
+    with torch.no_grad():
+        vectors = F.embedding(drawn[:, student.cells] + student.places, student.seen())
+        state = student.norm(student.block((vectors.cumsum(1) - vectors) * student.scale + student.shift))
+        for place, cell in enumerate(student.cells):
+            span = student.spans[cell]
+            chances = F.linear(state[:, place], student.logits.states()[span], student.logits.bias[span]).softmax(1)
+            shares = drawn[:, cell].bincount(minlength=layout.sizes[cell]) / len(drawn)
+            assert torch.allclose(shares, chances.mean(0), atol=4 * 0.5 / len(drawn) ** 0.5)
+
+
+def test_a_lesson_has_the_probabilities_that_its_cells_were_drawn_by() -> None:
+    layout = Layout(cells=MIXED.cells, values=2, target=0)
+    teacher = small(layout)
+    fit(teacher, batch(layout), 5)
+    lesson = teacher.lesson(2048, Draw("lesson"))
+    logs = lesson.logs.float()
+    for span, cell, n in zip(Student(layout).spans, lesson.cells.T, layout.sizes, strict=True):
+        chances = logs[:, span].exp()
+        assert torch.allclose(chances.sum(1), torch.ones(2048), atol=5e-3)  # of float16
+        assert torch.allclose(cell.bincount(minlength=n) / 2048, chances.mean(0), atol=0.03)
+
+
+def test_probabilities_that_are_the_same_are_missed_by_nothing() -> None:
+    student, lesson, (sigma, noisy, raw) = taught(MIXED)
+    before, _ = student.losses(lesson, noisy, sigma, raw)
+    optimizer = torch.optim.Adam(student.parameters(), 3e-3)
+    for _ in range(60):
+        missed, error = student.losses(lesson, noisy, sigma, raw)
+        optimizer.zero_grad()
+        (missed + error).backward()
+        optimizer.step()
+    assert -1e-3 < missed.item() < 0.1 * before.item()
+
+
+def test_a_row_does_not_depend_on_how_many_stand_beside_it_in_the_same_draw() -> None:
+    student, _, _ = taught(MIXED)
+    few, many = (student.sample(128, Draw("a", part)) for part in (1, 2))
+    both = student.sample(128, Draw("a", 1))
+    assert torch.equal(few.cells, both.cells) and torch.equal(few.values, both.values)
+    assert not torch.equal(few.cells, many.cells)
