@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from synth.data.location import Files, reading
-from synth.data.schema import IMAGE_ROWS, check_names, chosen, holds_file, index_notes, pandas_index, plain_type
+from synth.data.schema import check_names, chosen, holds_file, index_notes, pandas_index, plain_type, rows_of_batch
 from synth.errors import UserError
 
 FORMATS = {"parquet": ds.ParquetFileFormat, "ipc": ds.IpcFileFormat, "orc": ds.OrcFileFormat}
@@ -27,7 +27,6 @@ class ArrowFiles:
 
     def __init__(self, files: Files, columns: Sequence[str] | None, batch_rows: int) -> None:
         self.files = files
-        self.batch_rows = batch_rows
         schema: pa.Schema | None = None
         self.notes: list[str] = []
         self.metadata: list[dict[bytes, bytes]] = []  # of each file
@@ -57,8 +56,7 @@ class ArrowFiles:
         self._fragments = sorted(self._dataset.get_fragments(), key=lambda f: files.paths.index(f.path))
         names = chosen(self._dataset.schema.names, columns, files.name(files.paths[0]))
         self.schema = pa.schema([f for f in [*schema, *extra] if f.name in names])
-        if any(pa.types.is_binary(f.type) for f in self.schema):
-            self.batch_rows = min(batch_rows, IMAGE_ROWS)
+        self.batch_rows = rows_of_batch(batch_rows, self.schema)
         self.counts = []
         for fragment in self._fragments:
             with reading(files.name(fragment.path)):

@@ -12,6 +12,7 @@ from cluster import storage
 from cluster.machine import usable_threads
 from synth.data.source import Source
 from synth.evaluation.certificate import Certificate
+from synth.evaluation.frame import MAX_CELLS
 from synth.evaluation.gist import Gist
 from synth.provenance import announce, lineage
 from synth.provenance.manifest import DataEntry, Manifest, Training
@@ -62,7 +63,9 @@ def publish(
 
     torch.set_num_threads(usable_threads())
     sampler = Sampler.of(recipe, table.codec, weights)
-    most = SAMPLED if table.schema.image is None else most_measured(table.schema)
+    # The certificate reads no more values of a table, and rows of a thousand columns are long in drawing.
+    affordable = max(REFERENCE, MAX_CELLS // len(table.schema.columns))
+    most = min(SAMPLED, affordable) if table.schema.image is None else most_measured(table.schema)
     rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
         drawn.append(batch)
