@@ -4,11 +4,17 @@
     python benchmarks/wide.py categories [--sizes 100000]              # of one column, 200,000 rows
     python benchmarks/wide.py rows [--sizes 1e5 1e6 1e7]               # 10 columns
 
+    python benchmarks/wide.py columns --rooms                          # without training, in minutes
+
 Tables are made anew from a seed, a block of rows at a time. ``artesian train``, ``verify`` and ``sample`` are then run as
 a person would, with few steps: what a step costs is another question. A phase lasts from the line that begins it to the
 next; beside its seconds stand those of processors, which tell more where others compute, too. Its memory is the most that
 the command and all processes under it had together (proportional set size, so that what they share counts once). Rows
 are appended to benchmarks/results/wide.jsonl; ``--table`` prints them.
+
+``--rooms`` leaves out what training and drawing cost, which is all but everything of a wide table on a CPU: a process of
+its own infers, prepares, writes and reads the codec, certifies, reports and sets up the monitor; a third of the columns of
+training rows, exchanged between rows, stand in for a sample. Memory is the most that the process has held until then.
 """
 
 from __future__ import annotations
@@ -17,12 +23,14 @@ import argparse
 import json
 import os
 import queue
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any
 
@@ -165,21 +173,95 @@ def taken(process: psutil.Process) -> tuple[float, int]:
     return computed, round(held / 2**20)
 
 
-def measure(kind: str, size: int, steps: int, sampled: list[int], settings: list[str], scratch: Path) -> Iterator[Any]:
-    """What each command took on the table of that size, as it ends."""
+def made(kind: str, size: int, path: Path) -> dict[str, Any]:
+    """Make the table of a size, and what is to be said of it."""
     rows, columns = ROWS.get(kind, size), COLUMNS.get(kind, size)
     categories = size if kind == "categories" else 0
+    make(path, rows, columns, categories)
+    return {"kind": kind, "rows": rows, "columns": columns, "categories": categories}
+
+
+class Clock:
+    """``phases`` by name: seconds of processors, and the most MiB that this process has held until their end."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, dict[str, float]] = {}
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
+        began, computed = time.monotonic(), time.process_time()
+        found = work()
+        self.phases[name] = {
+            "seconds": round(time.monotonic() - began, 2), "cpu_s": round(time.process_time() - computed, 2),
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }  # fmt: skip
+        print(name, self.phases[name], file=sys.stderr, flush=True)
+        return found
+
+
+def rooms(kind: str, size: int, certify: bool, scratch: Path) -> dict[str, Any]:
+    """What stands around the training of the table of that size took, in this process."""
+    from serving.monitor.view import View
+    from synth.data.codec import Codec
+    from synth.evaluation.certificate import evaluate
+    from synth.evaluation.report import render
+    from synth.generators.layout import Encoded
+    from synth.recipe import Recipe
+    from synth.training import prepare, publish
+
+    data, clock = scratch / "table.parquet", Clock()
+    about = made(kind, size, data)
+    recipe = Recipe.read(None, {"target": "class"}).resolved(test_apart=False)
+    sources, schema = clock("inference", lambda: prepare.open_sources(str(data), None, recipe))
+    found = clock("preparation", lambda: prepare.prepare(sources, schema, recipe))
+    codec = clock("codec written", lambda: json.dumps(found.codec.model_dump(mode="json"), separators=(",", ":")))
+    clock("codec read", lambda: Codec.model_validate(json.loads(codec) | {"table": schema}))
+    sizes = {"codec.json": len(codec)}
+
+    def sample() -> pa.Table:
+        rows = Encoded(*(np.concatenate(parts) for parts in zip(*found.encoded, strict=True)))
+        draw = np.random.default_rng(0)
+        at = draw.permutation(len(rows.cells))[: publish.most_sampled(schema)]
+        one, other = (Encoded(*(part[order] for part in rows)) for order in (at, draw.permutation(at)))
+        for mine, theirs in zip(one, other, strict=True):
+            mine[:, ::3] = theirs[:, ::3]
+        return pa.table(found.codec.decode(one))
+
+    if certify:
+        drawn = clock("decoding", sample)
+        certificate = clock(
+            "certificate", lambda: evaluate(found.real, drawn, found.test, schema, train_keys=found.keys)
+        )
+        sizes["certificate.json"] = len(json.dumps(certificate.model_dump(mode="json"), separators=(",", ":")))
+        page = clock("report", lambda: render(certificate, title="", real=found.real, synthetic=drawn, schema=schema))
+        sizes["report.html"] = len(page)
+        clock("monitor", lambda: View(schema, drawn.slice(0, publish.REFERENCE)))
+    phases = clock.phases
+    return about | {
+        "command": "rooms", "seconds": round(sum(phase["seconds"] for phase in phases.values()), 1),
+        "cpu_s": round(sum(phase["cpu_s"] for phase in phases.values()), 1),
+        "peak_mib": max(phase["peak_mib"] for phase in phases.values()), "phases": phases, "bytes": sizes,
+    }  # fmt: skip
+
+
+def measure(kind: str, size: int, steps: int, sampled: list[int], settings: list[str], scratch: Path) -> Iterator[Any]:
+    """What each command took on the table of that size, as it ends."""
     data, release, log = scratch / "table.parquet", scratch / "release", scratch / "log.txt"
-    make(data, rows, columns, categories)
-    about = {"kind": kind, "rows": rows, "columns": columns, "categories": categories}
+    about = made(kind, size, data)
     artesian = [sys.executable, "-c", "import artesian; artesian.main()"]
     said = [word for setting in settings for word in ("--set", setting)]
     train = ["train", str(data), "--target", "class", "--steps", str(steps), "--out", str(release), *said]
     commands = {"train": train, "verify": ["verify", str(release)]}
     for count in sampled:
-        commands[f"sample {count:,}"] = ["sample", str(release), "-n", str(count), "--out", str(scratch / f"{count}.parquet")]
+        commands[f"sample {count:,}"] = [
+            "sample",
+            str(release),
+            "-n",
+            str(count),
+            "--out",
+            str(scratch / f"{count}.parquet"),
+        ]
     for name, words in commands.items():
-        with log.open("a") as file:
+        with log.open("a", buffering=1) as file:
             began = time.monotonic()
             phases = Watched([*artesian, *words], file).phases
         found = about | {
@@ -203,10 +285,14 @@ def table(rows: list[dict[str, Any]]) -> str:
         of = f"| {row['rows']:,} | {row['columns']:,} | {row['categories']:,} | "
         for name, phase in row.get("phases", {}).items():
             lines.append(of + f"{name} | {phase['seconds']:.1f} | {phase['cpu_s']:.1f} | {phase['peak_mib']:,} |")
-        lines.append(of + f"all of `{row['command']}` | {row['seconds']:.1f} | {row['cpu_s']:.1f} | {row['peak_mib']:,} |")
+        lines.append(
+            of + f"all of `{row['command']}` | {row['seconds']:.1f} | {row['cpu_s']:.1f} | {row['peak_mib']:,} |"
+        )
         if "bytes" in row:
             large = sorted(row["bytes"].items(), key=lambda item: -item[1])
-            lines.append(of + "files: " + ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in large[:5]) + " | | | |")
+            lines.append(
+                of + "files: " + ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in large[:5]) + " | | | |"
+            )
     return "\n".join(lines)
 
 
@@ -218,6 +304,8 @@ def main() -> None:
     parser.add_argument("--sampled", nargs="*", type=int, default=[1_000, 10_000])
     parser.add_argument("--set", nargs="*", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument("--scratch", type=Path, help="where tables and releases are kept; by default nowhere")
+    parser.add_argument("--rooms", action="store_true", help="what stands around training and drawing, without these")
+    parser.add_argument("--no-certificate", action="store_true", help="with --rooms: inference and preparation alone")
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     options = parser.parse_args()
     if not options.table:
@@ -226,7 +314,13 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 scratch = Path(folder) if options.scratch is None else options.scratch / f"{options.kind}-{size}"
                 scratch.mkdir(parents=True, exist_ok=True)
-                for row in measure(options.kind, size, options.steps, options.sampled, options.settings, scratch):
+                if options.rooms:
+                    with get_context("spawn").Pool(1) as alone:  # whose memory is that of this size
+                        found = alone.apply(rooms, (options.kind, size, not options.no_certificate, scratch))
+                    rows = iter([found | circumstances()])
+                else:
+                    rows = measure(options.kind, size, options.steps, options.sampled, options.settings, scratch)
+                for row in rows:
                     with RESULTS.open("a") as file:
                         file.write(json.dumps(row) + "\n")
                     print(json.dumps(row), flush=True)

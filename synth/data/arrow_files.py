@@ -49,12 +49,14 @@ class ArrowFiles:
         with reading(files.name(files.paths[0])):
             found = factory.inspect(promote_options="permissive")
         self.notes += index_notes(index, files.name(files.paths[0]))
-        extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in {*schema.names, *index}]
+        known = {*schema.names, *index}
+        extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in known]
         structs = {f.name: f for f in found if holds_file(f.type)}
         self._dataset = factory.finish(pa.schema([structs.get(f.name, f) for f in [*schema, *extra]]))
         self._structs = set(structs)
-        self._fragments = sorted(self._dataset.get_fragments(), key=lambda f: files.paths.index(f.path))
-        names = chosen(self._dataset.schema.names, columns, files.name(files.paths[0]))
+        order = {path: at for at, path in enumerate(files.paths)}
+        self._fragments = sorted(self._dataset.get_fragments(), key=lambda fragment: order[fragment.path])
+        names = set(chosen(self._dataset.schema.names, columns, files.name(files.paths[0])))
         self.schema = pa.schema([f for f in [*schema, *extra] if f.name in names])
         self.batch_rows = rows_of_batch(batch_rows, self.schema)
         self.counts = []

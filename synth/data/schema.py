@@ -265,4 +265,5 @@ def chosen(names: Sequence[str], columns: Sequence[str] | None, where: str) -> l
     for column in columns or ():
         if column not in names:
             raise UserError(f"{where}: has no column '{column}'.{nearest(column, names)}")
-    return [name for name in names if columns is None or name in columns]
+    wanted = None if columns is None else set(columns)
+    return [name for name in names if wanted is None or name in wanted]

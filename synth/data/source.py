@@ -131,7 +131,8 @@ class Source:
         """The same rows with these of the columns alone: the others are not read."""
         narrow = copy(self)
         narrow._reader = copy(self._reader)
-        narrow._reader.schema = pa.schema([field for field in self.schema if field.name in names])
+        wanted = set(names)
+        narrow._reader.schema = pa.schema([field for field in self.schema if field.name in wanted])
         return narrow
 
     def whole(self) -> Piece:

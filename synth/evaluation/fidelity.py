@@ -295,7 +295,7 @@ def _betrayal(
     whole, asked = _area(tree, x, fake), np.arange(len(names))
     if len(names) > PROBED:
         blocks, order = np.array_split(asked, round(len(names) ** 0.5)), rng.permutation(len(x))
-        kept = [whole - _area(tree, _with(x, block, x[order][:, block]), fake) for block in blocks]
+        kept = [whole - _area(tree, _with(x, block, x[order[:, None], block]), fake) for block in blocks]
         asked = np.sort(np.concatenate([blocks[b] for b in np.argsort(kept, kind="stable")[-TELLING:]]))
     return {names[i]: whole - _area(tree, _with(x, i, rng.permutation(x[:, i])), fake) for i in asked}
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cluster import storage
 from cluster.machine import usable_threads
+from synth.data.schema import Schema
 from synth.data.source import Source
 from synth.evaluation.certificate import Certificate
 from synth.evaluation.frame import MAX_CELLS
@@ -63,9 +64,7 @@ def publish(
 
     torch.set_num_threads(usable_threads())
     sampler = Sampler.of(recipe, table.codec, weights)
-    # The certificate reads no more values of a table, and rows of a thousand columns are long in drawing.
-    affordable = max(REFERENCE, MAX_CELLS // len(table.schema.columns))
-    most = min(SAMPLED, affordable) if table.schema.image is None else most_measured(table.schema)
+    most = most_sampled(table.schema) if table.schema.image is None else most_measured(table.schema)
     rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
         drawn.append(batch)
@@ -115,6 +114,12 @@ def publish(
             reference=Gist(table.schema)(synthetic.slice(0, REFERENCE)),
         )
     return Trained(out, manifest, certificate, [*table.notes, *announce.announce(manifest)])
+
+
+def most_sampled(schema: Schema) -> int:
+    """Rows of a table that are drawn for the certificate, at most: it reads no more values of them, and rows of a thousand
+    columns are long in drawing."""
+    return min(SAMPLED, max(REFERENCE, MAX_CELLS // len(schema.columns)))
 
 
 def _entry(name: str, source: Source) -> DataEntry:

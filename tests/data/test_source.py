@@ -258,3 +258,12 @@ def test_bytes_arrive_as_bytes_and_those_of_files_without_their_paths(
     assert found["file"] == found["plain"] == [b"a", None, b"c"] * 200
     assert max(batch.num_rows for batch in source.batches()) <= 256
     assert source.only(["file"]).table().column_names == ["file"]
+
+
+@pytest.mark.parametrize("columns", [128, 2_000])
+def test_batches_of_a_wide_table_have_fewer_rows(tmp_path: Path, columns: int) -> None:
+    table = pa.table({f"x{i}": pa.nulls(5_000, pa.bool_()) for i in range(columns)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    for source in (open_source(table), open_source(tmp_path / "t.parquet")):
+        most = max(batch.num_rows for batch in source.batches())
+        assert most == (5_000 if columns == 128 else 2**23 // 2_000) and source.rows() == 5_000
