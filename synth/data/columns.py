@@ -85,13 +85,13 @@ class Numbers(Shown):
         if outside.any():
             value = show(array[int(outside.argmax())])
             raise UserError(f"column {self.name!r}: {value} lies outside the range of the training rows")
-        value = self._scale.score(k)
+        score = self._scale.score(k)
         if not self.cells:
-            return np.empty((len(k), 0), np.int32), value[:, None]
+            return np.empty((len(k), 0), np.int32), score[:, None]
         cell = np.where(gone, len(self.upper), np.searchsorted(self._upper, k))
         # Where the cell says all, the value is the mean of the others.
-        value[gone | np.append(self._lower == self._upper, True)[cell]] = 0.0
-        return cell.astype(np.int32)[:, None], value[:, None]
+        score[gone | np.append(self._lower == self._upper, True)[cell]] = 0.0
+        return cell.astype(np.int32)[:, None], score[:, None]
 
     def asked(self, wanted: Wanted) -> Asked:
         """Of a column with bins, its share of each; ``decode`` then sees to the numbers in those that a range cuts. Of one
