@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -79,10 +78,10 @@ class ArrowFiles:
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         columns = {n: ds.field(n) for n in self.schema.names}
         columns |= {n: ds.field(n, "bytes").cast(pa.binary()) for n in columns if n in self._structs}
-        for index, chosen_units in groupby(self._units[units], key=lambda unit: unit[0]):
-            groups, fragment = [group for _, group, _ in chosen_units], self._fragments[index]
-            if None not in groups:
-                fragment = fragment.subset(row_group_ids=groups)
+        for index, group, _ in self._units[units]:
+            fragment = self._fragments[index]
+            if group is not None:  # one at a time: a scan holds the bytes of all its row groups until it ends
+                fragment = fragment.subset(row_group_ids=[group])
             with reading(self.files.name(fragment.path)):
                 yield from fragment.to_batches(
                     schema=self._dataset.schema,
