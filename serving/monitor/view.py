@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.utils.extmath import randomized_svd
 
 from synth.data.hashing import hash_rows
 from synth.data.schema import Schema
@@ -26,6 +27,7 @@ MOST = 30  # categories of a column that are told apart; the rest are one
 BINS = 8  # quantile bins of a number
 END = 0.01  # share of the rows beyond each end of a number
 PARTS = 20  # principal components
+EXACT = 1_024  # columns up to which these are exact: that takes the square of the columns
 CELLS = 40
 WAVES = 256  # random Fourier features
 NEIGHBOURS, AMONG = 5, 1_024  # the distance to the 5th nearest of so many rows says how sparse it is where a row lies
@@ -104,8 +106,7 @@ class View:
         ranks, codes = self._ranks(frame), self._codes(frame)
         flat = self._flat(ranks, codes)
         self.mean = flat.mean(axis=0)
-        spread = np.linalg.svd(flat - self.mean, full_matrices=False)[2][:PARTS]
-        self.axes = np.ascontiguousarray(spread.T)
+        self.axes = _axes(flat - self.mean)
         points = self._points(flat)
         among = min(AMONG, len(points) // 2)
         self.among, others = points[:among], points[among:]
@@ -237,3 +238,13 @@ class View:
             gain = inside * np.log(np.maximum(inside, 1e-9) / np.maximum(everywhere, 1e-9))
             names.append("rows with " + ", ".join(plain[k] for k in np.argsort(-gain)[:3]))
         return names
+
+
+def _axes(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first principal components of rows (n, d), float64 (d, PARTS or as many as there are); of many columns by random
+    projection (Halko, Martinsson and Tropp 2011), the same at every start."""
+    if centred.shape[1] <= EXACT:
+        spread = np.linalg.svd(centred, full_matrices=False)[2][:PARTS]
+    else:
+        spread = randomized_svd(centred, min(PARTS, len(centred)), random_state=0)[2]
+    return np.ascontiguousarray(spread.T)

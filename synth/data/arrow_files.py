@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from synth.data.location import Files, reading
-from synth.data.schema import IMAGE_ROWS, check_names, chosen, holds_file, index_notes, pandas_index, plain_type
+from synth.data.schema import check_names, chosen, holds_file, index_notes, pandas_index, plain_type, rows_of_batch
 from synth.errors import UserError
 
 FORMATS = {"parquet": ds.ParquetFileFormat, "ipc": ds.IpcFileFormat, "orc": ds.OrcFileFormat}
@@ -27,7 +26,6 @@ class ArrowFiles:
 
     def __init__(self, files: Files, columns: Sequence[str] | None, batch_rows: int) -> None:
         self.files = files
-        self.batch_rows = batch_rows
         schema: pa.Schema | None = None
         self.notes: list[str] = []
         self.metadata: list[dict[bytes, bytes]] = []  # of each file
@@ -50,15 +48,16 @@ class ArrowFiles:
         with reading(files.name(files.paths[0])):
             found = factory.inspect(promote_options="permissive")
         self.notes += index_notes(index, files.name(files.paths[0]))
-        extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in {*schema.names, *index}]
+        known = {*schema.names, *index}
+        extra = [pa.field(f.name, plain_type(f.type)) for f in found if f.name not in known]
         structs = {f.name: f for f in found if holds_file(f.type)}
         self._dataset = factory.finish(pa.schema([structs.get(f.name, f) for f in [*schema, *extra]]))
         self._structs = set(structs)
-        self._fragments = sorted(self._dataset.get_fragments(), key=lambda f: files.paths.index(f.path))
-        names = chosen(self._dataset.schema.names, columns, files.name(files.paths[0]))
+        order = {path: at for at, path in enumerate(files.paths)}
+        self._fragments = sorted(self._dataset.get_fragments(), key=lambda fragment: order[fragment.path])
+        names = set(chosen(self._dataset.schema.names, columns, files.name(files.paths[0])))
         self.schema = pa.schema([f for f in [*schema, *extra] if f.name in names])
-        if any(pa.types.is_binary(f.type) for f in self.schema):
-            self.batch_rows = min(batch_rows, IMAGE_ROWS)
+        self.batch_rows = rows_of_batch(batch_rows, self.schema)
         self.counts = []
         for fragment in self._fragments:
             with reading(files.name(fragment.path)):
@@ -79,10 +78,10 @@ class ArrowFiles:
     def batches(self, units: slice = slice(None)) -> Iterator[pa.RecordBatch]:
         columns = {n: ds.field(n) for n in self.schema.names}
         columns |= {n: ds.field(n, "bytes").cast(pa.binary()) for n in columns if n in self._structs}
-        for index, chosen_units in groupby(self._units[units], key=lambda unit: unit[0]):
-            groups, fragment = [group for _, group, _ in chosen_units], self._fragments[index]
-            if None not in groups:
-                fragment = fragment.subset(row_group_ids=groups)
+        for index, group, _ in self._units[units]:
+            fragment = self._fragments[index]
+            if group is not None:  # one at a time: a scan holds the bytes of all its row groups until it ends
+                fragment = fragment.subset(row_group_ids=[group])
             with reading(self.files.name(fragment.path)):
                 yield from fragment.to_batches(
                     schema=self._dataset.schema,

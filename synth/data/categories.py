@@ -71,6 +71,11 @@ class Categories(Shown):
         return pa.array(self.values, type=pa.string()).cast(kind) if as_text(kind) else pa.array(self.values, type=kind)
 
     @cached_property
+    def _drawn(self) -> pa.Array:
+        """What each state is decoded to."""
+        return pa.concat_arrays([self._states, pa.nulls(1, self._states.type)]) if self.missing else self._states
+
+    @cached_property
     def cells(self) -> list[Cell]:
         counts = np.asarray(self.counts, dtype=np.float64)
         shares = counts / max(counts.sum(), 1)
@@ -166,8 +171,7 @@ class Categories(Shown):
                 codes = self._nearest(codes, np.flatnonzero(self.allowed(wanted)))
         else:
             codes = cells[:, 0]
-        states = pa.concat_arrays([self._states, pa.nulls(1, self._states.type)]) if self.missing else self._states
-        return states.take(pa.array(codes, type=pa.int64()))
+        return self._drawn.take(pa.array(codes, type=pa.int64()))
 
     def _nearest(self, codes: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """The nearest of the ``allowed`` states, which ascend, with the same first digit; where there is one."""

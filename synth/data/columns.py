@@ -85,13 +85,13 @@ class Numbers(Shown):
         if outside.any():
             value = show(array[int(outside.argmax())])
             raise UserError(f"column {self.name!r}: {value} lies outside the range of the training rows")
-        value = np.interp(k, self.knots, self.normal)
+        score = self._scale.score(k)
         if not self.cells:
-            return np.empty((len(k), 0), np.int32), value[:, None]
-        cell = np.where(gone, len(self.upper), np.searchsorted(self.upper, k))
+            return np.empty((len(k), 0), np.int32), score[:, None]
+        cell = np.where(gone, len(self.upper), np.searchsorted(self._upper, k))
         # Where the cell says all, the value is the mean of the others.
-        value[gone | np.append(self._lower == self.upper, True)[cell]] = 0.0
-        return cell.astype(np.int32)[:, None], value[:, None]
+        score[gone | np.append(self._lower == self._upper, True)[cell]] = 0.0
+        return cell.astype(np.int32)[:, None], score[:, None]
 
     def asked(self, wanted: Wanted) -> Asked:
         """Of a column with bins, its share of each; ``decode`` then sees to the numbers in those that a range cuts. Of one
@@ -124,12 +124,14 @@ class Numbers(Shown):
         return Scale(self.lattice, *(np.asarray(x, np.float64) for x in (self.knots, self.normal, self.support)))
 
     @cached_property
+    def _upper(self) -> np.ndarray:
+        return np.asarray(self.upper)
+
+    @cached_property
     def _last(self) -> np.ndarray:
         """(states) the greatest number of each state that a sample can be."""
-        upper = np.asarray(self.upper)
-        if not self.support:
-            return upper
-        return np.asarray(self.support)[np.searchsorted(self.support, upper, side="right") - 1]
+        support = self._scale.support
+        return support[np.searchsorted(support, self._upper, side="right") - 1] if len(support) else self._upper
 
     def decode(self, cells: np.ndarray, values: np.ndarray, wanted: Wanted | None = None) -> pa.Array:
         """Arrow array of the lattice's type, each number within the bin that its cell says, and as ``wanted``.
@@ -137,18 +139,19 @@ class Numbers(Shown):
         A value beyond an edge of its bin is folded back at that edge: cutting it off would pile numbers up there. Of a bin
         that is wanted in part, the whole is squeezed into that part, quantile by quantile.
         """
+        scale = self._scale  # arrays, as lists of thousands of knots would be made such again for each batch
         cell = np.minimum(cells[:, 0], len(self.upper) - 1) if self.cells else np.zeros(len(values), np.int32)
-        lower, upper = self._lower[cell], np.asarray(self.upper)[cell]
-        floor, ceiling = (np.interp(edge, self.knots, self.normal) for edge in (lower, upper))
+        lower, upper = self._lower[cell], self._upper[cell]
+        floor, ceiling = scale.score(lower), scale.score(upper)
         width = ceiling - floor
         beyond = np.mod(values[:, 0] - floor, 2 * np.maximum(width, 1e-12))
         inside = floor + np.minimum(beyond, 2 * width - beyond).clip(min=0)
-        spans = None if wanted is None or wanted.ranges == ALL else self._scale.spans(wanted.ranges)
+        spans = None if wanted is None or wanted.ranges == ALL else scale.spans(wanted.ranges)
         if spans is not None and len(spans) and len(self.upper) > 1:
-            inside = self._scale.squeezed(inside, cell, self._lower, self._last, spans)
-        k = np.interp(inside, self.normal, self.knots).clip(lower, upper)
-        if self.support:
-            support = np.asarray(self.support)
+            inside = scale.squeezed(inside, cell, self._lower, self._last, spans)
+        k = np.interp(inside, scale.normal, scale.knots).clip(lower, upper)
+        support = scale.support
+        if len(support):
             nearest = np.searchsorted((support[1:] + support[:-1]) / 2, k)
             last = np.searchsorted(support, upper, side="right") - 1
             k = support[nearest.clip(np.searchsorted(support, lower), last)]

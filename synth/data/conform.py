@@ -27,14 +27,14 @@ def conform(batch: pa.RecordBatch, schema: Schema, place: Place | None = None) -
     Raises UserError for a missing column, a value that its column's type cannot hold without loss, or an infinity.
     """
     place = place or (lambda row: f"row {row + 1}")
-    arrays = []
+    arrays, there = [], set(batch.schema.names)  # made anew at each look, which a thousand columns would feel
     for column in schema.columns:
         kind = arrow_type(column.dtype)
         if column.kind == "id":
             array = pa.nulls(batch.num_rows, kind)
-        elif column.kind == "image" and column.name in batch.schema.names:
+        elif column.kind == "image" and column.name in there:
             array = _pixels(batch.column(column.name), column)
-        elif column.name in batch.schema.names:
+        elif column.name in there:
             array = cast(batch.column(column.name), kind, column.name, place)
             if column.kind == "numerical":
                 refuse_infinity(array, column.name, place)

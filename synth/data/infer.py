@@ -92,7 +92,8 @@ def infer(
         raise UserError("\n".join(refused))
     if target is not None:
         _check_target(next(p for p in profiles if p.name == target), columns, notes)
-    columns.sort(key=lambda column: source.schema.names.index(column.name))
+    place = {name: at for at, name in enumerate(source.schema.names)}
+    columns.sort(key=lambda column: place[column.name])
     if not any(column.kind != "id" for column in columns):
         raise UserError(f"{source.location}: holds ids only ({', '.join(c.name for c in columns)}): nothing to learn.")
     schema = Schema(columns=columns, target=target, excluded=list(exclude), constraints=list(constraints), notes=notes)

@@ -182,6 +182,7 @@ def arrow_type(spelling: str) -> pa.DataType:
 
 
 IMAGE_ROWS = 256  # rows of a batch that holds images
+BATCH_VALUES, LEAST_ROWS = 1 << 23, 1_024  # rows × columns of a batch, at most, if that leaves so many rows
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -194,6 +195,13 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or holds_file(kind):
         return pa.binary()
     return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+
+
+def rows_of_batch(most: int, schema: pa.Schema) -> int:
+    """``most`` rows, or fewer of a table that is so wide that its batches would be large beside what is made of them."""
+    if any(pa.types.is_binary(f.type) for f in schema):
+        return min(most, IMAGE_ROWS)
+    return min(most, max(LEAST_ROWS, BATCH_VALUES // max(1, len(schema))))
 
 
 def holds_file(kind: pa.DataType) -> bool:
@@ -257,4 +265,5 @@ def chosen(names: Sequence[str], columns: Sequence[str] | None, where: str) -> l
     for column in columns or ():
         if column not in names:
             raise UserError(f"{where}: has no column '{column}'.{nearest(column, names)}")
-    return [name for name in names if columns is None or name in columns]
+    wanted = None if columns is None else set(columns)
+    return [name for name in names if wanted is None or name in wanted]

@@ -21,7 +21,7 @@ from synth.data.csv_files import CsvFiles
 from synth.data.image_files import IMAGE, ImageFiles
 from synth.data.location import Files, find, reading, texts
 from synth.data.ndjson_files import NdjsonFiles
-from synth.data.schema import IMAGE_ROWS, check_names, chosen, file_bytes, index_notes, pandas_index, plain_type
+from synth.data.schema import check_names, chosen, file_bytes, index_notes, pandas_index, plain_type, rows_of_batch
 from synth.errors import UserError
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ class Source:
         """The same rows with these of the columns alone: the others are not read."""
         narrow = copy(self)
         narrow._reader = copy(self._reader)
-        narrow._reader.schema = pa.schema([field for field in self.schema if field.name in names])
+        wanted = set(names)
+        narrow._reader.schema = pa.schema([field for field in self.schema if field.name in wanted])
         return narrow
 
     def whole(self) -> Piece:
@@ -209,8 +210,7 @@ class _Memory:
         self.schema = pa.schema([pa.field(f.name, plain_type(f.type)) for f in table.schema])
         plain = pa.table([file_bytes(column) for column in table.columns], table.column_names)
         self._table = plain.cast(self.schema).combine_chunks()
-        images = any(pa.types.is_binary(f.type) for f in self.schema)
-        self._batch_rows = min(batch_rows, IMAGE_ROWS) if images else batch_rows
+        self._batch_rows = rows_of_batch(batch_rows, self.schema)
         self.counts = [table.num_rows]
         self.notes = index_notes(index, "the table")
 

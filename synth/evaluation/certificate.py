@@ -177,11 +177,16 @@ def _measure_rows(
     if np.isfinite(trends[0].errors).any():
         figures["trend_error"] = figure("trend_error", *(t.mean for t in trends))
     say("telling real from synthetic", 0.15)
-    tests = [fidelity.two_sample(lens, train, f, rngs[3]) for f in (sample, fresh)]
+    tests = [fidelity.two_sample(lens, train, f, rngs[3], betrayed=f is sample) for f in (sample, fresh)]
     if tests[0] is not None and tests[1] is not None:
         figures["c2st_tree"] = figure("c2st_tree", tests[0].tree, tests[1].tree)
         figures["c2st_logistic"] = figure("c2st_logistic", tests[0].logistic, tests[1].logistic)
         notes += _drawn("two-sample tests", tests[0].rows, train, sample)
+        if len(tests[0].betrayal) < len(lens.names):
+            notes.append(
+                f"what gives the sample away was asked of {len(tests[0].betrayal)} of the {len(lens.names)} columns: those in "
+                "the blocks of neighbouring columns without which the trees tell least"
+            )
     else:
         notes.append("too few rows for two-sample tests")
 

@@ -122,7 +122,7 @@ def column_details(
             baseline=round(float(shapes[1].columns[i]), 6),
             missing_real=missing[0],
             missing_synthetic=missing[1],
-            betrayal=round(test.betrayal[name], 6) if test is not None else None,
+            betrayal=round(test.betrayal[name], 6) if test is not None and name in test.betrayal else None,
         )
         if j >= 0:
             vocabulary, absent = lens.vocabularies[j], kept.absent[j]

@@ -11,7 +11,7 @@ from synth.data.schema import Schema
 from synth.evaluation import charts
 from synth.evaluation.certificate import Certificate
 from synth.evaluation.figures import Figure
-from synth.evaluation.marginals import columns_section
+from synth.evaluation.marginals import MAX_COLUMNS, columns_section
 from synth.evaluation.page import card, grid, key, page, section, table
 from synth.evaluation.pairs import pairs_section
 from synth.evaluation.progression import during_training
@@ -178,26 +178,34 @@ def _all_figures(certificate: Certificate) -> str:
 
 
 def _coverage(certificate: Certificate) -> str:
-    rows, whole = [], []
+    rows: list[tuple[float, tuple[str, ...]]] = []
+    whole = []
     for name, detail in certificate.columns.items():
         if detail.coverage is None or detail.absent_count == 0:
             whole += [] if detail.coverage is None else [name]
             continue
         names = "".join(f"<code>{escape(charts.short(label, 40))}</code> " for label in detail.absent)
         more = detail.absent_count - len(detail.absent)
-        rows.append(
-            (
-                escape(name),
-                f"{detail.categories:,}",
-                f'<span class="meter"><i style="width:{detail.coverage:.1%}"></i></span>{detail.coverage:.1%}',
-                names + (f"and {more:,} more" if more else ""),
-            )
+        cells = (
+            escape(name),
+            f"{detail.categories:,}",
+            f'<span class="meter"><i style="width:{detail.coverage:.1%}"></i></span>{detail.coverage:.1%}',
+            names + (f"and {more:,} more" if more else ""),
         )
+        rows.append((detail.coverage, cells))
     if not rows and not whole:
         return ""
-    parts = [table("Coverage of categories", ("Column", "Categories", "Present", "Absent"), rows, (1,))] if rows else []
+    if len(rows) > MAX_COLUMNS:
+        rows.sort(key=lambda row: row[0])
+    headings, shown = ("Column", "Categories", "Present", "Absent"), [cells for _, cells in rows]
+    parts = [table("Coverage of categories", headings, shown[:MAX_COLUMNS], (1,))] if rows else []
+    if rest := shown[MAX_COLUMNS:]:
+        folded = table("Coverage of categories of the other columns", headings, rest, (1,))
+        parts.append(f"<details><summary>The other {len(rest):,} columns that lack some</summary>{folded}</details>")
     if whole:
-        parts.append(f'<p><span class="good">●</span> Every category is present in {escape(", ".join(whole))}.</p>')
+        others = f" and {len(whole) - MAX_COLUMNS:,} more columns" if len(whole) > MAX_COLUMNS else ""
+        names = escape(", ".join(whole[:MAX_COLUMNS]))
+        parts.append(f'<p><span class="good">●</span> Every category is present in {names}{others}.</p>')
     return section(
         "Categories",
         "Whether every category that real train has at least twice occurs in the synthetic rows. "
@@ -211,10 +219,15 @@ def _betrayal(certificate: Certificate) -> str:
     if not found:
         return ""
     found.sort(key=lambda pair: -pair[1])
+    of = (
+        ""
+        if len(found) == len(certificate.columns)
+        else f" {len(found)} of {len(certificate.columns)} were asked about."
+    )
     return section(
         "What gives it away",
         "How much of the AUC of the trees that tell synthetic rows from real ones is lost "
-        "when they cannot see a column. All near zero: nothing in particular does.",
+        f"when they cannot see a column. All near zero: nothing in particular does.{of}",
         '<div class="card narrow">',
         charts.bars("AUC lost without each column", found[:10]),
         "</div>",

@@ -37,6 +37,7 @@ from synth.training.synthetic import Synthetic, gathered
 
 MOST_EVALUATED = 200_000  # rows of a part that the certificate looks at; more are sampled, and a note says so
 EVALUATED_BYTES = 512 << 20  # of images, so many bytes at most
+EVALUATED_VALUES = 1 << 25  # rows × columns, at most: 268 MB of numbers
 # Rows that samples are held against during training, in number and bytes; and of select, below which those of train
 # stand in, which tell less of what was learnt by heart.
 MOST_WATCHED, WATCHED_BYTES, FEW = 2_000, 64 << 20, 200
@@ -158,7 +159,7 @@ def prepare(
     made = gathered(sources, synthetic, schema, split, recipe)
     codec, counts, notes = _fit(train, schema, split, recipe, over, made)
     rows = dict(zip(PARTS, counts.tolist(), strict=True))
-    most = as_many(schema, MOST_EVALUATED, EVALUATED_BYTES)
+    most = min(as_many(schema, MOST_EVALUATED, EVALUATED_BYTES), EVALUATED_VALUES // len(schema.columns))
     shares = {part: most / max(rows[part], 1) for part in ("train", "test", *keep)}
     watched = "select" if rows["select"] >= FEW else "train"
     watch = watched, min(MOST_WATCHED, WATCHED_BYTES // record(codec.layout).itemsize) / max(rows[watched], 1)

@@ -10,8 +10,10 @@ import pyarrow as pa
 
 from cluster import storage
 from cluster.machine import usable_threads
+from synth.data.schema import Schema
 from synth.data.source import Source
 from synth.evaluation.certificate import Certificate
+from synth.evaluation.frame import MAX_CELLS
 from synth.evaluation.gist import Gist
 from synth.provenance import announce, lineage
 from synth.provenance.manifest import DataEntry, Manifest, Training
@@ -66,7 +68,7 @@ def publish(
     torch.set_num_threads(usable_threads())
     sampler = Sampler.of(recipe, table.codec, {n: t for n, t in weights.items() if not n.startswith("student.")})
     recipe = _taught(sampler.generator, recipe, table.notes, progress)
-    most = SAMPLED if table.schema.image is None else most_measured(table.schema)
+    most = most_sampled(table.schema) if table.schema.image is None else most_measured(table.schema)
     rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
         drawn.append(batch)
@@ -131,6 +133,12 @@ def _taught(generator: Generator, recipe: Recipe, notes: list[str], progress: Pr
             f"were drawn by by {missed:.2g} nats a row"
         )
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
+
+
+def most_sampled(schema: Schema) -> int:
+    """Rows of a table that are drawn for the certificate, at most: it reads no more values of them, and rows of a thousand
+    columns are long in drawing."""
+    return min(SAMPLED, max(REFERENCE, MAX_CELLS // len(schema.columns)))
 
 
 def _entry(name: str, source: Source) -> DataEntry:

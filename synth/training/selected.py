@@ -135,7 +135,7 @@ class Selected:
         lens = Lens.fit(self.codec.table, {"select": self.real, "the sample": sample})
         rng = np.random.default_rng(self.seed)  # the same folds for each sample
         real, made = (lens.view(table, what, rng)[0] for what, table in (("select", self.real), ("the sample", sample)))
-        found = two_sample(lens, real, made, rng)
+        found = two_sample(lens, real, made, rng, betrayed=False)
         assert found is not None, "prepare watches enough rows"
         encoded = self.codec.encode(sample.slice(0, self.half).to_batches()[0])
         utility = None if self.useful is None else self.useful(drawn.slice(0, self.useful.rows))

@@ -258,3 +258,24 @@ def test_bytes_arrive_as_bytes_and_those_of_files_without_their_paths(
     assert found["file"] == found["plain"] == [b"a", None, b"c"] * 200
     assert max(batch.num_rows for batch in source.batches()) <= 256
     assert source.only(["file"]).table().column_names == ["file"]
+
+
+@pytest.mark.parametrize("columns", [128, 2_000])
+def test_batches_of_a_wide_table_have_fewer_rows(tmp_path: Path, columns: int) -> None:
+    table = pa.table({f"x{i}": pa.nulls(5_000, pa.bool_()) for i in range(columns)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    for source in (open_source(table), open_source(tmp_path / "t.parquet")):
+        most = max(batch.num_rows for batch in source.batches())
+        assert most == (5_000 if columns == 128 else 2**23 // 2_000) and source.rows() == 5_000
+
+
+def test_what_is_held_of_a_parquet_file_does_not_grow_with_its_row_groups(tmp_path: Path) -> None:
+    group = pa.table({f"x{i}": np.random.default_rng(i).random(20_000) for i in range(5)})
+    with pq.ParquetWriter(tmp_path / "t.parquet", group.schema, use_dictionary=False, compression="none") as writer:
+        for _ in range(40):
+            writer.write_table(group)
+    source, before, most = open_source(tmp_path / "t.parquet"), pa.total_allocated_bytes(), 0
+    for batch in source.batches():
+        assert batch.num_rows == 20_000
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 8 * group.nbytes < (tmp_path / "t.parquet").stat().st_size / 4

@@ -149,3 +149,17 @@ def test_real_rows_of_adult_score_as_real() -> None:
     assert certificate.figures["tstr_auc_boosting"].value > 0.88
     good, total = certificate.tally()
     assert good >= total - 2
+
+
+def test_of_a_wide_table_some_columns_are_asked_what_gives_the_sample_away_and_a_note_says_so() -> None:
+    names = [f"x{i}" for i in range(250)]
+    schema = Schema(columns=[Column(name=name, kind="numerical", dtype="double") for name in names])
+    real, other, test = (
+        pa.table(dict(zip(names, np.random.default_rng(seed).normal(size=(250, 60)), strict=True))) for seed in range(3)
+    )
+    shifted = other.set_column(77, "x77", pa.array(np.full(60, 3.0)))
+    certificate = evaluate(real, shifted, test, schema)
+    asked = [name for name, detail in certificate.columns.items() if detail.betrayal is not None]
+    assert len(certificate.columns) == 250 and "x77" in asked and 3 * 15 <= len(asked) < 60
+    assert any(f"was asked of {len(asked)} of the 250 columns" in note for note in certificate.notes)
+    assert "What gives the sample away most: x77." in certificate.verdict()

@@ -159,3 +159,26 @@ def test_many_pairs_are_measured_on_fewer_rows_and_categories_and_a_note_says_so
     assert said == sorted(said)
     assert len(said) == 8
     assert max(said) < 1
+
+
+class Sure:
+    """A tree that looks at one column, and counts how often it is asked."""
+
+    def __init__(self, column: int) -> None:
+        self.column, self.asked = column, 0
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        self.asked += 1
+        return np.stack([1 - x[:, self.column], x[:, self.column]], axis=1)
+
+
+@pytest.mark.parametrize(("columns", "most"), [(20, 21), (200, 201), (2_000, 250)])
+def test_what_gives_a_wide_table_away_is_found_by_few_predictions(columns: int, most: int) -> None:
+    rng = np.random.default_rng(0)
+    fake = np.repeat([False, True], 100)
+    x = rng.random((200, columns))
+    x[:, columns - 7] = np.where(fake, 0.9, 0.1)
+    tree = Sure(columns - 7)
+    lost = fidelity._betrayal(tree, x, fake, [f"x{i}" for i in range(columns)], rng)
+    assert max(lost, key=lambda name: lost[name]) == f"x{columns - 7}" and lost[f"x{columns - 7}"] > 0.4
+    assert tree.asked <= most and (len(lost) == columns or columns > fidelity.PROBED)

@@ -86,3 +86,26 @@ def test_a_wide_table_shows_its_worst_columns_and_says_so() -> None:
     assert "The worst 40 of 60 columns are shown" in html
     assert html.index("<h3>x33</h3>") < min(html.index(f"<h3>{n}</h3>") for n in names[:33] if f"<h3>{n}</h3>" in html)
     assert html.count("Distribution of x") == 2 * 40
+
+
+def test_a_wide_report_shows_the_worst_columns_and_folds_the_others() -> None:
+    columns, rows = 52, 100
+    names = [f"c{i}" for i in range(columns)]
+    schema = Schema(columns=[Column(name=name, kind="categorical", dtype="string") for name in names])
+
+    def drawn(seed: int, kept: int) -> pa.Table:
+        """Of the later columns fewer and fewer of ten categories are ``kept``; of the first ten columns all are."""
+        rng = np.random.default_rng(seed)
+        most = [10 if i < 10 else max(kept - i // 10, 1) for i in range(columns)]
+        return pa.table({name: rng.integers(0, m, rows).astype(str) for name, m in zip(names, most, strict=True)})
+
+    real, synthetic = drawn(0, 20), drawn(1, 9)
+    html = render(
+        evaluate(real, synthetic, drawn(2, 20), schema), title="Wide", real=real, synthetic=synthetic, schema=schema
+    )
+    page = checked(html)
+    shown, folded = html.split("<details>")
+    assert len([tag for tag, _ in page.tags if tag == "details"]) == 1
+    assert "The other 2 columns that lack some" in folded and "The worst 40 of 52 columns are shown" in shown
+    assert '<th scope="row">c51</th>' in shown and folded.count('<th scope="row">c1') == 2
+    assert "Every category is present in c0, c1" in html

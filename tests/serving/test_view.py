@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from serving.monitor import view as viewing
 from serving.monitor.view import BINS, CELLS, View
 from synth.data.schema import Column, Schema
 
@@ -70,3 +71,14 @@ def test_one_kind_of_column_is_enough(schema: Schema, draw: Draw, kept: str) -> 
     narrow = Schema(columns=[schema[kept]])
     view = View(narrow, draw(1_000, 0).select([kept]))
     assert len(view(draw(100, 1).select([kept]))) == 100
+
+
+def test_principal_components_of_many_columns_are_nearly_the_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 30)) @ rng.normal(size=(30, 1_100)) + 0.1 * rng.normal(size=(500, 1_100))
+    rows -= rows.mean(axis=0)
+    found = viewing._axes(rows)
+    assert found.shape == (1_100, viewing.PARTS) and (found == viewing._axes(rows)).all()
+    monkeypatch.setattr(viewing, "EXACT", 1_100)
+    exact = viewing._axes(rows)
+    assert np.linalg.norm(rows @ found) > 0.999 * np.linalg.norm(rows @ exact)

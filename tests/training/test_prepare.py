@@ -117,6 +117,16 @@ def test_of_a_large_train_part_rows_are_drawn_and_copies_of_all_are_found(monkey
     assert certificate.figures["exact_copies"].value == pytest.approx(found.rows["train"] / 600)
 
 
+def test_of_a_wide_table_fewer_rows_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "EVALUATED_VALUES", 60 * 40)
+    rng = np.random.default_rng(0)
+    table = pa.table({f"x{i}": rng.normal(size=600).round(3) for i in range(40)})
+    recipe = Recipe(split=(0.7, 0.1, 0.1, 0.1))
+    found = prepare.prepare(*prepare.open_sources(table, None, recipe), recipe)
+    assert 30 < found.real.num_rows < 100 < found.keys.rows == found.rows["train"]
+    assert any(f"on {found.real.num_rows} of the {found.rows['train']} train rows" in note for note in found.notes)
+
+
 def _orders() -> pa.Table:
     draw = np.random.default_rng(0)
     price, count = draw.integers(1, 20, 1000), draw.integers(1, 5, 1000)
