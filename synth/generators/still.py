@@ -19,7 +19,7 @@ from synth.generators.contrast import Contrast
 from synth.generators.denoiser import Denoiser
 from synth.generators.layout import Layout
 from synth.generators.partial import Partial
-from synth.generators.residual import StillBlock
+from synth.generators.residual import Block, StillBlock
 
 FEWEST = 16  # rows of a product of float32: up to 11 were found to round otherwise, by the number of threads
 
@@ -70,7 +70,7 @@ class Still:
         return found if evidence is None else found + torch.cat([net.evidence(evidence) for net in self.nets], 1)
 
     def reveal(self, shown: Tensor, rows: Tensor, cells: Tensor, states: Tensor) -> None:
-        """Add to what is ``shown`` that of each of these ``rows`` a hidden cell has turned out to have one of the ``states``."""
+        """Add to what is ``shown`` that a hidden cell of each of these ``rows`` has turned out to have one of ``states``."""
         assert self.table is not None
         shown.index_add_(0, rows, self.table[states + self.first[cells]] - self.table[cells])
 
@@ -100,7 +100,7 @@ class _Trunk:
 
     def __init__(self, net: Denoiser, dtype: torch.dtype) -> None:
         self.net, self.width = net, len(net.absent)
-        self.blocks = [StillBlock(block, dtype) for block in net.blocks]
+        self.blocks = [StillBlock(block, dtype) for block in net.blocks if isinstance(block, Block)]
 
     def evidence(self, evidence: Tensor) -> Tensor:
         assert self.net.evidence is not None

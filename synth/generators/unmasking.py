@@ -15,6 +15,7 @@ from synth.generators.layout import Layout
 from synth.generators.partial import Partial
 from synth.generators.states import Segments
 from synth.generators.still import FEWEST, Still
+
 RARE = 0.1  # share of the rows below which a class is too rare for what follows from it to be learnt well
 
 
