@@ -149,7 +149,7 @@ def constrained(*constraints: str) -> Sampler:
     draw = np.random.default_rng(0)
     x = draw.random(2000)
     table = pa.table({"x": x, "y": x + draw.random(2000), "row_id": [f"K{i:04}" for i in range(2000)]})
-    recipe = Recipe.read(None, {"diffusion.width": 16, "diffusion.blocks": 1, "diffusion.steps": 3})
+    recipe = Recipe.read(None, {"diffusion.width": 16, "diffusion.blocks": 1, "diffusion.steps": 8})
     fit = Fit(infer(open_source(table), constraints=constraints))
     fit.update(table.to_batches()[0].cast(fit.schema.arrow()))
     codec = fit.finish(**recipe.codec.model_dump())

@@ -47,7 +47,7 @@ def test_heun_reaches_the_normal_distribution_of_the_data() -> None:
     assert abs(drawn.mean() - mean) < 0.01 and abs(drawn.std() - deviation) < 0.01
 
 
-@pytest.mark.parametrize("deviation", [0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("deviation", [0.05, 0.1, 0.2, 0.5, 1.0])
 def test_ten_evaluations_do_for_normal_data_of_any_width(deviation: float) -> None:
     """Of the many values of a row, each may follow from the others as closely as it likes."""
 
