@@ -63,12 +63,12 @@ class TableDiffusion(Generator):
     ``cell_share`` is the share of each batch that learns cells (the rest learns values; None: ``balance``), ``target_share``
     the share of those rows that learn the target alone, ``target_shown`` the share of the others to which it is a cell like
     any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
-    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the evaluations that a sample's
-    values take. ``dropout`` acts on the rows that learn cells: a cell's few states are soon known by heart, while every row
-    gets new noise on its values, which still gain when the cells have long begun to overfit. ``temperature`` and
-    ``target_temperature`` divide the logits of a sample's cells and target, ``noise`` is the deviation of what its
-    values are drawn from; ``guidance`` is the weight of a discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``), ``tutored`` that of a tutor
-    (``synth.generators.tutor``) and its ``criterion``; 0: there is none.
+    ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the evaluations that a sample's values take.
+    ``dropout`` acts on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise
+    on its values, which still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature``
+    divide the logits of a sample's cells and target, ``noise`` is the deviation of what its values are drawn from;
+    ``guidance`` is the weight of a discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``),
+    ``tutored`` that of a tutor (``synth.generators.tutor``) and its ``criterion``; 0: there is none.
     """
 
     def __init__(
