@@ -18,7 +18,7 @@ from synth.generators.families import build
 from synth.provenance.watermark import Mark
 from synth.recipe import Recipe
 from synth.release import Release
-from synth.sampling import BLOCK, SMALL, Sampler
+from synth.sampling import BLOCK, LONG, SMALL, Sampler
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,16 @@ def test_row_i_depends_on_the_seed_and_i_alone(sampler: Sampler) -> None:
         part = pa.Table.from_batches(sampler.batches(count, seed=7, first=first))
         assert part.equals(whole.slice(first, count).combine_chunks())
     assert not sampler.table(50, seed=8).equals(whole.slice(0, 50))
+
+
+def test_few_rows_are_as_among_many(sampler: Sampler) -> None:
+    """Whether a block, a part of one, or a long table is computed at once."""
+    whole = sampler.table(LONG * SMALL + 3 * SMALL, seed=7)
+    for first, count in ((0, 1), (127, 1), (130, 20), (255, 2), (LONG * SMALL - 1, 1), (LONG * SMALL - 5, 2 * SMALL)):
+        part = pa.Table.from_batches(sampler.batches(count, seed=7, first=first))
+        assert part.equals(whole.slice(first, count).combine_chunks()), (first, count)
+    sizes = [batch.num_rows for batch in sampler.batches(LONG * SMALL, seed=7, first=100)]
+    assert sizes == [BLOCK - 100, *[BLOCK] * (LONG * SMALL // BLOCK - 1), 100], "batches end where they always do"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -139,7 +149,7 @@ def constrained(*constraints: str) -> Sampler:
     draw = np.random.default_rng(0)
     x = draw.random(2000)
     table = pa.table({"x": x, "y": x + draw.random(2000), "row_id": [f"K{i:04}" for i in range(2000)]})
-    recipe = Recipe.read(None, {"diffusion.width": 16, "diffusion.blocks": 1, "diffusion.steps": 3})
+    recipe = Recipe.read(None, {"diffusion.width": 16, "diffusion.blocks": 1, "diffusion.steps": 8})
     fit = Fit(infer(open_source(table), constraints=constraints))
     fit.update(table.to_batches()[0].cast(fit.schema.arrow()))
     codec = fit.finish(**recipe.codec.model_dump())

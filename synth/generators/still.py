@@ -70,7 +70,7 @@ class Still:
         return found if evidence is None else found + torch.cat([net.evidence(evidence) for net in self.nets], 1)
 
     def reveal(self, shown: Tensor, rows: Tensor, cells: Tensor, states: Tensor) -> None:
-        """Add to what is ``shown`` that of each of these ``rows`` a hidden cell has turned out to have one of ``states``."""
+        """Add to what is ``shown`` that a hidden cell of each of these ``rows`` has turned out to have one of ``states``."""
         assert self.table is not None
         shown.index_add_(0, rows, self.table[states + self.first[cells]] - self.table[cells])
 

@@ -66,10 +66,10 @@ class TableDiffusion(Generator):
     any other, ``evidence`` the share of all rows that are shown some of their own values; ``sigma_mean`` and
     ``sigma_deviation`` are EDM's training distribution of ln sigma; ``steps`` the evaluations that a sample's values take.
     ``dropout`` acts on the rows that learn cells: a cell's few states are soon known by heart, while every row gets new noise
-    on its values, which still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature`` divide the logits of a
-    sample's cells and target, ``noise`` is the deviation of what its values are drawn from; ``guidance`` is the weight of a
-    discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``), ``tutored`` that of a tutor
-    (``synth.generators.tutor``) and its ``criterion``; 0: there is none.
+    on its values, which still gain when the cells have long begun to overfit. ``temperature`` and ``target_temperature``
+    divide the logits of a sample's cells and target, ``noise`` is the deviation of what its values are drawn from;
+    ``guidance`` is the weight of a discriminator's log ratio, ``contrast`` that of a shadow (``synth.generators.contrast``),
+    ``tutored`` that of a tutor (``synth.generators.tutor``) and its ``criterion``; 0: there is none.
     """
 
     def __init__(
@@ -288,9 +288,8 @@ class TableDiffusion(Generator):
             if bool(chosen.any()):
                 # In pieces, so that candidates take no more memory than the rows themselves.
                 for index in chosen.nonzero()[:, 0].split(max(rows // times, 1)):
-                    partial.put(
-                        index, self._of_several(unmasking, index, times, draw, given, weighed=chosen is doubted)
-                    )
+                    part = self._of_several(unmasking, index, times, draw, given, weighed=chosen is doubted)
+                    partial.put(index, part)
         return partial
 
     def _of_several(

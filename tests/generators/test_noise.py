@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 
 from synth.generators import noise
@@ -44,3 +45,40 @@ def test_heun_reaches_the_normal_distribution_of_the_data() -> None:
     start = noise.SIGMA_MAX * torch.randn(100_000, 1, generator=torch.manual_seed(0))
     drawn = noise.heun(ideal, start, 32)
     assert abs(drawn.mean() - mean) < 0.01 and abs(drawn.std() - deviation) < 0.01
+
+
+@pytest.mark.parametrize("deviation", [0.05, 0.1, 0.2, 0.5, 1.0])
+def test_ten_evaluations_do_for_normal_data_of_any_width(deviation: float) -> None:
+    """Of the many values of a row, each may follow from the others as closely as it likes."""
+
+    def ideal(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        asked.append(sigma)
+        return mean + deviation**2 / (deviation**2 + sigma**2) * (x - mean)
+
+    asked: list[float] = []
+    mean = (1 - deviation**2) ** 0.5
+    start = noise.SIGMA_MAX * torch.randn(100_000, 1, generator=torch.manual_seed(0))
+    drawn = noise.multistep(ideal, start, 10)
+    assert len(asked) == 10 and asked == noise.levels(10)
+    assert abs(drawn.mean() - mean) < 0.01 and abs(drawn.std() / deviation - 1) < 0.05
+
+
+def test_more_evaluations_come_closer_to_the_flow() -> None:
+    """Of two points at ±1, on the way of which a row makes up its mind."""
+
+    def ideal(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        far = 0.3**2 / (0.3**2 + sigma**2)
+        side = torch.tanh(x / (0.3**2 + sigma**2))
+        return side + far * (x - side)
+
+    start = noise.SIGMA_MAX * torch.randn(20_000, 1, generator=torch.manual_seed(1))
+    exact = noise.heun(ideal, start, 500)
+    off = [float((noise.multistep(ideal, start, steps) - exact).square().mean().sqrt()) for steps in (6, 12, 48)]
+    assert off[0] > off[1] > off[2] and off[1] < 0.05 and off[2] < 0.01, off
+
+
+def test_levels_fall_from_the_top_to_the_least() -> None:
+    found = noise.levels(9)
+    assert len(found) == 9 and all(a > b for a, b in itertools.pairwise(found))
+    assert found[0] == pytest.approx(noise.SIGMA_MAX) and found[-1] == pytest.approx(noise.LEAST)
+    assert noise.levels(1) == found[:1]
