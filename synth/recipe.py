@@ -47,8 +47,8 @@ class TrainingRecipe(Part):
         description="(step, steps planned until then) of a run whose budget ran short, kept so that its recipe repeats it",
     )
     early: bool = Field(
-        True,
-        description="end sooner than a budget says where the loss on select rows shows that more time buys nothing",
+        False,
+        description="let a budget end sooner where the loss on rows of select shows that more time would not lower it",
     )
     clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
     beta1: float = Field(0.9, ge=0, lt=1, description="how much AdamW's mean of gradients keeps from step to step")

@@ -7,6 +7,7 @@ each check, and says when more time buys nothing (``synth.training.early``).
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -210,7 +211,7 @@ class Checks:
 
     def _enough(self, said: dict[str, Any], step: int, fraction: float, elapsed: float, *, falling: bool) -> str | None:
         """What the losses on rows that nothing is learnt from came to, where it is that more training buys nothing."""
-        if "losses" not in said:
+        if not all(map(math.isfinite, said.get("losses", (math.nan,)))):  # it was not looked at, or says nothing
             return None
         losses, budget, early = said["losses"], self.training.budget_s, self.early
         assert budget is not None
