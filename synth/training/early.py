@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 ERRORS = 2.0  # standard errors of a difference between two looks that are none yet
 WAIT = 0.5  # share of the steps until the lowest loss, after which as many more than those bring no lower one
+SEES = 0.2  # of what has been gained since the first look: that much more has to show, for a look to say that it is not there
 FLAT, RISEN = 3, 3  # looks that have to agree that it falls no longer, in succession that it is higher
 
 
@@ -27,8 +28,9 @@ FLAT, RISEN = 3, 3  # looks that have to agree that it falls no longer, in succe
 class Early:
     """What a run remembers of its loss on other rows, from one look to the next, and in its checkpoints.
 
-    ``lowest`` are the losses by block at the ``step`` since when none was lower by more than chance: ``flat`` looks, the
-    last ``risen`` of which were higher by more than that. ``acted`` is how often that was enough.
+    ``lowest`` are the losses by block at the ``step`` since when none was lower by more than chance: ``flat`` looks that would
+    have seen it, the last ``risen`` of which were higher by more than that. ``first`` is the mean of the first look, ``acted`` how often that
+    was enough.
     """
 
     lowest: list[float] = field(default_factory=list)
@@ -36,13 +38,17 @@ class Early:
     flat: int = 0
     risen: int = 0
     acted: int = 0
+    first: float | None = None
 
     def seen(self, step: int, losses: Sequence[float]) -> None:
         """Take in a look after ``step``, at the same blocks of rows and noise as before."""
+        if self.first is None:
+            self.first = statistics.fmean(losses)
         if self.lowest:
             more, error = difference(self.lowest, losses)
             if more >= -ERRORS * error:
-                self.flat += 1
+                gained = self.first - statistics.fmean(self.lowest)
+                self.flat += ERRORS * error <= SEES * gained
                 self.risen = self.risen + 1 if more > ERRORS * error else 0
                 return
         self.lowest, self.step, self.flat, self.risen = list(losses), step, 0, 0

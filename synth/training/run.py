@@ -262,7 +262,8 @@ def publish_run(
     was chosen among others."""
     # As the last steps were taken, which may have been in an earlier start.
     ways = {"workers": facts["workers"], "zero": facts["zero"]}
-    shortened = ended(facts["step"], facts["total"], facts["shortened"], recipe.training.decay)
+    total = facts.get("total", facts["step"])  # as far as it is known
+    shortened = ended(facts["step"], total, facts["shortened"], recipe.training.decay)
     length = {"steps": facts["step"], "budget_s": None, "shortened": shortened}
     resolved = recipe.training.model_copy(update=length | ways)
     recipe = recipe.model_copy(update={"training": resolved})

@@ -19,7 +19,7 @@ from synth.training.schedule import ended
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
 SETTINGS = {"training.batch": 32, "training.learning_rate": 0.01, "training.warmup": 1, "training.ema": 0.9,
             "training.precision": "fp32", "training.memory": 1e6, "training.checkpoint_s": 2, "split": [0.1, 0.8, 0.0, 0.1],
-            "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.dropout": 0.0}  # fmt: skip
+            "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4, "diffusion.dropout": 0.0}  # fmt: skip
 
 
 def fit(run: Path, asks: str | None = None, **settings: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_a_run_ends_when_more_buys_nothing_and_its_recipe_repeats_it(
     monkeypatch.setattr(workers, "LOOK_S", 0.05)
     said = "the learning rate begins to fall"
     cut = fit(tmp_path / "cut.run", said, budget_s=40, early=True, workers=team)
-    assert cut["stopped"] and cut["step"] < cut["total"]
+    assert cut["stopped"] and cut["step"] < cut["total"], (cut["step"], cut["notes"], cut["checks"]["losses"])
     found = fit(tmp_path / "cut.run", budget_s=40, early=True, workers=team)  # goes on from its checkpoint
     assert not found["stopped"] and found["step"] == found["total"] and found["elapsed_s"] < 35
     begun, *nearer = (note for note in found["notes"] if "the loss on" in note)

@@ -61,6 +61,11 @@ def test_where_the_rate_falls_only_a_rise_is_enough() -> None:
     assert first(wavering[RISEN - 1 :], falling=True) is None
 
 
+def test_looks_that_see_nothing_decide_nothing() -> None:
+    assert first(looks(lambda k: 1 / min(k, 6), 60, noise=1.0)) is None
+    assert first(looks(lambda k: 1.0, 60, noise=0.001)) is None  # it never fell, so what a fall were is not known
+
+
 @pytest.mark.parametrize("noise", [0.001, 0.1, 10.0])
 def test_chance_alone_is_no_rise(noise: float) -> None:
     wrong = [first(looks(lambda k: 1.0, 20, noise, seed), falling=True) for seed in range(200)]
