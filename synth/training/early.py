@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 ERRORS = 2.0  # standard errors of a difference between two looks that are none yet
 WAIT = 0.5  # share of the steps until the lowest loss, after which as many more than those bring no lower one
-SEES = 0.2  # of what has been gained since the first look: that much more has to show, for a look to say that it is not there
+SEES = 0.2  # of what was gained since the first look: less of a gain than that may escape a look
 FLAT, RISEN = 3, 3  # looks that have to agree that it falls no longer, in succession that it is higher
 
 
@@ -28,9 +28,9 @@ FLAT, RISEN = 3, 3  # looks that have to agree that it falls no longer, in succe
 class Early:
     """What a run remembers of its loss on other rows, from one look to the next, and in its checkpoints.
 
-    ``lowest`` are the losses by block at the ``step`` since when none was lower by more than chance: ``flat`` looks that would
-    have seen it, the last ``risen`` of which were higher by more than that. ``first`` is the mean of the first look, ``acted`` how often that
-    was enough.
+    ``lowest`` are the losses by block at the ``step`` since when none was lower by more than chance: in ``flat`` looks that
+    would have seen it, the last ``risen`` of all of which were higher by more than that. ``first`` is the mean of the first
+    look, ``acted`` how often that was enough.
     """
 
     lowest: list[float] = field(default_factory=list)
