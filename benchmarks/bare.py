@@ -70,7 +70,7 @@ def train(
     losses: dict[str, list[float]] = {name: [] for name in optimizers}
     notes, collapse = list[str](), None
     schedule, bf16, step, spent = Schedule.of(training), computes_in_bf16(training.precision, CPU), 0, 0.0
-    ahead = list(rungs)
+    looked, ahead = 0.0, list(rungs)
     while not schedule.finished(step):
         began = clock()
         pending = model.losses(model.players, batch(step), Draw(recipe.seed, "train", step, 0), step)
@@ -100,8 +100,13 @@ def train(
             model.train()
             ahead.pop(0)
         if checks.due(fraction):
-            found = checks.look(step, fraction, spent, owned, averages)
+            falling, began = schedule.total is not None, clock()
+            found = checks.look(step, fraction, spent, owned, averages, falling=falling)
+            looked += clock() - began
             notes, collapse = notes + found.notes, collapse or found.collapse
+            if found.enough is not None:
+                notes.append(found.enough)
+                schedule.sooner(step)
         if step % 100 == 0:
             said = ", ".join(f"{name} {statistics.mean(values[-100:]):.4f}" for name, values in losses.items())
             print(f"step {step} of {schedule.total or '?'}: {said}", file=sys.stderr)
@@ -115,7 +120,8 @@ def train(
         seen = checks.record["checks"]
         told |= {
             "watched": {key: [round(check[key], 3) for check in seen] for key in ("coverage", "modes")},
-            "collapse": collapse, "notes": notes,
+            "collapse": collapse, "notes": notes, "looks_s": round(looked, 1),
+            "held_out": [[look["step"], round(look["loss"], 4)] for look in checks.losses["looks"]],
         }  # fmt: skip
     return model.eval(), told
 

@@ -46,6 +46,10 @@ class TrainingRecipe(Part):
         default_factory=list,
         description="(step, steps planned until then) of a run whose budget ran short, kept so that its recipe repeats it",
     )
+    early: bool = Field(
+        False,
+        description="let a budget end sooner where the loss on rows of select shows that more time would not lower it",
+    )
     clip: float = Field(1.0, gt=0, description="greatest norm of a gradient")
     beta1: float = Field(0.9, ge=0, lt=1, description="how much AdamW's mean of gradients keeps from step to step")
     beta2: float = Field(0.999, ge=0, lt=1, description="the same for its mean of their squares")

@@ -101,9 +101,10 @@ class Trial(Trainable):
         return {"failure": scrub(failure), "value": math.nan, "done": True}  # for the record, which others may see
 
     def _step(self) -> dict[str, Any]:
-        recipe = self.shared.table.recipe_of(
-            self.knobs, budget_s=self.shared.rungs[-1], checkpoint_s=self.shared.save_s
-        )
+        length: dict[str, Any] = {"budget_s": self.shared.rungs[-1], "checkpoint_s": self.shared.save_s}
+        if self.ahead is not self.shared.rungs or len(self.ahead) > 1:
+            length["early"] = False  # what is compared on the way is to have had as much, at as high a rate
+        recipe = self.shared.table.recipe_of(self.knobs, **length)
         if self.model != self.number:
             kept, finished = Kept.load(self.shared.folder, name_of(self.model), self.shared.table.schema), True
         else:

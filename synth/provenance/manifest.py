@@ -94,15 +94,25 @@ class Check(Diversity):
     loss: float
 
 
+class Loss(_Record):
+    """The mean ``loss`` of the averaged weights after ``step`` on rows that nothing was learnt from, and its standard error."""
+
+    step: int = Field(ge=0)
+    loss: float
+    error: float = Field(ge=0)
+
+
 class Watched(_Record):
     """How diverse the samples were on the way, against ``rows`` real rows of a ``part`` of the split, of which
-    ``left_out`` could not be encoded; ``real`` are the figures of as many other rows of that part."""
+    ``left_out`` could not be encoded; ``real`` are the figures of as many other rows of that part. ``losses`` are those on
+    rows of that part, none where they decide nothing."""
 
     part: Literal["train", "select"]
     rows: int = Field(ge=1)
     left_out: int = Field(ge=0)
     real: Diversity
     checks: list[Check]
+    losses: list[Loss] = []
 
 
 class Look(_Record):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
+
+from synth.training.shards import Fragment
 
 EXPLODED = 10.0  # times the first loss, that of a network which knows nothing
 SLOWER = 1 / 3  # of the learning rate, at each return to a checkpoint
@@ -41,3 +46,9 @@ class Divergence:
     @property
     def exhausted(self) -> bool:
         return self.returns >= RETURNS
+
+
+def finite(owned: Mapping[str, Sequence[Fragment]]) -> bool:
+    """Whether a rank's weights are numbers, which the loss of the step that made them cannot tell."""
+    sums = [fragment.weight.sum() for mine in owned.values() for fragment in mine]
+    return not sums or bool(torch.stack(sums).isfinite().all())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,13 +26,12 @@ from synth.recipe import Recipe
 from synth.training import beacon, checkpoint, shards
 from synth.training.checks import Checks
 from synth.training.device import computes_in_bf16, device_of_worker, name_of_device
-from synth.training.divergence import Divergence
+from synth.training.divergence import Divergence, finite
 from synth.training.engine import Average, limit_waits, make_engine
 from synth.training.feed import Mixed, Pools, Share, mixed
 from synth.training.notice import nodes_leaving
 from synth.training.schedule import Schedule
 from synth.training.sharding import decide
-from synth.training.shards import Fragment
 from synth.training.stored import Stored
 from synth.training.stream import Stream
 
@@ -145,7 +143,7 @@ class Worker:
             due = now - saved_at >= self.recipe.training.checkpoint_s
             asked = self.rank == 0 and beacon.stop_asked(self.run)
             relative = bool(self.generator.judges)
-            diverged = self.divergence.seen(self.loss, relative=relative) or not _finite(self.owned)
+            diverged = self.divergence.seen(self.loss, relative=relative) or not finite(self.owned)
             self.elapsed, due, self.stop, diverged, leaving = _agree(
                 self.world, self.device, before + now - started, due, asked, diverged, nodes_leaving()
             )
@@ -158,7 +156,8 @@ class Worker:
             self.schedule.hold(self.step, self.elapsed)
             fraction = self.schedule.fraction(self.step, self.elapsed)
             at_best = self.check(fraction) if self.checks.due(fraction) else None
-            if self.finished and self.recipe.training.budget_s is not None and (told := self.schedule.describe()):
+            timed = self.recipe.training.budget_s is not None and not self.checks.early.acted
+            if self.finished and timed and (told := self.schedule.describe()):
                 self.notes.append(told)
             pulse = self.step + min(max(int(PULSE_S * self.step / self.elapsed), 1), PULSE)
             pulse = self.checks.until(pulse, self.schedule.total)
@@ -209,14 +208,19 @@ class Worker:
         self.alone += alone
         return losses
 
-    def check(self, fraction: float) -> bool:
-        """Look at what the averaged weights draw; whether their coverage is at its best. FailedError where the run has
-        collapsed. A collective."""
-        found = self.checks.look(self.step, fraction, self.elapsed, self.owned, self.averages)
+    def check(self, fraction: float) -> bool | None:
+        """Look at what the averaged weights draw, or at their loss alone; whether their coverage is at its best, None where
+        it was not looked at. The end is brought nearer where more time buys nothing. FailedError where the run has collapsed.
+        A collective."""
+        falling = self.schedule.total is not None
+        found = self.checks.look(self.step, fraction, self.elapsed, self.owned, self.averages, falling=falling)
         self.elapsed += found.seconds
         self.notes += found.notes
         if found.collapse is not None:
             raise FailedError(given_up=[*self.notes, found.collapse], checks=self.checks.state())
+        if found.enough is not None:
+            self.schedule.sooner(self.step)
+            self.notes.append(found.enough)
         return found.at_best
 
     def save(self, *, wait: bool, at_best: bool | None = None) -> None:
@@ -295,9 +299,3 @@ def _agree(
     elapsed, *wanted, leaving = said.tolist()
     due, stop, diverged = map(bool, wanted)
     return elapsed, due, stop, diverged, int(leaving)
-
-
-def _finite(owned: Mapping[str, Sequence[Fragment]]) -> bool:
-    """Whether this rank's weights are numbers, which the loss of the step that made them cannot tell."""
-    sums = [fragment.weight.sum() for mine in owned.values() for fragment in mine]
-    return not sums or bool(torch.stack(sums).isfinite().all())

@@ -35,6 +35,7 @@ from synth.training.mixing import Given
 from synth.training.parting import split_of
 from synth.training.prepare import Prepared
 from synth.training.publish import Trained, publish
+from synth.training.schedule import ended
 from synth.training.snapshot import CHECKPOINTS
 from synth.training.workers import Progress
 
@@ -261,7 +262,8 @@ def publish_run(
     was chosen among others."""
     # As the last steps were taken, which may have been in an earlier start.
     ways = {"workers": facts["workers"], "zero": facts["zero"]}
-    shortened = [(step, planned) for step, planned in facts["shortened"]]
+    total = facts.get("total", facts["step"])  # as far as it is known
+    shortened = ended(facts["step"], total, facts["shortened"], recipe.training.decay)
     length = {"steps": facts["step"], "budget_s": None, "shortened": shortened}
     resolved = recipe.training.model_copy(update=length | ways)
     recipe = recipe.model_copy(update={"training": resolved})

@@ -42,7 +42,15 @@ class Schedule:
         """Fix the number of steps once the constant phase has used its share of the budget (seconds)."""
         budget = self.recipe.budget_s
         if self.total is None and budget is not None and elapsed >= (1 - self.recipe.decay) * budget:
-            self.total = math.ceil(step / (1 - self.recipe.decay))  # so that the fall begins here
+            self.total = _total(step, self.recipe.decay)  # so that the fall begins here
+
+    def sooner(self, step: int) -> None:
+        """Let the fall begin here, before the budget says so; if it has begun, take MOST of what is left of it away."""
+        if self.total is None:
+            self.total = _total(step, self.recipe.decay)
+        elif step < self.total:
+            self.shortened.append((step, self.total))
+            self.total = step + max(int((1 - MOST) * (self.total - step)), 1)
 
     def hold(self, step: int, elapsed: float) -> None:
         """Bring the end nearer where the steps that are left do not fit into what the budget has left, at the pace since
@@ -73,7 +81,8 @@ class Schedule:
 
     def last(self, step: int, share: float) -> bool:
         """Whether a step is among the last ``share`` of them, as far as their number is known."""
-        return self.total is not None and step >= (1 - share) * self.total
+        total = next((planned for until, planned in self.shortened if step < until), self.total)
+        return total is not None and step >= (1 - share) * total
 
     def rate(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0)."""
@@ -99,3 +108,16 @@ class Schedule:
             return min(1.0, step / self.total)
         assert self.recipe.budget_s is not None
         return min(1.0, elapsed / self.recipe.budget_s)
+
+
+def _total(step: int, decay: float) -> int:
+    """Of how many steps the last share ``decay`` begins after ``step``."""
+    return math.ceil(step / (1 - decay))
+
+
+def ended(step: int, total: int | None, shortened: Iterable[Iterable[int]], decay: float) -> list[tuple[int, int]]:
+    """``shortened`` of a run of ``step`` steps, which may have been ended before its ``total`` was reached or known: with as
+    many steps, it repeats the run."""
+    planned = _total(step, decay) if total is None else total
+    known = [(at, end) for at, end in shortened]
+    return [*known, (step, planned)] if step < planned else known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,12 @@ class Gaussian(Generator):
         self.drawn.append(rows)
         values = draw.normal(rows, 2) * self.net.weight.detach().item()
         return Encoded(torch.zeros(rows, 0, dtype=torch.long), values)
+
+    def losses(self, call: Any, batch: Encoded, draw: Draw, step: int) -> Iterator[tuple[str, torch.Tensor]]:
+        """The distance of what is drawn at the ``spread`` from the real spread, and what rows and noise add to it."""
+        assert not torch.is_grad_enabled() and len(batch.values) > 1
+        noise = draw.normal(len(batch.values), 2).mean() + batch.values.mean()
+        yield "net", (self.net.weight.squeeze() - 1).abs() + noise
 
     def remarks(self, batch: Encoded) -> list[str]:
         assert batch.cells.dtype == torch.long and batch.values.dtype == torch.float32
@@ -154,3 +160,67 @@ def test_other_random_numbers_are_left_alone() -> None:
     found, before = checks(), torch.get_rng_state()
     look(found, 10, 1.0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def timed(**training: Any) -> Checks:
+    """Of a run of 100 s."""
+    return checks(**{"steps": None, "budget_s": 100.0, "early": True} | training)
+
+
+def course(found: Checks, spreads: Sequence[float]) -> list[Any]:
+    """What looks found, each after 5 % of the training at a constant rate of the learning."""
+    said = []
+    for k, spread in enumerate(spreads, 1):
+        found.add(1 / k, 1)
+        weight = torch.full((1, 1), spread)
+        fragment = Fragment("weight", weight.shape, 0, weight, slice(0, 1), weight)
+        said.append(found.look(100 * k, k / 20, 5.0 * k, {"net": [fragment]}, {"net": Average([weight.view(-1)], 0.9)}))
+    return said
+
+
+def test_the_loss_on_other_rows_says_when_more_time_buys_nothing() -> None:
+    found = timed()
+    said = course(found, [1.4, 1.2, 1.1, 1.15, 1.2, 1.25])
+    assert [one.enough is None for one in said] == [True] * 5 + [False]
+    told = said[-1].enough
+    assert told is not None and told.startswith("step 600: the loss on ") and " rows of select has risen: " in told
+    assert told.endswith("so the learning rate begins to fall, and about 25 of 100 s will be left")
+    assert found.passed == 8 and [one.at_best is None for one in said] == [True, False] * 3
+    losses = found.state()["watched"]["losses"]
+    assert [look["step"] for look in losses] == [100, 200, 300, 400, 500, 600]
+    assert losses[2]["loss"] == pytest.approx(losses[0]["loss"] - 0.3) and 0 < losses[0]["error"] < 0.1
+    resumed = timed()
+    resumed.restore(json.loads(json.dumps(found.state())))
+    assert resumed.state() == found.state() and resumed.held is not None
+    assert found.held is not None and resumed.held.size == found.held.size
+
+
+def test_where_the_rate_falls_what_is_left_is_halved() -> None:
+    found = timed()
+    course(found, [1.4, 1.2, 1.1, 1.1, 1.1, 1.1])
+    assert found.early.acted == 1  # it falls no longer
+    weights = [torch.full((1, 1), spread) for spread in (1.2, 1.3, 1.4)]
+    for k, weight in enumerate(weights):
+        fragment = Fragment("weight", weight.shape, 0, weight, slice(0, 1), weight)
+        average = {"net": Average([weight.view(-1)], 0.9)}
+        found.add(1.0, 1)
+        said = found.look(700 + 100 * k, 0.5 + k / 10, 35.0 + 5 * k, {"net": [fragment]}, average, falling=True)
+    assert said.enough is not None and said.enough.endswith(
+        "so half of what was left is left out, and about 45 of 100 s will be left"
+    )
+    assert found.passed == 16  # of 20, as 900 of 1,093 steps are done
+
+
+@pytest.mark.parametrize("found", [timed(early=False), timed(checks=0), checks(), checks(early=True), timed(rows=38)])
+def test_the_loss_is_left_alone_where_it_decides_nothing(found: Checks) -> None:
+    assert found.every == 1 and found.held is None
+
+
+def test_what_was_learnt_from_and_what_is_only_judged_say_nothing() -> None:
+    recipe = Recipe.model_validate({"training": {"budget_s": 100, "early": True}})
+    values = np.zeros((400, 2), np.float32)
+    for part, judges, every in (("select", (), 2), ("train", (), 1), ("select", ("critic",), 1)):
+        model = Gaussian()
+        model.judges = judges  # type: ignore[misc]
+        watched = {"count": 400, "rows": [Encoded(np.empty((400, 0), np.int32), values)], "part": part, "left_out": 0}
+        assert Checks(recipe, model, LAYOUT, watched, CPU, 0, 1).every == every

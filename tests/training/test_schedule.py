@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from synth.recipe import Recipe, TrainingRecipe
-from synth.training.schedule import Schedule
+from synth.training.schedule import MOST, Schedule, ended
 
 
 def test_rate_rises_stays_and_falls_to_zero() -> None:
@@ -140,3 +140,48 @@ def test_the_last_steps_are_known_once_their_number_is() -> None:
     assert [schedule.last(step, 0.25) for step in (0, 74, 75, 99)] == [False, False, True, True]
     assert not schedule.last(0, 0.0) and not schedule.last(99, 0.0)
     assert not Schedule.of(TrainingRecipe(budget_s=10)).last(10**6, 0.25)
+
+
+def test_a_fall_that_begins_sooner_is_as_long_as_the_steps_before_it_ask_for() -> None:
+    schedule = Schedule.of(TrainingRecipe(budget_s=100, decay=0.6, warmup=1))
+    schedule.observe(200, 10.0)
+    schedule.sooner(200)
+    assert schedule.total == 500 and schedule.rate(199) == schedule.rate(200) > schedule.rate(201)
+    schedule.observe(400, 80.0)  # when it would have begun
+    assert schedule.total == 500 and schedule.shortened == []
+
+
+@pytest.mark.parametrize("at", [(200,), (200, 300), (200, 300, 380), (200, 499), (200, 499, 500)])
+def test_what_is_left_of_a_fall_is_halved_and_its_recipe_repeats_it(at: tuple[int, ...]) -> None:
+    schedule, rates, step = Schedule.of(TrainingRecipe(budget_s=100, decay=0.6, warmup=1)), list[float](), 0
+    while not schedule.finished(step):
+        if step in at:
+            schedule.sooner(step)
+        rates.append(schedule.rate(step))
+        step += 1
+    ends = [*schedule.shortened, (step, step)]
+    for (when, planned), (_, then) in pairwise(ends):
+        assert then - when == max(int((1 - MOST) * (planned - when)), 1)
+    assert all(later <= earlier for earlier, later in pairwise(rates)) and rates[-1] < 0.1 * rates[0]
+    repeated = Schedule.of(TrainingRecipe(steps=step, decay=0.6, warmup=1, shortened=schedule.shortened))
+    assert rates == [repeated.rate(s) for s in range(step)] and repeated.finished(step)
+
+
+@pytest.mark.parametrize("step", [1, 7, 100, 333, 499])
+@pytest.mark.parametrize("begins", [50, 150, 1000])
+def test_a_run_that_was_ended_on_the_way_is_repeated_by_its_recipe(step: int, begins: int) -> None:
+    schedule, rates, alone = Schedule.of(TrainingRecipe(budget_s=100, decay=0.6, warmup=1)), list[float](), list[bool]()
+    for now in range(step):
+        if now == begins:
+            schedule.sooner(now)
+        if now == begins + 30:
+            schedule.sooner(now)
+        if schedule.finished(now):
+            return
+        rates.append(schedule.rate(now))
+        alone.append(schedule.last(now, 0.4))
+    shortened = ended(step, schedule.total, schedule.shortened, 0.6)
+    repeated = Schedule.of(TrainingRecipe(steps=step, decay=0.6, warmup=1, shortened=shortened))
+    assert rates == [repeated.rate(now) for now in range(step)] and repeated.finished(step)
+    assert alone == [repeated.last(now, 0.4) for now in range(step)]
+    assert ended(step, step, [], 0.6) == []
