@@ -58,13 +58,12 @@ def drawn(sampler: Any, way: str, most: int, rows: int, seed: int) -> Any:
     """Encoded rows of a draw, by a way to sample."""
     import torch
 
-    from synth.generators import noise, still, table_diffusion
+    from synth.generators import noise, still
     from synth.generators.base import Draw
 
     with ExitStack() as stack:
         if way == "heun":
             stack.enter_context(mock.patch.object(noise, "multistep", noise.heun))
-            stack.enter_context(mock.patch.object(table_diffusion, "WIDER", 1.0))  # it widens rows itself
         if way == "float32":
             stack.enter_context(mock.patch.object(still, "precision", return_value=torch.float32))
         steps = HEUN if way == "heun" else int(way) if way.isdigit() else most

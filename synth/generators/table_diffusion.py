@@ -45,9 +45,6 @@ from synth.generators.unmasking import Unmasking
 
 CANDIDATES = 8  # drawn for each row of which several restricted variables depend on each other, or that is guided
 DOUBTED = 16  # drawn for each row of a rare class
-# Deviation of the noise that values are drawn from: what networks learn is a little too narrow. Heun's 20 steps, with which
-# releases were tuned, widened rows by 2 to 4 % unasked; the exact flow does not, by which MAGIC's ten values were told.
-WIDER = 1.03
 
 
 def balance(layout: Layout) -> float:
@@ -218,8 +215,7 @@ class TableDiffusion(Generator):
         discriminator, tutor, unmasking = self.discriminator, self.tutor, self.unmasking()
         partial = self._begun(unmasking, rows, draw, given)
         cells, values, shown = partial.cells, partial.values, partial.shown
-        scale = self.deviation * WIDER * noise.SIGMA_MAX
-        start = scale * torch.special.ndtri(draw.stratified(rows, self.layout.values))
+        start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
         if not self.layout.values or bool(shown.all()):
             return Encoded(cells, values)
         known, evidence = unmasking.net.shown(partial), partial.evidence()
