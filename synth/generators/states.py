@@ -70,23 +70,24 @@ class Smooth(nn.Module):
 
     FAINT = 0.1
     features: Tensor
-    cell: Tensor
+    vectors: Tensor
 
     def __init__(self, layout: Layout, width: int, deviation: float) -> None:
         super().__init__()
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
         self.own = nn.Parameter(torch.randn(int(sizes.sum()), width) * deviation)
         self.linear = nn.Parameter(torch.randn(3, len(sizes), width) * deviation)
-        features = torch.zeros(3, len(self.own), 1)
+        features = torch.zeros(len(self.own), 3)
         first = 0
         for cell in layout.cells:
             if cell.ordered > 2:
-                features[:, first : first + cell.ordered, 0] = self.scores(torch.tensor(cell.shares[: cell.ordered]))
+                features[first : first + cell.ordered] = self.scores(torch.tensor(cell.shares[: cell.ordered])).t()
             first += len(cell.shares)
         with torch.no_grad():
-            self.own.mul_(features[0] == 0)  # numbers begin with none
+            self.own.mul_(features[:, :1] == 0)  # numbers begin with none
+        cells = torch.arange(len(sizes)).repeat_interleave(sizes)
         self.register_buffer("features", features, persistent=False)
-        self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+        self.register_buffer("vectors", cells[:, None] + torch.arange(3) * len(sizes), persistent=False)  # of each state
 
     @staticmethod
     def scores(shares: Tensor) -> Tensor:
@@ -97,8 +98,9 @@ class Smooth(nn.Module):
         return torch.stack([torch.ones_like(z), z, (z**2 - 1) / 3]).float()
 
     def forward(self) -> Tensor:
-        smooth = (self.features * self.linear[:, self.cell]).sum(0)
-        return smooth + self.own * torch.where(self.features[0] > 0, self.FAINT, 1.0)
+        linear = self.linear.flatten(0, 1)
+        smooth = F.embedding_bag(self.vectors, linear, mode="sum", per_sample_weights=self.features)
+        return smooth + self.own * torch.where(self.features[:, :1] > 0, self.FAINT, 1.0)
 
 
 class Shown(nn.Module):
