@@ -187,7 +187,7 @@ class Worker:
         for index, micro in enumerate(self.micros):
             draw = Draw(
                 self.recipe.seed, "train", self.step, index,
-                device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start,
+                device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start, local=True,
             )  # fmt: skip
             feed = self.last if alone else self.feed
             pending = self.generator.losses(self.engines, feed(self.step, micro), draw, self.step)
