@@ -71,8 +71,8 @@ def log_masses(logits: Tensor, states: Tensor, cell_of_state: Tensor, cells: int
 def log_sums(x: Tensor, cell_of_state: Tensor, cells: int) -> Tensor:
     """(rows, C) log of the sum of exponentials of (rows, S) within each cell, whatever lies between two cells of a row.
 
-    Turned on its side, as one state of all rows lies in one piece then: ten times as fast on a CPU, a third of training's
-    losses otherwise.
+    Turned on its side, as one state of all rows lies in one piece then: ten times as fast on a CPU, and a third of a step's
+    time at a thousand columns.
     """
     x = x.t().contiguous()
     index = cell_of_state[:, None].expand_as(x)

@@ -69,8 +69,8 @@ class Smooth(nn.Module):
     """
 
     FAINT = 0.1
-    features: Tensor
-    vectors: Tensor
+    features: Tensor  # (states, 3)
+    vectors: Tensor  # (states, 3): where those of each state's cell lie in ``linear``, its first two dimensions as one
 
     def __init__(self, layout: Layout, width: int, deviation: float) -> None:
         super().__init__()
@@ -85,9 +85,9 @@ class Smooth(nn.Module):
             first += len(cell.shares)
         with torch.no_grad():
             self.own.mul_(features[:, :1] == 0)  # numbers begin with none
-        cells = torch.arange(len(sizes)).repeat_interleave(sizes)
+        cell = torch.arange(len(sizes)).repeat_interleave(sizes)
         self.register_buffer("features", features, persistent=False)
-        self.register_buffer("vectors", cells[:, None] + torch.arange(3) * len(sizes), persistent=False)  # of each state
+        self.register_buffer("vectors", cell[:, None] + torch.arange(3) * len(sizes), persistent=False)
 
     @staticmethod
     def scores(shares: Tensor) -> Tensor:
@@ -161,7 +161,9 @@ class Segments(nn.Module):
 
     def entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
         """(rows, C) −log p in nats of the states ``cells`` (rows, C), by their ``logits`` (rows, S)."""
-        return log_sums(logits, self.cell, len(self.first)) - logits.gather(1, cells + self.first)
+        states = logits.t().contiguous()  # as ``log_sums`` wants them; and their gradients need no turning to be added
+        chosen = states.gather(0, (cells + self.first).t()).t()
+        return log_sums(states.t(), self.cell, len(self.first)) - chosen
 
     def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """(rows, C) int64 states by inverse transform sampling from ``uniform`` (rows, C) in (0, 1)."""
