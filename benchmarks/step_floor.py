@@ -124,7 +124,7 @@ def _opened(name: str, data: Path | None) -> tuple[Any, Any, Any]:
         schema = json.loads((data / name / "schema.json").read_text())
         classified = schema["task"] == "classification"
         said = {
-            "target": schema["target"], "split": "1,0,0",
+            "target": schema["target"], "split": [1, 0, 0],
             "categorical": [*schema["categorical"], *([schema["target"]] if classified else [])],
             "numerical": [*schema["numerical"], *([] if classified else [schema["target"]])],
         }  # fmt: skip

@@ -85,9 +85,9 @@ class Smooth(nn.Module):
             first += len(cell.shares)
         with torch.no_grad():
             self.own.mul_(features[:, :1] == 0)  # numbers begin with none
-        cell = torch.arange(len(sizes)).repeat_interleave(sizes)
+        of_state = torch.arange(len(sizes)).repeat_interleave(sizes)
         self.register_buffer("features", features, persistent=False)
-        self.register_buffer("vectors", cell[:, None] + torch.arange(3) * len(sizes), persistent=False)
+        self.register_buffer("vectors", of_state[:, None] + torch.arange(3) * len(sizes), persistent=False)
 
     @staticmethod
     def scores(shares: Tensor) -> Tensor:
