@@ -2,11 +2,11 @@
 
     python benchmarks/step_floor.py [--data DATA_DIR --tables adult default …] [--clock wall] [--parts tables columns]
 
-tables: of the default recipe on the shipped Adult and on the tables of DATA_DIR (a folder each with train.parquet and
-schema.json, as for published_protocol.py), the operations of a step (those of its matrix products, forth and back, counted by
-PyTorch), the rates at which the machine multiplies large square matrices and those of the model's blocks in the precision
-that is trained in, and steps a second of the bare step (losses, gradients, clipping, AdamW, averaged weights) and of the same
-under DeepSpeed's engine, in turns. "of_floor" is the share of the square rate that the step's operations come to.
+tables: of the default recipe on the shipped Adult and on the tables of DATA_DIR (a folder each with train.parquet,
+test.parquet and schema.json, as for published_protocol.py), the operations of a step (those of its matrix products, forth and
+back, counted by PyTorch), the rates at which the machine multiplies large square matrices and those of the model's blocks in
+the precision that is trained in, and steps a second of the bare step (losses, gradients, clipping, AdamW, averaged weights)
+and of the same under DeepSpeed's engine, in turns. "of_floor" is the share of the square rate that the step comes to.
 
 columns: the bare step at 10, 100 and 1,000 columns (a third each classes of 20 states, ordered numbers of 64, values), and at
 10 and 100 with a column of 100,000 categories more, its seconds and the greatest memory of the process that took it. "growth"
@@ -119,6 +119,7 @@ def _opened(name: str, data: Path | None) -> tuple[Any, Any, Any]:
 
     said: Told = {"target": "income"}
     source = str(adult())
+    test: str | None = None
     if name != SHIPPED:
         assert data is not None, "--tables lie in --data"
         schema = json.loads((data / name / "schema.json").read_text())
@@ -128,9 +129,9 @@ def _opened(name: str, data: Path | None) -> tuple[Any, Any, Any]:
             "categorical": [*schema["categorical"], *([schema["target"]] if classified else [])],
             "numerical": [*schema["numerical"], *([] if classified else [schema["target"]])],
         }  # fmt: skip
-        source = str(data / name / "train.parquet")
-    recipe = Recipe.read(None, said).resolved(test_apart=False)
-    table = prepare(*open_sources(source, None, recipe), recipe)
+        source, test = str(data / name / "train.parquet"), str(data / name / "test.parquet")
+    recipe = Recipe.read(None, said).resolved(test_apart=test is not None)
+    table = prepare(*open_sources(source, test, recipe), recipe)
     assert isinstance(table.encoded, list)
     return recipe, table.codec.layout, table.encoded
 
