@@ -280,6 +280,7 @@ class TableDiffusion(Generator):
 
 
 def _least(numbers: Tensor, count: Tensor) -> Tensor:
-    """(rows, n) boolean: which are the ``count`` (rows, 1) least of each row's ``numbers`` below 1; of equal ones none."""
+    """(rows, n) boolean: which are the ``count`` (rows, 1) least of each row's ``numbers`` below 1; fewer where the
+    next is as great as the last of them."""
     bounds = F.pad(numbers.sort(1).values, (0, 1), value=1.0)
     return numbers < bounds.gather(1, count)

@@ -34,7 +34,7 @@ def keep_memory() -> None:
     """Let the process keep the memory of tensors that are gone for those to come, where the C library is glibc.
 
     A step's are larger than what glibc asks the kernel for one by one and gives back at once: two thousand pages a step
-    are then cleared anew, a tenth of the time on a CPU.
+    are then cleared anew, up to a tenth of the time on a CPU.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
