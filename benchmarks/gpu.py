@@ -10,7 +10,7 @@ row with its exit status and last lines. On a machine without a GPU the same par
   release is verified. images: the same with diffusion on scikit-learn's digits as PNG files of 16 × 16.
 * steps: the training step of the table diffusion without Ray and DeepSpeed, at batches of 1,024, 8,192 and 65,536, beside the
   floor: six operations a parameter and row at the device's bfloat16 rate. "kept_noise": the same step with random numbers
-  that were drawn before, which are the CPU's at every other time.
+  that were drawn before.
 * sampling: rows a second of the diffusion's release, decoded; seconds to the first of 1 and of 100 rows; and rows a second
   before decoding, where more blocks are computed at once than the sampler does.
 * same: of every release, the share of rows that come out the same again, of the release loaded anew, alone, and beside
@@ -26,7 +26,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -139,7 +139,11 @@ def steps(options: argparse.Namespace) -> Told:
 
         number, parameters = iter(range(1 << 30)), sum(p.numel() for p in model.parameters())
         _forget_peak()
-        whole = _seconds(lambda step=step, number=number: step(k := next(number), Draw(0, "train", k, device=where)))
+
+        def drawn(step: Callable[[int, Draw], None] = step, number: Iterator[int] = number) -> None:
+            step(k := next(number), Draw(0, "train", k, device=where, local=True))
+
+        whole = _seconds(drawn)
         peak, kept = _peak_mib(), _kept(Draw(0, "train", 0, device=where))
         floor = 6 * parameters * batch / rate
         told[str(batch)] = {

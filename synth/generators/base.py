@@ -28,6 +28,9 @@ class Draw:
     ``device``, so that devices agree on the noise. With ``part``, every draw is made for the ``total`` rows of a batch
     that is shared between workers and only this worker's rows ``part`` are kept: the noise a row gets does not depend
     on the number of workers.
+
+    ``local`` numbers are drawn on ``device`` itself, and differ from one kind of device to another. That is for training,
+    whose sums differ there, too, and which a GPU would do many times as fast as a CPU draws its noise; not for samples.
     """
 
     def __init__(
@@ -36,9 +39,10 @@ class Draw:
         device: torch.device | str = "cpu",
         part: slice | None = None,
         total: int | None = None,
+        local: bool = False,
     ) -> None:
         digest = hashlib.blake2b("/".join(map(str, address)).encode(), digest_size=8).digest()
-        self._source = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+        self._source = torch.Generator(device if local else "cpu").manual_seed(int.from_bytes(digest, "little") >> 1)
         self._device, self._part, self._total = device, part, total
 
     def _keep(self, rows: int, make: Callable[[int], Tensor]) -> Tensor:
@@ -61,11 +65,11 @@ class Draw:
 
     def normal(self, rows: int, columns: int) -> Tensor:
         """(rows, columns) standard normal numbers."""
-        return self._keep(rows, lambda n: torch.randn(n, columns, generator=self._source))
+        return self._keep(rows, lambda n: torch.randn(n, columns, generator=self._source, device=self._source.device))
 
     def uniform(self, rows: int, columns: int) -> Tensor:
         """(rows, columns) numbers uniform on [0, 1)."""
-        return self._keep(rows, lambda n: torch.rand(n, columns, generator=self._source))
+        return self._keep(rows, lambda n: torch.rand(n, columns, generator=self._source, device=self._source.device))
 
     def gumbel(self, rows: int, columns: int) -> Tensor:
         """(rows, columns) standard Gumbel numbers: added to logits, the greatest of which is then a draw by them."""
@@ -80,8 +84,9 @@ class Draw:
         """
 
         def make(n: int) -> Tensor:
-            stratum = torch.rand(n, columns, generator=self._source).argsort(0)
-            within = torch.rand(n, columns, generator=self._source, dtype=torch.float64).clamp_min(2**-30)
+            where = self._source.device
+            stratum = torch.rand(n, columns, generator=self._source, device=where).argsort(0)
+            within = torch.rand(n, columns, generator=self._source, device=where, dtype=torch.float64).clamp_min(2**-30)
             return ((stratum + within) / n).clamp_max(1 - 2**-24).float()  # float32 would round the last ones up to 1
 
         return self._keep(rows, make)
@@ -91,14 +96,15 @@ class Draw:
         words = -(-columns // 8)
 
         def make(n: int) -> Tensor:
-            noise = torch.empty(n, words, dtype=torch.int64).random_(-(2**63), None, generator=self._source)
+            noise = torch.empty(n, words, dtype=torch.int64, device=self._source.device)
+            noise.random_(-(2**63), None, generator=self._source)
             return noise.view(torch.uint8)[:, :columns] >= round(dropped * 256)
 
         return self._keep(rows, make)
 
     def permutation(self, n: int) -> Tensor:
         """A permutation of 0 … n−1, the same for all parts of a batch."""
-        return torch.randperm(n, generator=self._source)
+        return torch.randperm(n, generator=self._source, device=self._source.device)
 
     def orders(self, rows: int, n: int) -> Tensor:
         """(rows, n), for each row a permutation of 0 … n−1, drawn by itself from ORDERS that are the same for all draws.

@@ -63,7 +63,7 @@ class Trunk(nn.Module):
                 if evidence is not None and self.evidence is not None:
                     x = x + self.evidence(evidence)
         if gain is not None:
-            gain = F.pad(gain, (0, 0, 0, rest), value=1.0)
+            gain = F.pad(gain.to(level.dtype), (0, 0, 0, rest), value=1.0)  # once, in what the blocks compute in
         for block in self.blocks:
             x = block(x, gain, level)
         return self.norm(x)

@@ -69,24 +69,25 @@ class Smooth(nn.Module):
     """
 
     FAINT = 0.1
-    features: Tensor
-    cell: Tensor
+    features: Tensor  # (states, 3)
+    vectors: Tensor  # (states, 3): where those of each state's cell lie in ``linear``, its first two dimensions as one
 
     def __init__(self, layout: Layout, width: int, deviation: float) -> None:
         super().__init__()
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
         self.own = nn.Parameter(torch.randn(int(sizes.sum()), width) * deviation)
         self.linear = nn.Parameter(torch.randn(3, len(sizes), width) * deviation)
-        features = torch.zeros(3, len(self.own), 1)
+        features = torch.zeros(len(self.own), 3)
         first = 0
         for cell in layout.cells:
             if cell.ordered > 2:
-                features[:, first : first + cell.ordered, 0] = self.scores(torch.tensor(cell.shares[: cell.ordered]))
+                features[first : first + cell.ordered] = self.scores(torch.tensor(cell.shares[: cell.ordered])).t()
             first += len(cell.shares)
         with torch.no_grad():
-            self.own.mul_(features[0] == 0)  # numbers begin with none
+            self.own.mul_(features[:, :1] == 0)  # numbers begin with none
+        of_state = torch.arange(len(sizes)).repeat_interleave(sizes)
         self.register_buffer("features", features, persistent=False)
-        self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+        self.register_buffer("vectors", of_state[:, None] + torch.arange(3) * len(sizes), persistent=False)
 
     @staticmethod
     def scores(shares: Tensor) -> Tensor:
@@ -97,8 +98,9 @@ class Smooth(nn.Module):
         return torch.stack([torch.ones_like(z), z, (z**2 - 1) / 3]).float()
 
     def forward(self) -> Tensor:
-        smooth = (self.features * self.linear[:, self.cell]).sum(0)
-        return smooth + self.own * torch.where(self.features[0] > 0, self.FAINT, 1.0)
+        linear = self.linear.flatten(0, 1)
+        smooth = F.embedding_bag(self.vectors, linear, mode="sum", per_sample_weights=self.features)
+        return smooth + self.own * torch.where(self.features[:, :1] > 0, self.FAINT, 1.0)
 
 
 class Shown(nn.Module):
@@ -159,7 +161,9 @@ class Segments(nn.Module):
 
     def entropy(self, logits: Tensor, cells: Tensor) -> Tensor:
         """(rows, C) −log p in nats of the states ``cells`` (rows, C), by their ``logits`` (rows, S)."""
-        return log_sums(logits, self.cell, len(self.first)) - logits.gather(1, cells + self.first)
+        states = logits.t().contiguous()  # as ``log_sums`` wants them; and their gradients need no turning to be added
+        chosen = states.gather(0, (cells + self.first).t()).t()
+        return log_sums(states.t(), self.cell, len(self.first)) - chosen
 
     def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """(rows, C) int64 states by inverse transform sampling from ``uniform`` (rows, C) in (0, 1)."""

@@ -182,14 +182,14 @@ class TableDiffusion(Generator):
         """
         cells = chance.shape[1]
         if self.target is None:
-            hidden = chance.argsort(1).argsort(1) >= (visible * cells).long()
+            hidden = ~_least(chance, (visible * cells).long())
             return hidden, hidden
         apart = ordinary >= self.target_shown
         apart[:aims] = True
-        at = F.one_hot(torch.tensor(self.target, device=chance.device), cells).bool()
+        at = torch.arange(cells, device=chance.device) == self.target
         # Apart, it is the first in the ranking, where nothing is hidden.
-        ranks = torch.where(at & apart, -1.0, chance).argsort(1).argsort(1)
-        others = ranks >= apart + (visible * (cells - apart.long())).long()
+        ranked = torch.where(at & apart, -1.0, chance)
+        others = ~_least(ranked, apart + (visible * (cells - apart.long())).long())
         others[:aims] = at
         return others | (at & apart), others
 
@@ -200,7 +200,7 @@ class TableDiffusion(Generator):
         most = torch.full((rows, 1), values, device=order.device)
         most[masked:] -= 1
         number = torch.where(chance < self.evidence, chance / max(self.evidence, SMALLEST) * (most + 1), 0.0).long()
-        return order.argsort(1).argsort(1) < torch.minimum(number, most)
+        return _least(order, torch.minimum(number, most))
 
     def discrimination(self, real: Encoded, own: Encoded, draw: Draw) -> Tensor:
         """The discriminator's loss on ``real`` rows and as many that were drawn from the model without it. Some are shown
@@ -311,3 +311,10 @@ class TableDiffusion(Generator):
             weights = weights + self._log_weights(part)
         kept = choose(weights.view(-1, times), draw.uniform(len(index), 1)[:, 0])
         return part.take(torch.arange(len(index), device=index.device) * times + kept)
+
+
+def _least(numbers: Tensor, count: Tensor) -> Tensor:
+    """(rows, n) boolean: which are the ``count`` (rows, 1) least of each row's ``numbers`` below 1; fewer where the
+    next is as great as the last of them."""
+    bounds = F.pad(numbers.sort(1).values, (0, 1), value=1.0)
+    return numbers < bounds.gather(1, count)

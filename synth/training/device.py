@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+GREATEST = 1 << 30
 
 
 def device_of_worker() -> torch.device:
@@ -23,3 +28,15 @@ def name_of_device(device: torch.device) -> str:
     return (
         torch.cuda.get_device_name(device) if device.type == "cuda" else str(torch.cpu.get_capabilities()["cpu_name"])
     )
+
+
+def keep_memory() -> None:
+    """Let the process keep the memory of tensors that are gone for those to come, where the C library is glibc.
+
+    A step's are larger than what glibc asks the kernel for one by one and gives back at once: two thousand pages a step
+    are then cleared anew, up to a tenth of the time on a CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, GREATEST)
+        mallopt(M_TRIM_THRESHOLD, GREATEST)

@@ -25,7 +25,7 @@ from synth.generators.layout import Encoded, Layout
 from synth.recipe import Recipe
 from synth.training import beacon, checkpoint, shards
 from synth.training.checks import Checks
-from synth.training.device import computes_in_bf16, device_of_worker, name_of_device
+from synth.training.device import computes_in_bf16, device_of_worker, keep_memory, name_of_device
 from synth.training.divergence import Divergence, finite
 from synth.training.engine import Average, limit_waits, make_engine
 from synth.training.feed import Mixed, Pools, Share, mixed
@@ -82,6 +82,7 @@ class Worker:
         self.device = device = device_of_worker()
         if device.type == "cpu":
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+            keep_memory()
         torch.manual_seed(self.recipe.seed)  # initial weights; every later draw has an address
         layout = Layout.model_validate(job["layout"])
         self.generator = build(self.recipe, layout)
@@ -185,7 +186,7 @@ class Worker:
         for index, micro in enumerate(self.micros):
             draw = Draw(
                 self.recipe.seed, "train", self.step, index,
-                device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start,
+                device=self.device, part=self.feed.share.mine, total=micro.stop - micro.start, local=True,
             )  # fmt: skip
             feed = self.last if alone else self.feed
             pending = self.generator.losses(self.engines, feed(self.step, micro), draw, self.step)

@@ -30,6 +30,18 @@ def test_parts_of_a_batch_get_the_noise_that_the_whole_would() -> None:
             assert torch.equal(Draw(3, "step", part=part, total=12).normal(12 // world, 2), whole[part])
 
 
+def test_local_numbers_are_of_the_device_and_depend_on_the_address_and_no_worker() -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    whole = Draw(3, "step", device=device, local=True)
+    numbers, kept = whole.normal(12, 2), whole.kept(12, 9, 0.25)
+    assert numbers.device.type == kept.device.type == device.type
+    assert (device.type == "cpu") == torch.equal(numbers.cpu(), Draw(3, "step").normal(12, 2))
+    for rank in range(3):
+        part = slice(rank, None, 3)
+        mine = Draw(3, "step", device=device, part=part, total=12, local=True)
+        assert torch.equal(mine.normal(4, 2), numbers[part]) and torch.equal(mine.kept(4, 9, 0.25), kept[part])
+
+
 def test_stratified_numbers_fill_every_stratum_once_and_in_no_order() -> None:
     drawn = Draw("strata").stratified(1000, 3)
     assert torch.equal((drawn.double() * 1000).long().sort(0).values, torch.arange(1000)[:, None].expand(-1, 3))
