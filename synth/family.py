@@ -76,7 +76,7 @@ class DiffusionRecipe(FamilyRecipe):
     }
 
     width: int = Field(256, ge=16, le=8192)
-    blocks: int = Field(4, ge=1, le=64)
+    blocks: int = Field(3, ge=1, le=64)
     expansion: int = Field(2, ge=1, le=8)
     cell_share: float | None = Field(
         None, gt=0, lt=1, description="share of each batch that learns cells, not values; null: as the table has them"
