@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dropout=.3": {"diffusion.dropout": 0.3},
     "width=192": {"diffusion.width": 192},
     "width=384": {"diffusion.width": 384},
-    "blocks=3": {"diffusion.blocks": 3},
+    "blocks=4": {"diffusion.blocks": 4},
     "blocks=6": {"diffusion.blocks": 6},
     "memory=60": {"training.memory": 60},
     "memory=240": {"training.memory": 240},
@@ -61,7 +61,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bins=16": {"codec.bins": 16},
     "bins=64": {"codec.bins": 64},
     "precision=fp32": {"training.precision": "fp32"},
-    "steps=12": {"diffusion.steps": 12},
+    "steps=8": {"diffusion.steps": 8},
     "steps=32": {"diffusion.steps": 32},
 }
 FIGURES = ("shape_error", "trend_error", "tstr", "c2st_auc", "exact_copies", "rare_category_coverage")

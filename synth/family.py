@@ -69,10 +69,10 @@ class DiffusionRecipe(FamilyRecipe):
         "diffusion.target_share": Number(0.05, 0.4),
         "diffusion.sigma_mean": Number(-1.5, 0.0),
         "diffusion.sigma_deviation": Number(1.0, 2.0),
-        "diffusion.steps": Choice((8, 10, 14, 20)),
+        "diffusion.steps": Choice((8, 12, 20, 32)),
         "diffusion.temperature": Number(0.8, 1.1),
         "diffusion.target_temperature": Number(0.4, 1.2),
-        "diffusion.noise": Number(0.95, 1.1),
+        "diffusion.noise": Number(0.9, 1.05),
     }
 
     width: int = Field(256, ge=16, le=8192)
@@ -96,7 +96,7 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
-    steps: int = Field(10, ge=2, le=1000, description="steps a sample's values take, an evaluation of the network each")
+    steps: int = Field(12, ge=2, le=1000, description="steps a sample's values take, an evaluation of the network each")
     temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("cells"))
     target_temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("a target class"))
     # What networks learn is a little too narrow: MAGIC's ten values were told by it; Adult and Beijing hardly changed.
