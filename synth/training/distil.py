@@ -8,7 +8,6 @@ that a recipe repeats it; it takes about a sixth of the time that those took.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from synth.generators.base import Draw, Generator
 from synth.generators.student import CELLS, Lesson, Student
@@ -20,7 +19,6 @@ ROWS, BATCH = 1024, 256  # of a block and of a step
 HELD, TURNS = 64, 15  # blocks that are learnt from at a time, steps from one block to the next
 EACH, LEAST, MOST = 40, 40, 1024  # steps of the teacher to a block; least and most blocks of a training that is no try
 MEMORY = 2**28  # bytes that the probabilities of the blocks that are held take at most
-RAKED, RAKED_BLOCKS, FEW = 3, 32, 8  # times; blocks of rows each; rows of a state that are as good as none
 RATE, WARMUP, EMA = 3e-3, 50, 0.995
 
 
@@ -69,24 +67,5 @@ def distil(teacher: TableDiffusion, count: int, seed: int, progress: Progress) -
     with torch.no_grad():
         for weight, mean in zip(weights, means, strict=True):
             weight.copy_(mean)
-    rake(student.eval(), seed)
-    teacher.student = student
+    teacher.student = student.eval()
     return float(lately)
-
-
-@torch.no_grad()
-def rake(student: Student, seed: int) -> None:
-    """Move the biases of the student's logits until its cells have the shares of the training rows, which are known (iterative
-    proportional fitting, Deming and Stephan 1940): small errors at each cell add up along the order."""
-    if not student.cells:
-        return
-    shares = torch.tensor(
-        [share for cell in student.layout.cells for share in cell.shares], device=student.places.device
-    )
-    first = student.places.new_tensor([span.start for span in student.spans])
-    for turn in range(RAKED):
-        counts, rows = torch.zeros_like(shares), RAKED_BLOCKS * ROWS
-        for block in range(RAKED_BLOCKS):
-            drawn: Tensor = student.sample(ROWS, Draw("rake", seed, turn, block, device=shares.device)).cells
-            counts += (drawn + first).flatten().bincount(minlength=len(counts))
-        student.logits.bias.add_(((rows * shares + FEW) / (counts + FEW)).log())

@@ -67,7 +67,7 @@ def publish(
 
     torch.set_num_threads(usable_threads())
     sampler = Sampler.of(recipe, table.codec, {n: t for n, t in weights.items() if not n.startswith("student.")})
-    recipe = _taught(sampler.generator, recipe, table.notes, progress)
+    recipe = _finished(sampler.generator, recipe, table.notes, progress)
     most = most_sampled(table.schema) if table.schema.image is None else most_measured(table.schema)
     rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
@@ -120,18 +120,30 @@ def publish(
     return Trained(out, manifest, certificate, [*table.notes, *announce.announce(manifest)])
 
 
-def _taught(generator: Generator, recipe: Recipe, notes: list[str], progress: Progress) -> Recipe:
-    """Give the generator a student, where it can have one; the recipe with how much that has learnt."""
+def _finished(generator: Generator, recipe: Recipe, notes: list[str], progress: Progress) -> Recipe:
+    """Rake a table diffusion model, and give it a student, where it can have one; the recipe with how much that has learnt."""
     from synth.generators.table_diffusion import TableDiffusion
-    from synth.training import distil
+    from synth.training import distil, raking
 
     count = distil.blocks(recipe.training, generator)
-    if isinstance(generator, TableDiffusion) and count:
-        missed = distil.distil(generator, count, recipe.seed, progress)
-        notes.append(
-            f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows; it misses the probabilities that they "
-            f"were drawn by by {missed:.2g} nats a row"
-        )
+    if isinstance(generator, TableDiffusion) and generator.teaches:
+        raked, cells = raking.worth(recipe.training, generator.layout), generator.denoiser.logits
+        if raked and cells is not None:
+            progress("raking", 0.0, {})
+            raking.rake(
+                generator.layout, cells.bias, lambda rows, draw: generator.sample(rows, draw).cells, recipe.seed
+            )
+        if count:
+            missed = distil.distil(generator, count, recipe.seed, progress)
+            notes.append(
+                f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows; by {missed:.2g} nats a row it "
+                "misses the probabilities that they were drawn by"
+            )
+        if (student := generator.student) is not None and raked:
+            own = student.logits.bias
+            raking.rake(
+                generator.layout, own, lambda rows, draw: student.sample(rows, draw).cells, recipe.seed, "student"
+            )
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
 
 
