@@ -6,8 +6,9 @@
 DATA_DIR holds a folder a table with train.parquet, test.parquet and schema.json. The yardstick is a separate program with
 packages of its own (SDMetrics and XGBoost are peers' measures, and no dependencies of this project). Every run is the
 command that a person would type; rows are appended to benchmarks/results/published_protocol.jsonl as they come, and
-``--table`` prints the medians. ``--resample`` scores bootstraps of the train rows instead: what chance alone does to a
-perfect generator's figures. They go to results/resampled.jsonl.
+``--table`` prints the medians. Where a release has a student, its samples are scored, too ("fast"). ``--resample`` scores
+bootstraps of the train rows instead: what chance alone does to a perfect generator's figures. They go to
+results/resampled.jsonl.
 """
 
 from __future__ import annotations
@@ -24,18 +25,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 RESULTS = Path(__file__).parent / "results" / "published_protocol.jsonl"
 RESAMPLED = RESULTS.with_name("resampled.jsonl")
 SHOWN = ("shape_error", "trend_error", "tstr", "trtr", "c2st_auc", "exact_copies", "rare_category_coverage")
 
 
 def measure(
-    folder: Path, family: str, seed: int, budget: str, yardstick: Path, python: str, command: list[str]
+    folder: Path,
+    family: str,
+    seed: int,
+    budget: str,
+    yardstick: Path,
+    python: str,
+    command: list[str],
+    keep: Path | None,
 ) -> dict[str, object]:
     schema = json.loads((folder / "schema.json").read_text())
     rows = schema["rows"]["train"]
     with tempfile.TemporaryDirectory() as scratch:
-        release, samples = f"{scratch}/release", f"{scratch}/samples.parquet"
+        release = f"{scratch}/release" if keep is None else str(keep / f"{schema['name']}-{family}-{budget}-{seed}")
+        samples, fast = f"{scratch}/samples.parquet", f"{scratch}/fast.parquet"
         began = time.monotonic()
         subprocess.run(
             [*command, "train", str(folder / "train.parquet"), "--target", schema["target"], "--split", "1,0,0",
@@ -51,8 +62,13 @@ def measure(
         manifest = json.loads(Path(release, "manifest.json").read_text())
         certificate = json.loads(Path(release, "certificate.json").read_text())
         score = scored(folder, samples, yardstick, python)
+        told: dict[str, Any] = {}
+        if yaml.safe_load(Path(release, "recipe.yaml").read_text())["training"]["distilled"]:
+            draw = [*command, "sample", release, "-n", str(rows), "--seed", str(seed + 1), "--quality", "fast"]
+            subprocess.run([*draw, "--out", fast], check=True)
+            told = {"fast": scored(folder, fast, yardstick, python)}
     return {
-        "table": schema["name"], "family": family, "seed": seed, "budget": budget, **score,
+        "table": schema["name"], "family": family, "seed": seed, "budget": budget, **score, **told,
         "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
         "train_command_s": round(trained - began, 1), "sample_command_s": round(sampled - trained, 1),
         "certificate": {name: figure["value"] for name, figure in certificate["figures"].items()},
@@ -140,6 +156,7 @@ def main() -> None:
     parser.add_argument("--budget", default="4m")
     parser.add_argument("--family", default="diffusion")
     parser.add_argument("--resample", action="store_true", help="score bootstraps of the train rows; train nothing")
+    parser.add_argument("--keep", type=Path, help="a folder in which the releases stay")
     parser.add_argument("--table", action="store_true", help="only print the medians of what was measured")
     options = parser.parse_args()
     results = RESAMPLED if options.resample else RESULTS
@@ -154,7 +171,7 @@ def main() -> None:
                 if options.resample:
                     row = resample(folder, seed, *judge)
                 else:
-                    row = measure(folder, options.family, seed, options.budget, *judge, command)
+                    row = measure(folder, options.family, seed, options.budget, *judge, command, options.keep)
                 with results.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)

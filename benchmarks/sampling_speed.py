@@ -1,6 +1,6 @@
 """Rows a second that a kept release is sampled at in this process, time to the first rows, and where processor time goes.
 
-    python benchmarks/sampling_speed.py RELEASE… [--threads 1 2] [--rows 50000] [--asks 50] [--steps N]
+    python benchmarks/sampling_speed.py RELEASE… [--threads 1 2] [--rows 50000] [--asks 50] [--steps N] [--quality fast]
     python benchmarks/sampling_speed.py --table
 
 Each release is loaded anew in a process of its own, a number of threads each. ``rows_per_s`` is of ``Sampler.table``;
@@ -21,15 +21,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from published_protocol import circumstances
 
+if TYPE_CHECKING:
+    from synth.asking import Quality
+
 RESULTS = Path(__file__).parent / "results" / "sampling_speed.jsonl"
 
 
-def measure(release: str, threads: int, rows: int, asks: int, steps: int | None) -> dict[str, Any]:
+def measure(release: str, threads: int, rows: int, asks: int, steps: int | None, quality: Quality) -> dict[str, Any]:
     import numpy as np
     import torch
 
@@ -42,22 +45,25 @@ def measure(release: str, threads: int, rows: int, asks: int, steps: int | None)
     loaded = time.perf_counter() - began
     if steps is not None:
         sampler.generator.steps = steps  # type: ignore[assignment]
-    sampler.table(2048)
+    request = sampler.ask(quality=quality)
+    sampler.table(2048, request=request)
     first = {}
     for count in (1, 100):
         took = []
         for seed in range(asks):
             began = time.perf_counter()
-            sampler.table(count, seed=seed)
+            sampler.table(count, seed=seed, request=request)
             took.append(1000 * (time.perf_counter() - began))
         first[str(count)] = {"p50": round(float(np.median(took)), 1), "p99": round(float(np.quantile(took, 0.99)), 1)}
     began, spent = time.perf_counter(), time.process_time()
-    sampler.table(rows, seed=1)
+    sampler.table(rows, seed=1, request=request)
     seconds, spent = time.perf_counter() - began, time.process_time() - spent
     return {
-        "release": Path(release).name, "threads": threads, "rows": rows, "rows_per_s": round(rows / seconds),
+        "release": Path(release).name, "threads": threads, "quality": quality, "rows": rows,
+        "rows_per_s": round(rows / seconds),
         "steps": getattr(sampler.generator, "steps", None), "load_s": round(loaded, 3), "first_ms": first,
-        "cpu_s": {"all": round(1000 * spent / rows, 4), **phases(sampler, min(rows, 16_384))}, "device": str(sampler.device),
+        "cpu_s": {"all": round(1000 * spent / rows, 4), **({} if request else phases(sampler, min(rows, 16_384)))},
+        "device": str(sampler.device),
         "torch": torch.__version__, **circumstances(),
     }  # fmt: skip
 
@@ -108,12 +114,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--asks", type=int, default=50)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--quality", default="best", choices=["best", "fast"])
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
         [release], [threads] = options.releases, options.threads
-        print(json.dumps(measure(release, threads, options.rows, options.asks, options.steps)))
+        print(json.dumps(measure(release, threads, options.rows, options.asks, options.steps, options.quality)))
         return
     if not options.table:
         if not options.releases:
@@ -121,7 +128,9 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         for release in options.releases:
             for threads in options.threads:
-                given = {"threads": threads, "rows": options.rows, "asks": options.asks, "steps": options.steps}
+                given = {key: getattr(options, key) for key in ("rows", "asks", "steps", "quality")} | {
+                    "threads": threads
+                }
                 words = [word for key, n in given.items() if n is not None for word in (f"--{key}", str(n))]
                 found = subprocess.run(
                     [sys.executable, __file__, release, *words, "--here"], check=True, stdout=subprocess.PIPE, text=True,
@@ -131,12 +140,15 @@ def main() -> None:
                 with RESULTS.open("a") as file:
                     file.write(line + "\n")
                 print(line, flush=True)
-    print("| release | threads | steps | rows a second | first row, first 100 (ms) | processor s of 1,000 rows |")
-    print("|---" * 6 + "|")
+    print(
+        "| release | threads | quality | steps | rows a second | first row, first 100 (ms) | processor s of 1,000 rows |"
+    )
+    print("|---" * 7 + "|")
     for row in map(json.loads, RESULTS.read_text().splitlines()):
         first = ", ".join(f"{ms['p50']:g} (p99 {ms['p99']:g})" for ms in row["first_ms"].values())
         spent = ", ".join(f"{phase} {s:.3g}" for phase, s in row["cpu_s"].items())
-        print(f"| {row['release']} | {row['threads']} | {row['steps']} | {row['rows_per_s']:,} | {first} | {spent} |")
+        told = [row["release"], row["threads"], row["quality"], row["steps"], f"{row['rows_per_s']:,}", first, spent]
+        print("| " + " | ".join(map(str, told)) + " |")
 
 
 if __name__ == "__main__":

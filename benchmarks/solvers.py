@@ -6,10 +6,11 @@
 DATA_DIR holds a folder a table with train.parquet; a release's name begins with that of its table, as adult-30m does. For each
 release, way and seed, rows are drawn from the same noise and compared with the train rows: errors of shape and trend, and the
 tree's AUC in telling them apart. ``heun`` are the 39 evaluations of Heun's method in 20 steps that were usual, ``float32`` the
-most evaluations without products of bfloat16. Beside them stands what the encoded values themselves are off those of the most
-evaluations: the root mean square and, of 99 quantiles of each value, the mean absolute difference, in deviations; nothing is
-said of them where the cells differ. Rows are appended to results/solvers.jsonl as they come; ``--table`` prints the means over
-seeds, and how far each is from that of the most evaluations.
+most evaluations without products of bfloat16, ``fast`` the release's student, if it has one. Beside them stands what the
+encoded values themselves are off those of the most evaluations: the root mean square and, of 99 quantiles of each value, the
+mean absolute difference, in deviations; nothing is said of them where the cells differ. Rows are appended to
+results/solvers.jsonl as they come; ``--table`` prints the means over seeds, and how far each is from that of the most
+evaluations.
 """
 
 from __future__ import annotations
@@ -44,7 +45,13 @@ def measured(data: Path, release: str, evaluations: list[int], seeds: list[int],
     train = pq.read_table(data / name / "train.parquet", columns=schema.names).cast(schema)
     for seed in seeds:
         best = None
-        for way in [str(max(evaluations)), *map(str, sorted(evaluations)[:-1]), "heun", "float32"]:
+        for way in [
+            str(max(evaluations)),
+            *map(str, sorted(evaluations)[:-1]),
+            "heun",
+            "float32",
+            *([] if sampler.generator.student is None else ["fast"]),
+        ]:
             encoded = drawn(sampler, way, max(evaluations), rows, seed)
             best = best or encoded
             table = sampler.codec.decode(encoded)
@@ -68,7 +75,7 @@ def drawn(sampler: Any, way: str, most: int, rows: int, seed: int) -> Any:
             stack.enter_context(mock.patch.object(still, "precision", return_value=torch.float32))
         steps = HEUN if way == "heun" else int(way) if way.isdigit() else most
         stack.enter_context(mock.patch.object(sampler.generator, "steps", steps))
-        return sampler.draw(rows, Draw("solvers", seed, device=sampler.device))
+        return sampler.draw(rows, Draw("solvers", seed, device=sampler.device), fast=way == "fast")
 
 
 def figures(sampler: Any, train: Any, sample: Any, seed: int) -> dict[str, float]:
