@@ -30,8 +30,8 @@ NONE = np.iinfo(np.int64).min  # a missing number
 
 
 class Tie(NamedTuple):
-    """With which column a column is tied, the numbers that they share, and which share of all rows has each. The numbers
-    are as ``whole_numbers`` has them, or the bits of doubles where there is no lattice."""
+    """With which column a column is tied, the numbers that they share, those of point masses among them, and which share of
+    all rows has each. Numbers are as ``whole_numbers`` has them, or the bits of doubles where there is no lattice."""
 
     other: str
     words: np.ndarray
@@ -117,14 +117,14 @@ class Ties:
         for family in self._families:
             columns, own = self.columns[family], words[:, family]
             seen = np.stack([_apart_from_masses(column, weights, mass) for column in own.T], 1)
-            best: dict[int, tuple[float, int, np.ndarray]] = {}
+            best: dict[int, tuple[float, int]] = {}
             for later, earlier in _met(seen):
-                tied = _tied(own[:, later], own[:, earlier], seen[:, later] != NONE, columns[later], weights)
-                much = float(weights[tied].sum())
-                if tied.any() and (later not in best or much > best[later][0]):
-                    best[later] = much, earlier, tied
-            for later, (_, earlier, tied) in best.items():
-                found[columns[later].name] = Tie(columns[earlier].name, own[tied, later], weights[tied])
+                much = _tied(own[:, later], own[:, earlier], seen[:, later] != NONE, columns[later], weights)
+                if much > best.get(later, (0.0, 0))[0]:
+                    best[later] = much, earlier
+            for later, (_, earlier) in best.items():
+                equal = (own[:, later] == own[:, earlier]) & (own[:, later] != NONE)
+                found[columns[later].name] = Tie(columns[earlier].name, own[equal, later], weights[equal])
         return found
 
 
@@ -168,14 +168,14 @@ def _met(seen: np.ndarray) -> list[tuple[int, int]]:
     return [(later, earlier) for later, some in partners.items() for earlier in some[:PARTNERS]]
 
 
-def _tied(own: np.ndarray, other: np.ndarray, free: np.ndarray, column: Column, weights: np.ndarray) -> np.ndarray:
-    """(rows) boolean: where the columns are tied; nowhere, if that is too rare or may be chance."""
+def _tied(own: np.ndarray, other: np.ndarray, free: np.ndarray, column: Column, weights: np.ndarray) -> float:
+    """The share of all rows that are ``free`` to be tied and are; 0 if that is little, or may be chance."""
     tied = free & (own == other)
-    if tied.sum() < FEWEST or weights[tied].sum() < SHARE:
-        return np.zeros_like(tied)
+    share = float(weights[tied].sum())
+    if tied.sum() < FEWEST or share < SHARE:
+        return 0.0
     apart = free & (other != NONE) & ~tied
     a, b = (x[apart].view(np.float64) if _real(column) else x[apart] for x in (own, other))
     # Two columns that are merely close, or have few numbers, differ by 1 as often as by 0.
     _, index = np.unique(a - b, return_inverse=True)
-    usual = np.bincount(index, weights[apart], 1).max()
-    return tied if weights[tied].sum() >= CLEAR * usual else np.zeros_like(tied)
+    return share if share >= CLEAR * np.bincount(index, weights[apart], 1).max() else 0.0
