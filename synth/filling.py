@@ -155,7 +155,12 @@ def _asked(codec: Codec, known: Known, rows: int, unseen: Counter[str]) -> tuple
         assert not isinstance(c, Pixels), "refused at the start"
         sizes, array = [len(cell.shares) for cell in c.cells], known.reduced[c.name]
         there = c.encodable(array) & array.is_valid().to_numpy(zero_copy_only=False)
-        at, (cells, values) = np.flatnonzero(there), c.encode(array.filter(pa.array(there)))
+        mask = pa.array(there)
+        if isinstance(c, Numbers) and c.tied is not None:
+            coded = c.encode(array.filter(mask), known.reduced[c.tied].filter(mask))
+        else:
+            coded = c.encode(array.filter(mask))
+        at, (cells, values) = np.flatnonzero(there), coded
         states[at, state : state + sum(sizes)] = 0
         offsets = state + np.cumsum([0, *sizes])[:-1]
         states[at[:, None], cells + offsets.astype(np.int64)] = 1

@@ -1,6 +1,7 @@
 """The reversible map between Arrow batches and what a generator sees, fitted on training rows alone, in one pass.
 
-Memory of the fit: per column one quantile sketch and at most SUPPORT distinct numbers, or the counts of its categories.
+Memory of the fit: per column one quantile sketch and at most SUPPORT distinct numbers, or the counts of its categories;
+and a sample of the rows' numbers, for ties.
 The codec is JSON; its size depends on the categories and never on the rows.
 """
 
@@ -10,26 +11,20 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import ndtri
 
-from synth.data.categories import Categories, as_text
 from synth.data.columns import Coder, Numbers
 from synth.data.conditions import Conditions, Wanted
-from synth.data.conform import without_nan
 from synth.data.constraints import Pattern
+from synth.data.fitting import ColumnFit
 from synth.data.ids import fresh_ids
-from synth.data.numbers import Lattice, LatticeFit, ticks
 from synth.data.pixels import Pixels
 from synth.data.reduction import Arrays, Reduction
-from synth.data.schema import Column, Schema, arrow_type
-from synth.data.sketch import Counter, QuantileSketch
+from synth.data.schema import Schema
+from synth.data.ties import Ties
 from synth.errors import UserError
 from synth.generators.layout import Encoded, Layout, Normal
-
-SUPPORT = 4096  # distinct numbers up to which samples repeat observed ones instead of any number on the lattice
-KNOTS = 1000
-EDGE = 3e-5  # quantiles are kept off 0 and 1: ±4 standard deviations
 
 
 class Codec(BaseModel):
@@ -83,7 +78,12 @@ class Codec(BaseModel):
         Raises UserError for a category or a number that the training rows did not have.
         """
         reduced = self.reduction.reduce(batch)
-        parts = [c.encode(reduced[c.name]) for c in self.columns]
+        parts = [
+            c.encode(reduced[c.name], reduced[c.tied])
+            if isinstance(c, Numbers) and c.tied is not None
+            else c.encode(reduced[c.name])
+            for c in self.columns
+        ]
         empty = np.empty((batch.num_rows, 0))
         cells = np.concatenate([empty.astype(np.int32), *(p[0] for p in parts)], axis=1)
         if self.layout.image is not None:
@@ -99,7 +99,15 @@ class Codec(BaseModel):
         for c in self.columns:
             cells, values = len(c.cells), c.width
             own = rows.cells[:, cell : cell + cells], rows.values[:, value : value + values]
-            arrays[c.name] = c.decode(*own) if isinstance(c, Pixels) else c.decode(*own, (wanted or {}).get(c.name))
+            if isinstance(c, Pixels):
+                arrays[c.name] = c.decode(*own)
+            elif isinstance(c, Numbers) and c.tied is not None:
+                other = arrays[c.tied]
+                if known is not None and c.tied in known:  # what is known stands, and is what this one equals
+                    other = pc.coalesce(known[c.tied], other)
+                arrays[c.name] = c.decode(*own, (wanted or {}).get(c.name), other)
+            else:
+                arrays[c.name] = c.decode(*own, (wanted or {}).get(c.name))
             cell, value = cell + cells, value + values
         arrays = self.reduction.restore(arrays, known)
         patterns = {c.columns[0]: c.pattern for c in self.reduction.constraints if isinstance(c, Pattern)}
@@ -142,10 +150,12 @@ class Fit:
     def __init__(self, schema: Schema) -> None:
         self.schema, self.reduction = schema, Reduction(schema)
         whole = schema.image is not None  # the class is one cell
-        self.columns = [_ColumnFit(column, whole) for column in self.reduction.columns if column.kind != "image"]
+        self.columns = [ColumnFit(column, whole) for column in self.reduction.columns if column.kind != "image"]
+        self.ties = Ties(self.reduction.columns)
 
     def update(self, batch: pa.RecordBatch) -> None:
         reduced = self.reduction.reduce(batch)
+        self.ties.update(reduced)
         for column in self.columns:
             column.update(reduced[column.name])
 
@@ -153,6 +163,7 @@ class Fit:
         """Add what ``later`` has seen in the rows after these."""
         for mine, other in zip(self.columns, later.columns, strict=True):
             mine.merge(other)
+        self.ties.merge(later.ties)
 
     def finish(self, *, ordered_up_to: int, atom_share: float, bins: int) -> Codec:
         """The codec of what was seen.
@@ -160,139 +171,14 @@ class Fit:
         A numerical or datetime column with at most ``ordered_up_to`` distinct values, ten rows or more to each on
         average, becomes an ordered category. Any other keeps a continuous value. Where single numbers make up
         ``atom_share`` of its rows or more, it gets a cell beside it, whose states are those numbers and ``bins``
-        intervals of about equal mass.
+        intervals of about equal mass. Where it often equals an earlier column, at other numbers than those, that is one
+        state more (see ``synth.data.ties``).
         """
-        coders: dict[str, Coder] = {c.name: c.finish(ordered_up_to, atom_share, bins) for c in self.columns}
+        ties = self.ties.find(atom_share)
+        coders: dict[str, Coder] = {
+            c.name: c.finish(ordered_up_to, atom_share, bins, ties.get(c.name)) for c in self.columns
+        }
         for column in self.reduction.columns:
             if column.shape is not None:
                 coders[column.name] = Pixels(name=column.name, shape=column.shape)
         return Codec(table=self.schema, columns=[coders[column.name] for column in self.reduction.columns])
-
-
-class _ColumnFit:
-    """What one pass keeps of one column."""
-
-    def __init__(self, column: Column, whole: bool) -> None:
-        self.column, self.name, self.whole = column, column.name, whole
-        self.continuous = column.kind in ("numerical", "datetime")
-        self.counter = Counter(column.name)
-        self.lattice = LatticeFit(column)
-        self.sketch = QuantileSketch()
-        self.missing = 0
-        self.few: tuple[np.ndarray, np.ndarray] | None = (np.empty(0), np.empty(0, np.int64))
-
-    def update(self, array: pa.Array) -> None:
-        if not self.continuous:
-            self.counter.update(without_nan(array))
-            self.missing = self.counter.missing
-            return
-        k = self.lattice.update(array)
-        present = k[~np.isnan(k)]
-        self.missing += len(k) - len(present)
-        self.sketch.update(present)
-        if self.few is not None:
-            self._count(*np.unique(present, return_counts=True))
-
-    def merge(self, later: _ColumnFit) -> None:
-        if not self.continuous:
-            self.counter.merge(later.counter)
-            self.missing = self.counter.missing
-            return
-        apart = self.lattice.merge(later.lattice)
-        self.missing += later.missing
-        later.sketch.shift(apart)
-        self.sketch.merge(later.sketch)
-        if later.few is None:
-            self.few = None
-        elif self.few is not None:
-            self._count(later.few[0] + apart, later.few[1])
-
-    def _count(self, present: np.ndarray, times: np.ndarray) -> None:
-        """Add distinct numbers, each so many times, to ``few`` while they are few."""
-        assert self.few is not None
-        values, index = np.unique(np.append(self.few[0], present), return_inverse=True)
-        counts = np.bincount(index, np.append(self.few[1], times), len(values)).astype(np.int64)
-        self.few = (values, counts) if len(values) <= SUPPORT else None
-
-    def finish(self, ordered_up_to: int, atom_share: float, bins: int) -> Coder:
-        if not self.continuous:
-            values, counts = self.counter.counts()
-            return self._categories(values, counts, ordered=False)
-        lattice = self.lattice.finish()
-        if self.few is not None:
-            k, counts = self._on(lattice, self.few[0]), self.few[1]
-            if len(k) <= max(1, min(ordered_up_to, counts.sum() // 10)):
-                return self._categories(lattice.to_arrow(k), counts, ordered=True)
-            return self._numbers(lattice, k, counts / counts.sum(), k, atom_share, bins)
-        levels = (np.arange(KNOTS) + 0.5) / KNOTS
-        grid = self._on(lattice, self.sketch.quantiles(np.concatenate([[0.0], levels, [1.0]])))
-        knots, repeats = np.unique(grid, return_counts=True)
-        return self._numbers(lattice, knots, repeats / repeats.sum(), np.empty(0), atom_share, bins)
-
-    @staticmethod
-    def _on(lattice: Lattice, distance: np.ndarray) -> np.ndarray:
-        """Distances to the origin in steps of the lattice."""
-        return distance if lattice.decimals is None else np.rint(distance / lattice.step)
-
-    def _categories(self, values: pa.Array, counts: np.ndarray, *, ordered: bool) -> Categories:
-        if as_text(arrow_type(self.column.dtype)):
-            values = values.cast(pa.string())
-        elif pa.types.is_temporal(values.type):
-            values = ticks(values)
-        return Categories(
-            name=self.name,
-            dtype=self.column.dtype,
-            values=values.to_pylist(),
-            ordered=ordered,
-            whole=self.whole,
-            missing=self.missing > 0,
-            counts=[*counts.tolist(), *([self.missing] if self.missing else [])],
-        )
-
-    def _numbers(
-        self, lattice: Lattice, knots: np.ndarray, shares: np.ndarray, support: np.ndarray, atom_share: float, bins: int
-    ) -> Numbers:
-        """``shares`` of the rows lie at or near each knot; a knot goes to the normal quantile of the middle of its share.
-
-        Point masses, which cells stand for, take no part in the quantiles: the numbers between them fill the scale.
-        """
-        atom = shares >= atom_share
-        between = np.where(atom, 0.0, shares)
-        between = between / between.sum() if between.any() else shares
-        middle = between.cumsum() - between / 2
-        normal = ndtri(middle.clip(EDGE, 1 - EDGE))
-        normal += np.arange(len(normal)) * 1e-9  # strictly increasing where clipping made ties
-        mean = np.average(normal, weights=between)
-        deviation = np.sqrt(np.average((normal - mean) ** 2, weights=between))
-
-        # A smooth column is a value and no more: its joint with others is learnt better without bins to cross.
-        # Otherwise a bin holds about the same share of all rows whatever the point masses take: finer ones are learnt by
-        # heart, and what depends on them (a target, say) with them.
-        cut = max(1, round(bins * shares[~atom].sum())) if atom.any() else 1
-        group = np.floor(middle * cut).clip(max=cut - 1)
-        starts = np.append(True, (group[1:] != group[:-1]) | atom[1:] | atom[:-1])
-        last = np.append(np.flatnonzero(starts)[1:] - 1, len(knots) - 1)
-        # The bin before a point mass ends just below it: all between the two knots is the bin's, and not the mass's.
-        before = np.append(atom[1:], False)[last] & ~atom[last]
-        upper = np.where(before, lattice.neighbour(np.append(knots[1:], np.inf)[last], -1), knots[last])
-        states = np.add.reduceat(shares, np.flatnonzero(starts)) * (1 - self.missing / self._rows)
-        if not len(support):
-            # Numbers too rare for a knot may lie between two point masses: a state of theirs keeps the masses points.
-            lone = np.flatnonzero(atom[1:] & atom[:-1] & (lattice.neighbour(knots[1:], -1) > knots[:-1])) + 1
-            at = np.searchsorted(last, lone)
-            upper = np.insert(upper, at, lattice.neighbour(knots[lone], -1))
-            states = np.insert(states, at, 0.0)
-        return Numbers(
-            name=self.name,
-            lattice=lattice,
-            knots=knots.tolist(),
-            normal=((normal - mean) / max(deviation, 1e-6)).tolist(),
-            support=support.tolist(),
-            upper=upper.tolist(),
-            missing=self.missing > 0,
-            shares=[*states.tolist(), *([self.missing / self._rows] if self.missing else [])],
-        )
-
-    @property
-    def _rows(self) -> int:
-        return self.sketch.count + self.missing

@@ -30,8 +30,9 @@ class Numbers(Shown):
     ``knots`` and ``normal`` are the map, strictly increasing both, piecewise linear in between. ``support`` holds all
     observed numbers where they are few (samples then take one of them), and is empty otherwise. State s of the cell
     reaches from just above ``upper[s - 1]`` to ``upper[s]``: a bin of numbers, or a point mass, whose bin has no width;
-    with ``missing``, one more state follows. Cells are drawn before values, so the cell carries the exact shares of
-    bins and point masses, and the value what is left. All numbers are in units of the lattice.
+    with ``tied``, one more state follows, of rows whose number is that of an earlier column of this name and no point mass,
+    and with ``missing`` another. Cells are drawn before values, so the cell carries the exact shares of bins, point masses
+    and ties, and the value what is left. All numbers are in units of the lattice.
     """
 
     how: Literal["numbers"] = "numbers"
@@ -42,6 +43,7 @@ class Numbers(Shown):
     upper: list[float]
     missing: bool
     shares: list[float]
+    tied: str | None = None
 
     @property
     def width(self) -> int:
@@ -56,6 +58,16 @@ class Numbers(Shown):
     def smooth(self) -> tuple[int, ...]:
         """The states of the cell in which the value says more: the bins that have a width."""
         return tuple(np.flatnonzero(self._least() < self.upper).tolist()) if self.cells else ()
+
+    @property
+    def _tie(self) -> int:
+        """The state of rows that are tied."""
+        return len(self.upper)
+
+    @property
+    def _gone(self) -> int:
+        """The state of missing numbers."""
+        return len(self.upper) + (self.tied is not None)
 
     @cached_property
     def _lower(self) -> np.ndarray:
@@ -75,8 +87,9 @@ class Numbers(Shown):
         k = self.lattice.to_float(array)
         return np.where(np.isnan(k), self.missing, (k >= self.knots[0]) & (k <= self.knots[-1]))
 
-    def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, 0 or 1) int32 and (rows, 1) float64; UserError for a number outside the range of the training rows."""
+    def encode(self, array: pa.Array, other: pa.Array | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, 0 or 1) int32 and (rows, 1) float64; ``other`` is the column that this one is tied to. UserError for a
+        number outside the range of the training rows."""
         k = self.lattice.to_float(array)
         gone = np.isnan(k)
         if gone.any() and not self.missing:
@@ -88,15 +101,23 @@ class Numbers(Shown):
         score = self._scale.score(k)
         if not self.cells:
             return np.empty((len(k), 0), np.int32), score[:, None]
-        cell = np.where(gone, len(self.upper), np.searchsorted(self._upper, k))
+        cell = np.searchsorted(self._upper, k)
+        told = (self._lower == self._upper)[np.where(gone, 0, cell)]
+        if other is not None:
+            tied = ~told & (self.lattice.to_float(other) == k)
+            cell, told = np.where(tied, self._tie, cell), told | tied
+        cell = np.where(gone, self._gone, cell)
         # Where the cell says all, the value is the mean of the others.
-        score[gone | np.append(self._lower == self._upper, True)[cell]] = 0.0
+        score[gone | told] = 0.0
         return cell.astype(np.int32)[:, None], score[:, None]
 
     def asked(self, wanted: Wanted) -> Asked:
         """Of a column with bins, its share of each; ``decode`` then sees to the numbers in those that a range cuts. Of one
-        without, bounds of its value. UserError where no number of the training rows' range is asked for."""
+        without, bounds of its value. Whether a tied number lies in a range is not known before the other is drawn: where
+        not all are asked for, none is tied. UserError where no number of the training rows' range is asked for."""
         spans = self._scale.spans(wanted.ranges)
+        everything = len(spans) == 1 and bool((spans[0] == (self.knots[0], self.knots[-1])).all())
+        tied = [] if self.tied is None else [float(everything)]
         missing = [float(wanted.missing)] if self.missing else []
         if not len(spans) and not any(missing):
             low, high = (show(end) for end in self.lattice.to_arrow(np.array([self.knots[0], self.knots[-1]])))
@@ -104,8 +125,9 @@ class Numbers(Shown):
                 wanted, f"goes from {low} to {high}{'' if self.missing else ', and is never missing'}"
             )
         if len(self.upper) > 1:
-            return Asked(np.append(self._scale.shares(self._lower, self._last, spans), missing).astype(np.float32))
-        present = np.array([float(len(spans) > 0), *missing], np.float32)[: sum(len(c.shares) for c in self.cells)]
+            shares = self._scale.shares(self._lower, self._last, spans)
+            return Asked(np.concatenate([shares, tied, missing]).astype(np.float32))
+        present = np.array([float(len(spans) > 0), *tied, *missing] if self.cells else [], np.float32)
         if not len(spans):
             return Asked(present)
         first, last = spans[0, 0], spans[-1, 1]
@@ -133,31 +155,47 @@ class Numbers(Shown):
         support = self._scale.support
         return support[np.searchsorted(support, self._upper, side="right") - 1] if len(support) else self._upper
 
-    def decode(self, cells: np.ndarray, values: np.ndarray, wanted: Wanted | None = None) -> pa.Array:
-        """Arrow array of the lattice's type, each number within the bin that its cell says, and as ``wanted``.
+    @cached_property
+    def _reach(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(states) the least number of each, its end, and the greatest that a sample can be; a tied one may be any."""
+        ends = self._lower, self._upper, self._last
+        if self.tied is None:
+            return ends
+        return np.append(ends[0], self.knots[0]), np.append(ends[1], self.knots[-1]), np.append(ends[2], self.knots[-1])
+
+    def decode(
+        self, cells: np.ndarray, values: np.ndarray, wanted: Wanted | None = None, other: pa.Array | None = None
+    ) -> pa.Array:
+        """Arrow array of the lattice's type, each number within the bin that its cell says, and as ``wanted``. Rows that are
+        tied take the number of the ``other`` column, or the nearest in this one's range; where the other is missing, the one
+        that the value says.
 
         A value beyond an edge of its bin is folded back at that edge: cutting it off would pile numbers up there. Of a bin
         that is wanted in part, the whole is squeezed into that part, quantile by quantile.
         """
         scale = self._scale  # arrays, as lists of thousands of knots would be made such again for each batch
-        cell = np.minimum(cells[:, 0], len(self.upper) - 1) if self.cells else np.zeros(len(values), np.int32)
-        lower, upper = self._lower[cell], self._upper[cell]
+        least, ends, greatest = self._reach
+        cell = np.minimum(cells[:, 0], len(ends) - 1) if self.cells else np.zeros(len(values), np.int32)
+        lower, upper = least[cell], ends[cell]
         floor, ceiling = scale.score(lower), scale.score(upper)
         width = ceiling - floor
         beyond = np.mod(values[:, 0] - floor, 2 * np.maximum(width, 1e-12))
         inside = floor + np.minimum(beyond, 2 * width - beyond).clip(min=0)
         spans = None if wanted is None or wanted.ranges == ALL else scale.spans(wanted.ranges)
         if spans is not None and len(spans) and len(self.upper) > 1:
-            inside = scale.squeezed(inside, cell, self._lower, self._last, spans)
+            inside = scale.squeezed(inside, cell, least, greatest, spans)
         k = np.interp(inside, scale.normal, scale.knots).clip(lower, upper)
         support = scale.support
         if len(support):
             nearest = np.searchsorted((support[1:] + support[:-1]) / 2, k)
             last = np.searchsorted(support, upper, side="right") - 1
             k = support[nearest.clip(np.searchsorted(support, lower), last)]
+        if other is not None:
+            equal = self.lattice.to_float(other).clip(self.knots[0], self.knots[-1])
+            k = np.where((cells[:, 0] == self._tie) & ~np.isnan(equal), equal, k)
         if spans is not None and len(spans):
             k = snap(k, spans)
-        return self.lattice.to_arrow(k, cells[:, 0] == len(self.upper) if self.missing else None)
+        return self.lattice.to_arrow(k, cells[:, 0] == self._gone if self.missing else None)
 
 
 Coder = Annotated[Categories | Numbers | Pixels, Field(discriminator="how")]

@@ -41,10 +41,14 @@ class Lattice(BaseModel):
         if self.decimals is None:
             return _float64(array)
         whole, missing = whole_numbers(array, self.decimals)
+        return np.where(missing, np.nan, self.steps(whole, array.type))
+
+    def steps(self, whole: np.ndarray, kind: pa.DataType) -> np.ndarray:
+        """float64 ``k`` of ``whole_numbers`` of a type."""
         # Divided as integers: a distance beyond 2^53 would lose its last digits on the way to float64.
-        distances = _distances(whole, self.origin, array.type, self.step)
+        distances = _distances(whole, self.origin, kind, self.step)
         k, rest = distances // self.step, distances % self.step
-        return np.where(missing, np.nan, k.astype(np.float64) + rest.astype(np.float64) / self.step)
+        return k.astype(np.float64) + rest.astype(np.float64) / self.step
 
     def to_arrow(self, k: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
         """Arrow array of ``dtype`` from float64 ``k``, rounded onto the lattice."""
