@@ -17,7 +17,8 @@ from synth.training.workers import Progress
 
 ROWS, BATCH = 1024, 256  # of a block and of a step
 HELD, TURNS = 64, 15  # blocks that are learnt from at a time, steps from one block to the next
-EACH, LEAST, MOST = 40, 40, 1024  # steps of the teacher to a block; least and most blocks of a training that is no try
+# Steps of the teacher to a block, of a training that is a try and of a longer one; blocks of such a one, at least and at most.
+SOON, EACH, LEAST, MOST = 20, 80, 40, 1024
 MEMORY = 2**28  # bytes that the probabilities of the blocks that are held take at most
 RATE, WARMUP, EMA = 3e-3, 50, 0.995
 
@@ -30,7 +31,7 @@ def blocks(training: TrainingRecipe, teacher: Generator) -> int:
         return training.distilled
     if training.steps is None:  # nothing has been trained
         return 0
-    return min(2 * training.steps // EACH, max(training.steps // EACH, LEAST), MOST)
+    return min(training.steps // SOON, max(training.steps // EACH, LEAST), MOST)
 
 
 def distil(teacher: TableDiffusion, count: int, seed: int, progress: Progress) -> float:
