@@ -15,13 +15,14 @@ import torch
 
 import artesian
 from synth import release
-from synth.data.codec import Fit
+from synth.data.codec import Codec, Fit
 from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.generators.families import build
+from synth.generators.student import Student
 from synth.provenance import lineage
 from synth.provenance.manifest import Training
-from synth.provenance.origin import Signed
+from synth.provenance.origin import Origin, Signed
 from synth.provenance.policy import PolicyError
 from synth.recipe import Recipe
 from synth.training import allowed
@@ -60,6 +61,36 @@ def test_rows_as_asked_reach_the_file(
     assert "of the model's rows, 1 row in" in capsys.readouterr().err
     same = artesian.load(published).sample(300, where={"k": ["b", "c"], "x": ">= 0.5"})
     assert (same["x"] >= 0.5).all() and len(same) == 300
+
+
+def test_fast_rows_reach_the_file_which_says_so(
+    published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those of Python, in one piece and in parts; of a release with a student."""
+    loaded = release.load(published)
+    recipe, codec = Recipe.check(loaded.recipe), Codec.model_validate(loaded.codec | {"table": loaded.schema})
+    torch.manual_seed(0)
+    generator = build(recipe, codec.layout)
+    generator.student = Student(codec.layout)
+    folder = tmp_path / "taught"
+    folder.mkdir()
+    release.save(
+        folder, tensors=generator.state_dict(), codec=codec.model_dump(mode="json"), schema=codec.table,
+        recipe=recipe.model_dump(), certificate=None, report=None, name="k", data=[], parents=[], real_fraction=1.0, seed=0,
+        training=Training(steps=0, seconds=0, workers=1, zero=0, devices=["CPU"]),
+    )  # fmt: skip
+    out = tmp_path / "rows.parquet"
+    assert run(["sample", str(folder), "-n", "300", "--quality", "fast", "--out", str(out)], monkeypatch) == 0
+    drawn = pq.read_table(out)
+    origin, _ = Origin.read(drawn.schema.metadata)
+    assert origin.asked == {"quality": "fast"}
+    model = artesian.load(folder)
+    assert drawn.equals(model.table(300, quality="fast")) and not drawn.equals(model.table(300))
+    capsys.readouterr()
+    assert (
+        run(["sample", published, "-n", "3", "--quality", "fast", "--out", str(tmp_path / "no.csv")], monkeypatch) == 2
+    )
+    assert "has no student" in capsys.readouterr().err and not (tmp_path / "no.csv").exists()
 
 
 def test_weights_reach_the_file(

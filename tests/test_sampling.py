@@ -15,6 +15,7 @@ from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.errors import ReleaseError, UserError
 from synth.generators.families import build
+from synth.generators.student import Student
 from synth.provenance.watermark import Mark
 from synth.recipe import Recipe
 from synth.release import Release
@@ -60,6 +61,43 @@ def test_few_rows_are_as_among_many(sampler: Sampler) -> None:
         assert part.equals(whole.slice(first, count).combine_chunks()), (first, count)
     sizes = [batch.num_rows for batch in sampler.batches(LONG * SMALL, seed=7, first=100)]
     assert sizes == [BLOCK - 100, *[BLOCK] * (LONG * SMALL // BLOCK - 1), 100], "batches end where they always do"
+
+
+@pytest.fixture(scope="module")
+def taught(sampler: Sampler) -> Sampler:
+    """The same with a student."""
+    generator = copy.deepcopy(sampler.generator)
+    torch.manual_seed(1)
+    generator.student = Student(sampler.codec.layout)
+    for parameter in generator.student.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return Sampler(generator, sampler.codec)
+
+
+def test_fast_rows_are_the_students_and_depend_on_the_seed_and_their_number_alone(taught: Sampler) -> None:
+    fast = taught.ask(quality="fast")
+    whole = taught.table(2 * BLOCK + 100, seed=7, request=fast)
+    for first, count in ((0, 5), (BLOCK - 3, 6), (BLOCK + 17, BLOCK), (2 * BLOCK + 99, 1)):
+        part = pa.Table.from_batches(taught.batches(count, seed=7, first=first, request=fast))
+        assert part.equals(whole.slice(first, count).combine_chunks())
+    assert not whole.slice(0, 100).equals(taught.table(100, seed=7))
+    assert taught.ask(quality="best") is None
+
+
+def test_a_student_comes_with_the_weights(taught: Sampler) -> None:
+    recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
+    again = Sampler.of(recipe, taught.codec, taught.generator.state_dict())
+    fast = taught.ask(quality="fast")
+    assert again.table(100, seed=3, request=fast).equals(taught.table(100, seed=3, request=fast))
+
+
+def test_fast_rows_are_refused_where_more_is_asked_and_where_there_is_no_student(
+    sampler: Sampler, taught: Sampler
+) -> None:
+    with pytest.raises(UserError, match="ask for some of them with --quality best"):
+        taught.ask(where="age>=30", quality="fast")
+    with pytest.raises(UserError, match=r"has no student.*draw with --quality best"):
+        sampler.ask(quality="fast")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
