@@ -78,8 +78,10 @@ class Desk:
     def __init__(self) -> None:
         self.seen = list[tuple[Version, Piece, Drawn]]()
         self.refused: set[Version] = set()
+        self.checks = 0
 
     def check(self, version: Version) -> None:
+        self.checks += 1
         if version in self.refused:
             raise UnhealthyError(f"{version}: its samples are no longer what was certified")
 
@@ -107,7 +109,7 @@ def test_a_job_is_drawn_and_says_how_far_it_is(tmp_path: Path, parts: Parts, ver
     record = started(jobs, version, id, asked={"where": "age>=40"})
     assert (record.state, record.version, record.release) == ("running", "people@1", id)
     parts.go.release()
-    assert until(lambda: record.drawn == 100) and kept(jobs, record)["drawn"] == 100
+    assert until(lambda: record.drawn == kept(jobs, record)["drawn"] == 100)
     parts.go.release(2)
     assert until(lambda: kept(jobs, record)["state"] == "done") and record.drawn == 300
     [call] = parts.calls
@@ -221,7 +223,7 @@ def test_a_job_ends_where_its_release_is_no_longer_served_and_goes_on_when_it_is
     jobs = opened(tmp_path, desk)
     record = started(jobs, version, id)
     parts.go.release()
-    assert until(lambda: record.drawn == 100)
+    assert until(lambda: record.drawn == 100 and desk.checks == 2)  # at the first row, and after a hundred
     desk.refused.add(version)
     parts.go.release()
     assert until(lambda: kept(jobs, record)["state"] == "failed") and record.drawn == 200
