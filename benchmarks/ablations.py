@@ -75,6 +75,7 @@ def run(folder: Path, changed: dict[str, Any], seed: int, options: argparse.Name
 
     from synth.recipe import Recipe
     from synth.sampling import Sampler
+    from synth.training import raking
     from synth.training.feed import Feed, Share
     from synth.training.prepare import open_sources, prepare
 
@@ -94,6 +95,8 @@ def run(folder: Path, changed: dict[str, Any], seed: int, options: argparse.Name
         recipe, prepared.codec.layout, lambda step: feed(step, slice(0, training.batch)), prepared.rows["train"],
         clock=time.process_time,
     )  # fmt: skip
+    if raking.worth(training.model_copy(update={"steps": facts["steps"]}), prepared.codec.layout):  # as in a release
+        raking.rake(prepared.codec.layout, model.denoiser.logits.bias, model.heat, model.cells, seed)
     began = time.process_time()
     samples = Sampler(model, prepared.codec).table(prepared.rows["train"], seed=seed + 1)
     drawn = time.process_time() - began

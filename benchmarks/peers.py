@@ -195,7 +195,8 @@ def main() -> None:
                         file.write(json.dumps(row) + "\n")
                     print(json.dumps(row), flush=True)
     if not options.prepare:
-        print(table([json.loads(line) for line in options.results.read_text().splitlines()]))
+        lines = options.results.read_text().splitlines() if options.results.exists() else []
+        print(table([json.loads(line) for line in lines]))
 
 
 if __name__ == "__main__":

@@ -64,9 +64,11 @@ def measure(
         score = scored(folder, samples, yardstick, python)
         told: dict[str, Any] = {}
         if yaml.safe_load(Path(release, "recipe.yaml").read_text())["training"]["distilled"]:
+            asked = time.monotonic()
             draw = [*command, "sample", release, "-n", str(rows), "--seed", str(seed + 1), "--quality", "fast"]
             subprocess.run([*draw, "--out", fast], check=True)
-            told = {"fast": scored(folder, fast, yardstick, python)}
+            took = round(time.monotonic() - asked, 1)
+            told = {"fast": scored(folder, fast, yardstick, python) | {"sample_command_s": took}}
     return {
         "table": schema["name"], "family": family, "seed": seed, "budget": budget, **score, **told,
         "steps": manifest["training"]["steps"], "training_s": round(manifest["training"]["seconds"], 1),
@@ -109,14 +111,16 @@ def circumstances() -> dict[str, str]:
     import psutil
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=RESULTS.parent, check=True, capture_output=True, text=True
-        ).stdout.strip()
+        try:
+            told = subprocess.run(["git", *words], cwd=RESULTS.parent, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError):  # an archive of the project, and no clone
+            return "unknown"
+        return told.stdout.strip()
 
     changed = git("status", "--porcelain", "--", ":/", ":/!benchmarks/results")
     memory = psutil.virtual_memory().total / 2**30
     return {
-        "commit": git("rev-parse", "HEAD") + ("-dirty" if changed else ""),
+        "commit": git("rev-parse", "HEAD") + ("-dirty" if changed not in ("", "unknown") else ""),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}",
     }

@@ -84,7 +84,7 @@ def main() -> None:
         row = measure(options.data, options.release, options.yardstick, options.yardstick_python, options.seed)
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
-    for row in map(json.loads, RESULTS.read_text().splitlines()):
+    for row in map(json.loads, RESULTS.read_text().splitlines() if RESULTS.exists() else []):
         print(f"{row['release']}, seed {row['seed']}: " + ", ".join(f"{way} {v:.2f}" for way, v in row["tstr"].items()))
 
 

@@ -144,7 +144,7 @@ def main() -> None:
         "| release | threads | quality | steps | rows a second | first row, first 100 (ms) | processor s of 1,000 rows |"
     )
     print("|---" * 7 + "|")
-    for row in map(json.loads, RESULTS.read_text().splitlines()):
+    for row in map(json.loads, RESULTS.read_text().splitlines() if RESULTS.exists() else []):
         first = ", ".join(f"{ms['p50']:g} (p99 {ms['p99']:g})" for ms in row["first_ms"].values())
         spent = ", ".join(f"{phase} {s:.3g}" for phase, s in row["cpu_s"].items())
         told = [row["release"], row["threads"], row["quality"], row["steps"], f"{row['rows_per_s']:,}", first, spent]

@@ -149,7 +149,7 @@ def main() -> None:
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)
-    print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+    print(table([json.loads(line) for line in (RESULTS.read_text().splitlines() if RESULTS.exists() else [])]))
 
 
 if __name__ == "__main__":

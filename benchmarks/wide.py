@@ -52,7 +52,8 @@ COLUMNS = {"categories": 10, "rows": 10}
 NAMES = {  # of the phases, by how the lines begin that the command prints
     "reading the table": "inference", "inferring the schema": "inference", "fitting the codec": "codec",
     "encoding the rows": "encoding", "starting Ray": "preparation and Ray", "starting the workers": "workers",
-    "training": "steps", "sampling": "sampling", "certifying": "certificate", "writing the report": "report and release",
+    "training": "steps", "raking": "finishing", "teaching": "finishing",
+    "sampling": "sampling", "certifying": "certificate", "writing the report": "report and release",
 }  # fmt: skip
 
 

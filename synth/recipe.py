@@ -71,7 +71,7 @@ class TrainingRecipe(Part):
     checkpoint_s: float = Field(60, gt=0, description="seconds between checkpoints")
     distilled: int | None = Field(
         None, ge=0, description="blocks of 1,024 of its rows from which a table diffusion model teaches a student, for quality"
-        " fast; null: one for every 80 steps, 40 at least, 0: none",
+        " fast; null: one for every 20 steps up to 40, then for every 80, 1,024 at most; 0: none",
     )  # fmt: skip
     keep: int = Field(2, ge=1, description="newest checkpoints kept, beside the best one")
     checks: int = Field(

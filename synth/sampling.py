@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +71,7 @@ class Sampler:
         for judge in generator.judges:
             delattr(generator, judge)
         if any(name.startswith("student.") for name in weights):
-            generator.student = Student(codec.layout)
+            generator.student = Student(codec.layout, recipe.diffusion.noise)
         generator.load_state_dict({n: t for n, t in weights.items() if n.partition(".")[0] not in generator.judges})
         return cls(generator, codec, "cuda" if torch.cuda.is_available() else "cpu")
 
@@ -87,7 +87,10 @@ class Sampler:
         try:
             sampler = cls.of(recipe, codec, release.tensors)
         except RuntimeError as e:  # torch names the tensors that are missing, unknown or of another shape
-            raise ReleaseError(f"{release.location}: weights.safetensors: do not fit the codec and recipe: {e}") from e
+            raise ReleaseError(
+                f"{release.location}: weights.safetensors: do not fit the codec and recipe, as those of other versions: "
+                f"train again from its recipe.yaml, or draw with that version; {e}"
+            ) from e
         sampler.mark = mark
         return sampler
 
@@ -106,15 +109,19 @@ class Sampler:
     ) -> Request | None:
         """What is asked for, understood and found possible; None where nothing is. See ``synth.asking.ask``. Rows of quality
         fast are drawn by the release's student: UserError where it has none, and where more is asked of them."""
+        if quality not in get_args(Quality):
+            raise UserError(f"--quality {quality!r}: is unknown; write best or fast")
         if quality == "fast":
-            if where or balance or rare:
+            if where or balance or rare or boost != 1:
                 raise UserError("--quality fast: draws rows as they come; ask for some of them with --quality best")
             if self.generator.student is None:
                 raise UserError(
                     "--quality fast: this release has no student; table diffusion models get one, unless their training had "
-                    f"training.distilled=0, very few steps or more than {CELLS} cells a row; draw with --quality best"
+                    f"training.distilled=0, very few steps more than {CELLS} cells a row, or a guide refined it; draw with "
+                    "--quality best"
                 )
-            return Request(({},), (1.0,), None, asking.key([], quality), fast=True)
+            told = "drawn by the release's student; its certificate is of rows of quality best"
+            return Request(({},), (1.0,), None, asking.key([], quality), (told,), fast=True)
         return asking.ask(self.codec, self._chance, where=where, balance=balance, rare=rare, boost=boost)
 
     def arrow(self, request: Request | None = None) -> pa.Schema:
@@ -129,6 +136,8 @@ class Sampler:
         if rows < 0 or first < 0:
             raise UserError(f"the number of rows ({rows}) and the first row ({first}) must not be negative")
         last = first + rows
+        if not rows:
+            return
         if request is None and self.generator.joins:
             yield from self._joined(seed, first, last)
             return

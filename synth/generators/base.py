@@ -181,11 +181,6 @@ class Generator(nn.Module):
         (from 0) is the optimizer step, for what changes on the way."""
         raise TypeError(f"{type(self).__name__} defines no losses")
 
-    @property
-    def teaches(self) -> bool:
-        """Whether a student can learn to draw its rows (``synth.training.distil``)."""
-        return False
-
     def remarks(self, batch: Encoded) -> list[str]:
         """Sentences on the model's state as these encoded rows show it, for the notes of a run: the same for the same
         weights and rows. None unless a family has something to say."""

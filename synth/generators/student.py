@@ -49,7 +49,9 @@ class Values(Denoiser):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout, WIDTH, blocks=2, expansion=2)
-        self.logits = None
+        self.logits = self.evidence = None
+        if self.cells is not None:
+            self.cells.smooth = None
 
 
 class Student(nn.Module):
@@ -57,7 +59,7 @@ class Student(nn.Module):
 
     The state of a row at a cell is the sum of the vectors of the cells before it, scaled and moved by what is the cell's own;
     all cells share the block that reads it. Cells of few states come first: then many rows are alike for long, and one of
-    them is read for all.
+    them is read for all. ``deviation`` is that of what values are drawn from.
     """
 
     places: Tensor
@@ -67,8 +69,9 @@ class Student(nn.Module):
         """In which cells are drawn."""
         return sorted(range(len(layout.cells)), key=lambda cell: (cell == layout.target, layout.sizes[cell], cell))
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, deviation: float = 1.0) -> None:
         super().__init__()
+        self.deviation = deviation
         self.layout, self.cells, cells = layout, self.order(layout), len(layout.cells)
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
         self.spans = [slice(int(end - size), int(end)) for end, size in zip(sizes.cumsum(0), sizes, strict=True)]
@@ -81,10 +84,6 @@ class Student(nn.Module):
             self.norm = nn.LayerNorm(WIDTH)
             self.logits = Logits(layout, WIDTH)
         self.values = Values(layout) if layout.values else None
-
-    @property
-    def joins(self) -> bool:
-        return True
 
     def losses(self, lesson: Lesson, noisy: Tensor, sigma: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Nats a row by which the probabilities of its cells miss the teacher's; and the squared error of what the denoiser
@@ -106,19 +105,22 @@ class Student(nn.Module):
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw) -> Encoded:
         """Rows of which nothing is asked."""
-        partial = Partial.blank(self.layout, rows, self.places.device)
-        if self.cells:
-            self._draw_cells(partial, draw)
+        partial = self.begun(rows, draw)
         if self.values is None:
             return Encoded(partial.cells, partial.values)
         net = Still(self.values, self.layout)
         shown = net.shown(partial)
-        start = noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
+        start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
         values = noise.multistep(lambda x, sigma: net.denoised(shown, x, sigma), start, STEPS)
         return Encoded(partial.cells, values)
 
-    def _draw_cells(self, partial: Partial, draw: Draw) -> None:
-        rows, device = len(partial.cells), self.places.device
+    @torch.no_grad()
+    def begun(self, rows: int, draw: Draw) -> Partial:
+        """Rows with all their cells, and without their values."""
+        device = self.places.device
+        partial = Partial.blank(self.layout, rows, device)
+        if not self.cells:
+            return partial
         uniform, seen, table = draw.stratified(rows, len(self.cells)), self.seen(), self.logits.states()
         block = StillGated(self.block, precision(device))
         untold = block.told(torch.zeros(WIDTH, device=device))
@@ -137,3 +139,4 @@ class Student(nn.Module):
             before = before + seen[drawn + span.start]
             if alike is not None:
                 alike = alike.after(torch.full_like(drawn, cell), drawn)
+        return partial

@@ -27,7 +27,6 @@ import math
 from collections.abc import Iterator, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synth.generators import noise
@@ -37,8 +36,9 @@ from synth.generators.denoiser import Denoiser
 from synth.generators.given import Given, choose, each
 from synth.generators.guidance import LEAST, Discriminator
 from synth.generators.layout import Encoded, Layout
+from synth.generators.masks import hide, show
 from synth.generators.partial import Partial
-from synth.generators.states import SMALLEST, Segments
+from synth.generators.states import Segments
 from synth.generators.still import Still
 from synth.generators.student import Lesson, Student
 from synth.generators.tutor import Tutor
@@ -125,6 +125,12 @@ class TableDiffusion(Generator):
         return Unmasking(net, self.layout, self.target, self.segments, *self.temperatures)
 
     @property
+    def heat(self) -> Tensor:
+        """(S) what the logits of each state are divided by in samples."""
+        ordinary, target = self.temperatures
+        return torch.where(self.segments.cell == (-1 if self.target is None else self.target), target, ordinary)
+
+    @property
     def joins(self) -> bool:
         return self.discriminator is None  # whose candidates are drawn in pieces
 
@@ -155,8 +161,10 @@ class TableDiffusion(Generator):
             if self.dropout
             else None
         )
-        hidden, learnt = self._hide(chance[:masked], visible[:masked], draw.uniform(rows, 1)[:masked], aims)
-        shown = self._show(draw.uniform(rows, 1), draw.uniform(rows, v), masked)
+        hidden, learnt = hide(
+            chance[:masked], visible[:masked], draw.uniform(rows, 1)[:masked], aims, self.target, self.target_shown
+        )
+        shown = show(draw.uniform(rows, 1), draw.uniform(rows, v), masked, self.evidence)
         evidence = torch.cat([values * shown, shown], 1)
         logits, raw = call["denoiser"](cells, hidden, noisy, sigma, gain, aims, evidence)
 
@@ -169,45 +177,12 @@ class TableDiffusion(Generator):
             loss = loss + v / (c + v) * draw.parts / (whole - of_cells) * error
         yield "denoiser", loss
 
-    def _hide(self, chance: Tensor, visible: Tensor, ordinary: Tensor, aims: int) -> tuple[Tensor, Tensor]:
-        """(masked rows, C) booleans, which cells are hidden and which of them are learnt, from uniform numbers: a
-        uniformly random number of the cells, at least one, uniformly chosen.
-
-        Averaging each row's cross-entropy over its hidden cells then gives −log p(cells) / C in expectation over the
-        orders (arXiv 2110.02037, Eq. 4), without the 1/t weights of the continuous-time form and their variance.
-
-        The target, which is drawn last where nothing is known of it, is hidden from most rows and not learnt by them. To
-        some it is a cell like any other, so that the others can be drawn when it is known; the first ``aims`` rows see
-        all others, and learn it alone.
-        """
-        cells = chance.shape[1]
-        if self.target is None:
-            hidden = ~_least(chance, (visible * cells).long())
-            return hidden, hidden
-        apart = ordinary >= self.target_shown
-        apart[:aims] = True
-        at = torch.arange(cells, device=chance.device) == self.target
-        # Apart, it is the first in the ranking, where nothing is hidden.
-        ranked = torch.where(at & apart, -1.0, chance)
-        others = ~_least(ranked, apart + (visible * (cells - apart.long())).long())
-        others[:aims] = at
-        return others | (at & apart), others
-
-    def _show(self, chance: Tensor, order: Tensor, masked: int) -> Tensor:
-        """(rows, V) boolean, which values each row is shown: none, or to a share ``evidence`` of the rows a uniformly
-        random number, uniformly chosen. A row that learns values is not shown them all."""
-        rows, values = order.shape
-        most = torch.full((rows, 1), values, device=order.device)
-        most[masked:] -= 1
-        number = torch.where(chance < self.evidence, chance / max(self.evidence, SMALLEST) * (most + 1), 0.0).long()
-        return _least(order, torch.minimum(number, most))
-
     def discrimination(self, real: Encoded, own: Encoded, draw: Draw) -> Tensor:
         """The discriminator's loss on ``real`` rows and as many that were drawn from the model without it. Some are shown
         some of their values, so that rows of which values are known are guided, too."""
         assert self.discriminator is not None
         rows = 2 * len(real.cells)
-        shown = self._show(draw.uniform(rows, 1), draw.uniform(rows, self.layout.values), rows)
+        shown = show(draw.uniform(rows, 1), draw.uniform(rows, self.layout.values), rows, self.evidence)
         return self.discriminator.loss(real, own, shown, draw)
 
     @torch.no_grad()
@@ -243,6 +218,11 @@ class TableDiffusion(Generator):
     def teaches(self) -> bool:
         """Whether rows are drawn from nothing but what a student learns."""
         return self.discriminator is None and self.tutor is None and self.shadow is None
+
+    @torch.no_grad()
+    def cells(self, rows: int, draw: Draw) -> Tensor:
+        """(rows, C) the cells of rows, without their values."""
+        return self._begun(self.unmasking(), rows, draw, None).cells
 
     @torch.no_grad()
     def lesson(self, rows: int, draw: Draw) -> Lesson:
@@ -311,10 +291,3 @@ class TableDiffusion(Generator):
             weights = weights + self._log_weights(part)
         kept = choose(weights.view(-1, times), draw.uniform(len(index), 1)[:, 0])
         return part.take(torch.arange(len(index), device=index.device) * times + kept)
-
-
-def _least(numbers: Tensor, count: Tensor) -> Tensor:
-    """(rows, n) boolean: which are the ``count`` (rows, 1) least of each row's ``numbers`` below 1; fewer where the
-    next is as great as the last of them."""
-    bounds = F.pad(numbers.sort(1).values, (0, 1), value=1.0)
-    return numbers < bounds.gather(1, count)

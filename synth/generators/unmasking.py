@@ -94,7 +94,7 @@ class Unmasking:
         """Draw the cells of ``partial``, all of which are hidden, in one order; (rows, S) float16 logarithms of the
         probabilities that they were drawn by, the states of all cells side by side."""
         logs = torch.empty(
-            len(partial.cells), len(self.segments.cell), dtype=torch.bfloat16, device=partial.cells.device
+            len(partial.cells), len(self.segments.cell), dtype=torch.float16, device=partial.cells.device
         )
         if not order:
             return logs

@@ -102,7 +102,8 @@ class Checks:
         self.passed = state["passed"]
         self.collapse, self.modes = Collapse(**state["collapse"]), Modes(**state["modes"])
         self.record = state["watched"] or self.record
-        self.early, self.losses = Early(**state["early"]), state["losses"]
+        # Of an earlier version's run there is none.
+        self.early, self.losses = Early(**state.get("early", {})), state.get("losses", self.losses)
         if self.held is not None and self.losses["size"] is not None:
             self.held.size = Size(**self.losses["size"])
 

@@ -37,6 +37,6 @@ def keep_memory() -> None:
     are then cleared anew, up to a tenth of the time on a CPU.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, GREATEST)
+    # Older ones refuse the first, and would no longer adapt it after the second.
+    if mallopt is not None and mallopt(M_MMAP_THRESHOLD, GREATEST):
         mallopt(M_TRIM_THRESHOLD, GREATEST)

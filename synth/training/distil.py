@@ -13,6 +13,7 @@ from synth.generators.base import Draw, Generator
 from synth.generators.student import CELLS, Lesson, Student
 from synth.generators.table_diffusion import TableDiffusion
 from synth.recipe import TrainingRecipe
+from synth.training.device import computes_in_bf16
 from synth.training.workers import Progress
 
 ROWS, BATCH = 1024, 256  # of a block and of a step
@@ -34,12 +35,15 @@ def blocks(training: TrainingRecipe, teacher: Generator) -> int:
     return min(training.steps // SOON, max(training.steps // EACH, LEAST), MOST)
 
 
-def distil(teacher: TableDiffusion, count: int, seed: int, progress: Progress) -> float:
-    """Give ``teacher`` a student that has learnt from so many blocks of its rows; the nats a row by which it misses the
-    probabilities of the last ones."""
+def distil(teacher: TableDiffusion, count: int, seed: int, precision: str, progress: Progress) -> float:
+    """Give ``teacher`` a student that has learnt from so many blocks of its rows, in a recipe's ``precision``; the nats a row
+    by which it misses the probabilities of the last ones."""
     device = teacher.segments.first.device
-    torch.manual_seed(seed)  # initial weights
-    student = Student(teacher.layout).to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # initial weights
+        student = Student(teacher.layout, teacher.deviation)
+    student.to(device)
+    bf16 = computes_in_bf16(precision, device)
     weights = list(student.parameters())
     means = [weight.detach().clone() for weight in weights]
     optimizer = torch.optim.AdamW(weights, lr=RATE, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
@@ -54,7 +58,7 @@ def distil(teacher: TableDiffusion, count: int, seed: int, progress: Progress) -
             draw = Draw("distil", seed, block, turn, device=device)
             chosen = lessons[int(draw.uniform(1, 1) * len(lessons))].take((draw.uniform(BATCH, 1)[:, 0] * ROWS).long())
             sigma, noisy, raw = teacher.asked(chosen, draw)
-            with torch.autocast(device.type, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 missed, error = student.losses(chosen, noisy, sigma, raw)
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min((step + 1) / WARMUP, 1.4 * (1 - step / total), 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,9 +21,6 @@ from synth.recipe import Recipe
 from synth.training import mixing
 from synth.training.prepare import Prepared
 from synth.training.workers import Progress
-
-if TYPE_CHECKING:
-    from synth.generators.base import Generator
 
 REFERENCE = 8_192  # of them, rows that are published for those to be compared with that are served
 SAMPLED = 50_000  # most synthetic rows that are drawn for the certificate; of images, as many as it looks at
@@ -52,7 +49,8 @@ def publish(
     parents: Sequence[str] = (),
     real_fraction: float = 1.0,
 ) -> Trained:
-    """Draw rows, certify them against the real ones, write the signed release, and tell of it who is to be told.
+    """Finish the model (``synth.training.finishing``), draw rows, certify them against the real ones, write the signed
+    release, and tell of it who is to be told.
 
     ``training`` is what the manifest keeps of how the weights came about, ``took`` the same in a line of the report;
     ``parents`` are the ids of releases that they come from, ``real_fraction`` the share of real rows in what they saw.
@@ -64,10 +62,11 @@ def publish(
     from synth.evaluation.image_rows import most_measured
     from synth.evaluation.report import render
     from synth.sampling import Sampler
+    from synth.training.finishing import finish
 
     torch.set_num_threads(usable_threads())
     sampler = Sampler.of(recipe, table.codec, {n: t for n, t in weights.items() if not n.startswith("student.")})
-    recipe = _finished(sampler.generator, recipe, table.notes, progress)
+    recipe = finish(sampler.generator, recipe, table.notes, progress)
     most = most_sampled(table.schema) if table.schema.image is None else most_measured(table.schema)
     rows, drawn, count = min(table.rows["train"], most), [], 0
     for batch in sampler.batches(rows, seed=recipe.seed):
@@ -118,33 +117,6 @@ def publish(
             reference=Gist(table.schema)(synthetic.slice(0, REFERENCE)),
         )
     return Trained(out, manifest, certificate, [*table.notes, *announce.announce(manifest)])
-
-
-def _finished(generator: Generator, recipe: Recipe, notes: list[str], progress: Progress) -> Recipe:
-    """Rake a table diffusion model, and give it a student, where it can have one; the recipe with how much that has learnt."""
-    from synth.generators.table_diffusion import TableDiffusion
-    from synth.training import distil, raking
-
-    count = distil.blocks(recipe.training, generator)
-    if isinstance(generator, TableDiffusion) and generator.teaches:
-        raked, cells = raking.worth(recipe.training, generator.layout), generator.denoiser.logits
-        if raked and cells is not None:
-            progress("raking", 0.0, {})
-            raking.rake(
-                generator.layout, cells.bias, lambda rows, draw: generator.sample(rows, draw).cells, recipe.seed
-            )
-        if count:
-            missed = distil.distil(generator, count, recipe.seed, progress)
-            notes.append(
-                f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows; by {missed:.2g} nats a row it "
-                "misses the probabilities that they were drawn by"
-            )
-        if (student := generator.student) is not None and raked:
-            own = student.logits.bias
-            raking.rake(
-                generator.layout, own, lambda rows, draw: student.sample(rows, draw).cells, recipe.seed, "student"
-            )
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
 
 
 def most_sampled(schema: Schema) -> int:

@@ -28,9 +28,11 @@ def worth(training: TrainingRecipe, layout: Layout) -> bool:
 
 
 @torch.no_grad()
-def rake(layout: Layout, bias: Tensor, cells: Callable[[int, Draw], Tensor], *address: int | str) -> None:
+def rake(
+    layout: Layout, bias: Tensor, heat: Tensor | float, cells: Callable[[int, Draw], Tensor], *address: int | str
+) -> None:
     """Change the ``bias`` (S) of logits, the states of all cells side by side, so that ``cells(rows, draw)``, (rows, C) of a
-    model that has them, come in the shares of the training rows. Noise is drawn at ``address``."""
+    model that has them and divides them by ``heat``, come in the shares of the training rows. Noise is drawn at ``address``."""
     device = bias.device
     shares = torch.tensor([share for cell in layout.cells for share in cell.shares], device=device)
     sizes = torch.tensor(layout.sizes, dtype=torch.long, device=device)
@@ -40,4 +42,4 @@ def rake(layout: Layout, bias: Tensor, cells: Callable[[int, Draw], Tensor], *ad
         for block in range(BLOCKS):
             drawn = cells(ROWS, Draw("rake", *address, time, block, device=device)) + first
             counts += drawn.flatten().bincount(minlength=len(counts))
-        bias.add_(((BLOCKS * ROWS * shares + FEW) / (counts + FEW)).log())
+        bias.add_(heat * ((BLOCKS * ROWS * shares + FEW) / (counts + FEW)).log())

@@ -8,6 +8,7 @@ import torch
 from synth.generators.base import Draw
 from synth.generators.given import Given
 from synth.generators.layout import Cell, Encoded, Layout
+from synth.generators.masks import hide, show
 from synth.generators.table_diffusion import TableDiffusion, balance
 
 MIXED = Layout(
@@ -106,7 +107,9 @@ def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it()
     layout = Layout(cells=MIXED.cells, values=2, target=0)
     model = small(layout)
     draw = Draw(3)
-    hidden, learnt = model._hide(draw.uniform(500, 3), draw.uniform(500, 1), torch.ones(500, 1), 50)
+    hidden, learnt = hide(
+        draw.uniform(500, 3), draw.uniform(500, 1), torch.ones(500, 1), 50, model.target, model.target_shown
+    )
     others = hidden[50:, 1:].sum(1)
     assert bool(hidden[:, 0].all()) and int(others.min()) == 1 and int(others.max()) == 2
     assert not hidden[:50, 1:].any() and torch.equal(learnt[:50], hidden[:50]) and not learnt[50:, 0].any()
@@ -121,7 +124,9 @@ def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it()
 def test_to_a_share_of_the_rows_the_target_is_a_cell_like_any_other() -> None:
     model = small(Layout(cells=MIXED.cells, values=2, target=0), target_shown=0.25)
     draw = Draw(3)
-    hidden, learnt = model._hide(draw.uniform(4000, 3), draw.uniform(4000, 1), draw.uniform(4000, 1), 0)
+    hidden, learnt = hide(
+        draw.uniform(4000, 3), draw.uniform(4000, 1), draw.uniform(4000, 1), 0, model.target, model.target_shown
+    )
     seen = ~hidden[:, 0]
     assert float(seen.float().mean()) == pytest.approx(0.25 / 3, abs=0.02)  # none, one or two of three are seen
     assert torch.equal(learnt[:, 1:], hidden[:, 1:]) and bool(learnt.any(1).all())
@@ -130,12 +135,12 @@ def test_to_a_share_of_the_rows_the_target_is_a_cell_like_any_other() -> None:
 
 def test_rows_are_shown_some_of_their_values_and_never_all_that_they_learn() -> None:
     model = small(MIXED, evidence=0.5)
-    shown = model._show(Draw(1).uniform(4000, 1), Draw(2).uniform(4000, 2), 2000)
+    shown = show(Draw(1).uniform(4000, 1), Draw(2).uniform(4000, 2), 2000, model.evidence)
     number = shown.sum(1)
     counts = [torch.bincount(part, minlength=3) / 2000 for part in (number[:2000], number[2000:])]
     torch.testing.assert_close(counts[0], torch.tensor([0.5 + 0.5 / 3, 0.5 / 3, 0.5 / 3]), atol=0.03, rtol=0)
     torch.testing.assert_close(counts[1], torch.tensor([0.75, 0.25, 0.0]), atol=0.03, rtol=0)
-    assert not small(MIXED, evidence=0.0)._show(Draw(1).uniform(9, 1), Draw(2).uniform(9, 2), 4).any()
+    assert not show(Draw(1).uniform(9, 1), Draw(2).uniform(9, 2), 4, 0.0).any()
 
 
 def test_a_small_batch_still_learns_the_target() -> None:

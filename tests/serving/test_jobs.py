@@ -223,7 +223,7 @@ def test_a_job_ends_where_its_release_is_no_longer_served_and_goes_on_when_it_is
     jobs = opened(tmp_path, desk)
     record = started(jobs, version, id)
     parts.go.release()
-    assert until(lambda: record.drawn == 100 and desk.checks == 2)  # at the first row, and after a hundred
+    assert until(lambda: record.drawn == 100 and desk.checks == 3)  # twice at the first row, and after a hundred
     desk.refused.add(version)
     parts.go.release()
     assert until(lambda: kept(jobs, record)["state"] == "failed") and record.drawn == 200

@@ -38,7 +38,7 @@ def test_a_student_draws_what_its_teacher_does() -> None:
     teacher = small(layout)
     fit(teacher, type(rows)(rows.cells, values), 300)
     told: list[float] = []
-    missed = distil.distil(teacher.eval(), 12, 3, lambda phase, done, facts: told.append(done))
+    missed = distil.distil(teacher.eval(), 12, 3, "auto", lambda phase, done, facts: told.append(done))
     student = teacher.student
     assert student is not None and -1e-3 < missed < 0.05 and told[-1] == 1
     drawn = student.sample(4096, Draw("drawn"))
@@ -47,7 +47,7 @@ def test_a_student_draws_what_its_teacher_does() -> None:
     assert near.abs().median() < 0.3
     again = small(layout)
     again.load_state_dict({n: t for n, t in teacher.state_dict().items() if not n.startswith("student.")})
-    distil.distil(again.eval(), 12, 3, lambda phase, done, facts: None)
+    distil.distil(again.eval(), 12, 3, "auto", lambda phase, done, facts: None)
     assert again.student is not None
     assert all(
         torch.equal(a, b)

@@ -1,0 +1,44 @@
+"""What a table diffusion model gets once it is trained, and before it is certified: shares that are right, and a student."""
+
+from __future__ import annotations
+
+import time
+
+from synth.generators.base import Generator
+from synth.generators.table_diffusion import TableDiffusion
+from synth.recipe import Recipe
+from synth.training import distil, raking
+from synth.training.workers import Progress
+
+
+def finish(generator: Generator, recipe: Recipe, notes: list[str], progress: Progress) -> Recipe:
+    """Rake a table diffusion model, and give it a student, where it can have one; what was done is noted, and the recipe that
+    is returned says how much the student has learnt.
+
+    A refined model is left as it was chosen and confirmed; it gets a student of its own.
+    """
+    count = distil.blocks(recipe.training, generator)
+    if recipe.training.distilled and not count:
+        notes.append(
+            f"training.distilled={recipe.training.distilled}: nothing here can be taught to a student; there is none"
+        )
+    if isinstance(generator, TableDiffusion) and generator.teaches:
+        worth, began = raking.worth(recipe.training, generator.layout), time.monotonic()
+        if worth and recipe.refined is None and generator.denoiser.logits is not None:
+            progress("raking", 0.0, {})
+            raking.rake(generator.layout, generator.denoiser.logits.bias, generator.heat, generator.cells, recipe.seed)
+            took = time.monotonic() - began
+            notes.append(f"samples were raked to the training rows' shares of each cell's states, in {took:.0f} s")
+        if count:
+            began = time.monotonic()
+            missed = distil.distil(generator, count, recipe.seed, recipe.training.precision, progress)
+            if worth and generator.student is not None:
+                bias, begun = generator.student.logits.bias, generator.student.begun
+                raking.rake(
+                    generator.layout, bias, 1.0, lambda rows, draw: begun(rows, draw).cells, recipe.seed, "student"
+                )
+            notes.append(
+                f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows in "
+                f"{time.monotonic() - began:.0f} s; by {missed:.2g} nats a row it misses what they were drawn by"
+            )
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
