@@ -128,7 +128,7 @@ def test_a_job_that_is_cancelled_stops_and_can_go_on(tmp_path: Path, parts: Part
     with pytest.raises(UserError, match="is running"):
         jobs.resume(record, version)
     parts.go.release()
-    assert until(lambda: record.drawn == 100)
+    assert until(lambda: kept(jobs, record)["drawn"] == 100)
     jobs.cancel(record)
     assert kept(jobs, record)["state"] == "cancelled"
     parts.go.release()
@@ -194,7 +194,7 @@ def test_after_a_restart_what_was_running_is_interrupted_and_goes_on(
     before = opened(tmp_path)
     record = started(before, version, id)
     parts.go.release()
-    assert until(lambda: record.drawn == 100)
+    assert until(lambda: kept(before, record)["drawn"] == 100)
     after = opened(tmp_path)  # as after a crash
     [found] = after.records.values()
     assert (found.id, found.state, found.drawn) == (record.id, "interrupted", 100) and "resume it" in str(found.detail)
