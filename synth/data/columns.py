@@ -152,6 +152,22 @@ class Numbers(Shown):
         own, equal = (replace(wanted, tied=tied) for tied in (False, True))
         return [asked | {self.name: own}, asked | {self.name: equal, self.tied: other}]
 
+    def told_by(self, array: pa.Array, other: Numbers) -> tuple[pa.Array, np.ndarray]:
+        """What the numbers of ``array``, this column's, say of those of the ``other`` that it is tied to, of which nothing is
+        known: these numbers in the type of the other, missing where it cannot have them; and (rows) how likely they are it.
+
+        By Bayes' rule, with a tied number distributed as the other column is, and one that is not as this column's others are.
+        """
+        own, equal = self.lattice.to_float(array), other.lattice.to_float(array)
+        gone = np.isnan(own) | ~((own >= self.knots[0]) & (own <= self.knots[-1]))
+        free = np.isin(np.searchsorted(self._upper, own).clip(max=len(self.upper) - 1), self.smooth)
+        whole = other.lattice.decimals is None or (equal == np.rint(equal))
+        can = ~gone & free & whole & (equal >= other.knots[0]) & (equal <= other.knots[-1])
+        own, equal = np.where(can, own, self.knots[0]), np.where(can, equal, other.knots[0])
+        tied = self.shares[self._tie] * other._scale.density(equal)
+        apart = sum(self.shares[state] for state in self.smooth) * self._scale.density(own)
+        return other.lattice.to_arrow(equal, ~can), np.where(can, tied / (tied + apart), 0.0)
+
     def _all(self, spans: np.ndarray) -> bool:
         """Whether they hold all numbers."""
         return len(spans) == 1 and bool((spans[0] == (self.knots[0], self.knots[-1])).all())
