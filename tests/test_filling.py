@@ -43,10 +43,10 @@ def sampler() -> Sampler:
     return untrained(table)
 
 
-def untrained(table: pd.DataFrame) -> Sampler:
+def untrained(table: pd.DataFrame, constraints: tuple[str, ...] = ()) -> Sampler:
     recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
     source = open_source(table)
-    fit = Fit(infer(source, categorical=["word"] if "word" in table else []))
+    fit = Fit(infer(source, categorical=["word"] if "word" in table else [], constraints=constraints))
     for batch in source.batches():
         fit.update(batch)
     codec = fit.finish(**recipe.codec.model_dump())
@@ -120,12 +120,14 @@ def test_a_number_that_is_known_tells_of_the_column_that_it_may_be_tied_to() -> 
 
 
 def test_a_column_of_a_constraint_is_left_to_be_drawn_anew() -> None:
-    draw, rows = np.random.default_rng(4), 3000
-    bill = draw.integers(0, 10**6, rows)
-    table = pd.DataFrame({"bill": bill, "paid": np.where(draw.random(rows) < 0.5, bill, draw.integers(0, 10**6, rows))})
-    model = untrained(table)
-    free = filled(model, table.astype("Int64").assign(bill=pd.array([None] * rows, "Int64")))[0].to_pandas()
-    assert (free["bill"] == free["paid"]).mean() == pytest.approx(0.5, abs=0.06)
+    draw, rows, share = np.random.default_rng(4), 3000, []
+    bill, other, fee = draw.integers(0, 10**6, (3, rows))
+    table = pd.DataFrame({"bill": bill, "paid": np.where(draw.random(rows) < 0.5, bill, other), "fee": fee})
+    gaps = table.astype("Int64").assign(bill=pd.array([None] * rows, "Int64"))
+    for constraints in ((), ("bill + fee <= 2000000",)):
+        frame = filled(untrained(table, constraints), gaps)[0].to_pandas()
+        share.append((frame["bill"] == frame["paid"]).mean())
+    assert share[0] == pytest.approx(0.5, abs=0.06) and share[1] < 0.01
 
 
 def test_values_that_the_release_has_never_seen_are_kept_and_counted(sampler: Sampler) -> None:

@@ -166,7 +166,7 @@ class Numbers(Shown):
         own, equal = np.where(can, own, self.knots[0]), np.where(can, equal, other.knots[0])
         tied = self.shares[self._tie] * other._scale.density(equal)
         apart = sum(self.shares[state] for state in self.smooth) * self._scale.density(own)
-        return other.lattice.to_arrow(equal, ~can), np.where(can, tied / (tied + apart), 0.0)
+        return other.lattice.to_arrow(equal, ~can), np.where(can, tied / np.maximum(tied + apart, 1e-300), 0.0)
 
     def _all(self, spans: np.ndarray) -> bool:
         """Whether they hold all numbers."""

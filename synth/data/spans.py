@@ -51,7 +51,7 @@ class Scale:
         return np.interp(k, self.knots, self.normal)
 
     def density(self, k: np.ndarray) -> np.ndarray:
-        """(rows) the share of the normal mass at each, for a number's unit: that of the nearest numbers with twice NEAR."""
+        """(rows) the normal mass at each, per unit of the numbers: that of the range around it which has twice NEAR of it."""
         end, unit = ndtr(self.normal[[0, -1]]), self.lattice.step / 10.0 ** (self.lattice.decimals or 0)
         level = ndtr(self.score(k))
         low, high = ((level + side * NEAR).clip(*end) for side in (-1, 1))
@@ -114,7 +114,8 @@ def _at_least(bound: Fraction | float, lattice: Lattice, is_open: bool, *, mirro
     if lattice.decimals is None:
         at = _double(Fraction(bound))  # the number that is read from the same digits
         return math.nextafter(at, math.inf) if is_open else at
-    origin = -lattice.origin if mirrored else lattice.origin
+    origin = lattice.origin % 2**64 if lattice.dtype == "uint64" else lattice.origin  # which is kept as an int64
+    origin = -origin if mirrored else origin
     steps = (Fraction(bound) * 10**lattice.decimals - origin) / lattice.step
     return _double(steps.__floor__() + 1 if is_open else steps.__ceil__())
 
