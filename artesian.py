@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from synth.asking import Balance, Quality
+    from synth.asking import Quality
+    from synth.balance import Balance
     from synth.data.conditions import Where
     from synth.evaluation.certificate import Certificate
     from synth.release import Release

@@ -1,34 +1,34 @@
 """What is asked of a release: rows that meet conditions, classes in given shares, an event more often than it comes.
 
-All three are kinds of rows in given shares: one kind for a condition, one a class, or the event and whatever comes. How
-likely each kind is under the model is estimated from a small batch before anything is drawn, so a condition that is too
-rare is refused at once, and every drawn row gets the weight that makes it stand for the model again.
+All three are kinds of rows in given shares: one kind for a condition, one a class, or the event and whatever comes; where a
+condition has alternatives (see ``Codec.ways``), each of them, in proportion to its probability. How likely each kind is
+under the model is estimated from a small batch before anything is drawn, so a condition that is too rare is refused at
+once, and every drawn row gets the weight that makes it stand for the model again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from synth import balance as balances
+from synth.balance import Balance
 from synth.data import conditions
-from synth.data.categories import Categories
 from synth.data.codec import Codec
-from synth.data.conditions import Conditions, Wanted, Where
+from synth.data.conditions import Conditions, Where
 from synth.errors import UserError
 from synth.generators.base import Draw
 
 RAREST = 1e-6  # what has less than this chance, the model has not learnt from the rows of any table it is meant for
 PROBES = 512
 MOST_BOOSTED = 0.9  # share of the rows that show the event: the others still say what there is besides
-Balance = str | Mapping[str, Mapping[str, float]]
 Quality = Literal["best", "fast"]
 
 
@@ -53,9 +53,9 @@ class Chance:
 class Request:
     """Kinds of rows: ``kinds[j]`` is what the j-th meets and ``shares[j]`` its share of the rows that are drawn.
 
-    A row weighs ``weights[j]`` where j is the first kind that it meets; None: all rows weigh the same, and no weight is
-    written. ``key`` tells this request from others and ``told`` are sentences on it. Rows of a ``fast`` one, of which nothing
-    else is asked, are drawn by the release's student.
+    A row weighs ``weights[j]`` where ``weighed[j]`` is the first of these conditions that it meets; None: all rows weigh the
+    same, and no weight is written. ``key`` tells this request from others and ``told`` are sentences on it. Rows of a
+    ``fast`` one, of which nothing else is asked, are drawn by the release's student.
     """
 
     kinds: tuple[Conditions, ...]
@@ -64,6 +64,7 @@ class Request:
     key: str
     told: tuple[str, ...] = ()
     fast: bool = False
+    weighed: tuple[Conditions, ...] = ()
 
     def drawn(self, rows: int, draw: Draw) -> np.ndarray:
         """(rows) int64, the kind of each; their shares are met to within a row."""
@@ -74,7 +75,7 @@ class Request:
         """With the column of weights, if there is one."""
         if self.weights is None:
             return batch
-        met = np.stack([codec.meets(batch, kind) for kind in self.kinds])
+        met = np.stack([codec.meets(batch, one) for one in self.weighed])
         column = pa.array(np.asarray(self.weights)[met.argmax(0)])
         name = weight_column(codec)
         return pa.RecordBatch.from_arrays([*batch.columns, column], [*batch.schema.names, name])
@@ -91,6 +92,28 @@ def weight_column(codec: Codec) -> str:
     while name in codec.table.names:
         name += "_"
     return name
+
+
+class Found(NamedTuple):
+    """The alternatives of a condition, each with its share of the rows that meet it, and how likely that is."""
+
+    ways: list[Conditions]
+    shares: np.ndarray
+    chance: Chance
+
+
+def _find(codec: Codec, chance: Callable[[Conditions, int], Chance], asked: Conditions, rows: int) -> Found:
+    """By so many rows for each alternative."""
+    ways = codec.ways(asked)
+    each = [chance(way, rows) for way in ways]
+    means = np.array([one.mean for one in each])
+    shares = means / means.sum() if means.any() else np.full(len(ways), 1 / len(ways))
+    return Found(ways, shares, Chance(float(means.sum()), math.hypot(*(one.error for one in each))))
+
+
+def _certain(asked: Conditions) -> Found:
+    """Of what has no alternatives, nor is there a need to know how likely it is."""
+    return Found([asked], np.ones(1), Chance(1.0, 0.0))
 
 
 def ask(
@@ -122,8 +145,9 @@ def ask(
     if not asked:
         return None
     with _blamed("where"):
-        found = _frequent(chance(asked, PROBES), asked)
-    return Request((asked,), (1.0,), None, key([asked]), (f"{describe(asked)}: {found}",))
+        found = _find(codec, chance, asked, PROBES)
+        told = (f"{describe(asked)}: {_frequent(found.chance, asked)}",)
+    return Request(tuple(found.ways), tuple(found.shares), None, key(found.ways), told)
 
 
 @contextmanager
@@ -173,9 +197,11 @@ def _boosted(
     if both == where:
         raise UserError("--rare names no event: write a condition, such as --rare 'capital.gain>50000'")
     codec.asked(both)
-    found = _frequent(chance(both, 4 * PROBES), both)
+    rare, usual = _find(codec, chance, both, 4 * PROBES), _certain(where)
+    found = _frequent(rare.chance, both)
     if where:
-        found = found.of(chance(where, 4 * PROBES))
+        usual = _find(codec, chance, where, 4 * PROBES)
+        found = found.of(usual.chance)
     p = found.mean
     if boost * p > MOST_BOOSTED:
         raise UserError(
@@ -191,7 +217,9 @@ def _boosted(
         f"each row counts for its {weight_column(codec)}: {weights[0]:.4g} with the event, {weights[1]:.4g} without; the "
         f"effective sample size is {1 / size:.1%} of the rows",
     )  # fmt: skip
-    return Request((both, where), (share, 1 - share), weights, key([where, event], float(boost)), told)
+    shares = (*(share * rare.shares), *((1 - share) * usual.shares))
+    asked = key([where, event], float(boost))
+    return Request((*rare.ways, *usual.ways), shares, weights, asked, told, weighed=(both, where))
 
 
 def _balanced(
@@ -199,15 +227,17 @@ def _balanced(
 ) -> Request:
     """Classes in given shares. A row's weight is the class's true share, in the training rows or under the condition by
     the model, over its drawn one."""
-    name, shares = _shares(codec, where, balance)
+    name, shares = balances.classes(codec, where, balance)
     column, text = codec.table[name], f"--balance {name}"
     kinds = [conditions.together(where, {name: conditions.equal(column, value, f"{name}={value}")}) for value in shares]
     if where:
         each = max(4 * PROBES // len(kinds), 32)
-        true = np.array([chance(kind, each).mean for kind in kinds])
+        found = [_find(codec, chance, kind, each) for kind in kinds]
+        true = np.array([one.chance.mean for one in found])
         _frequent(Chance(float(true.sum()), 0.0), where)
     else:
-        true = _counts(codec, name, list(shares))
+        found = [_certain(kind) for kind in kinds]  # classes by themselves have no alternatives
+        true = balances.counts(codec, name, list(shares))
     true, drawn = true / true.sum(), np.array(list(shares.values()))
     weights = true / drawn
     told = (
@@ -215,71 +245,9 @@ def _balanced(
         f"each row counts for its {weight_column(codec)}, the class's true share over its drawn one; the effective sample "
         f"size is {1 / (drawn * weights**2).sum():.1%} of the rows",
     )  # fmt: skip
-    return Request(tuple(kinds), tuple(drawn), tuple(weights), key([where], name, shares), told)
-
-
-def _shares(codec: Codec, where: Conditions, balance: Balance) -> tuple[str, dict[str, float]]:
-    """The column and the share of each class: equal ones of all that ``where`` allows, or those given."""
-    given: list[tuple[Any, float]] | None = None
-    if isinstance(balance, str):
-        text = f"--balance {balance!r}"
-        column, rest = conditions.column_and_rest(balance, codec.table, text)
-        if rest.strip():
-            given = _written(rest, text)
-    else:
-        shares_of = list(balance.items()) if isinstance(balance, Mapping) else []
-        if len(shares_of) != 1 or not _are_shares(shares_of[0][1]):
-            raise UserError(f"balance={balance!r}: give one column, as in {{'income': {{'<=50K': 0.5, '>50K': 0.5}}}}")
-        [(name, mapping)] = shares_of
-        text, given = f"balance={name!r}", [(value, float(share)) for value, share in mapping.items()]
-        column = conditions.learnt(name, codec.table, text)
-    coder = next((c for c in codec.columns if c.name == column.name), None)
-    if column.kind not in ("categorical", "boolean") or not isinstance(coder, Categories):
-        raise UserError(f"{text}: '{column.name}' is {column.kind}; only classes can be balanced")
-    if given is None:
-        allowed = coder.allowed(where.get(column.name, Wanted(missing=False)))[: len(coder.values)]
-        values = [show for show, one in zip(coder.shown, allowed, strict=True) if one]
-        return column.name, dict.fromkeys(values, 1 / len(values))
-    shares: dict[str, float] = {}
-    for value, share in given:
-        one = conditions.together(where, {column.name: conditions.equal(column, value, text)})[column.name]
-        shown = coder.shown[int(coder.allowed(one).argmax())]
-        if not share > 0:
-            raise UserError(f"{text}: {shown}={share:g}: leave out the classes that are not to be drawn")
-        if shown in shares:
-            raise UserError(f"{text}: the share of {shown} is given twice")
-        shares[shown] = share
-    if abs(sum(shares.values()) - 1) > 1e-6:
-        raise UserError(f"{text}: the shares sum to {sum(shares.values()):g}, and should to 1")
-    return column.name, shares
-
-
-def _are_shares(given: Any) -> bool:
-    return isinstance(given, Mapping) and all(isinstance(share, Real) for share in given.values())
-
-
-def _written(rest: str, text: str) -> list[tuple[str, float]]:
-    """``: A=0.3, B=0.7`` → classes and their shares; a class may hold = itself."""
-    form = f"{text}: write COLUMN, or COLUMN: CLASS=SHARE, CLASS=SHARE, as in 'income: <=50K=0.5, >50K=0.5'"
-    if not rest.lstrip().startswith(":"):
-        raise UserError(form)
-    shares: list[tuple[str, float]] = []
-    for item in conditions.split_values(rest.lstrip()[1:]):
-        value, sign, share = item.rpartition("=")
-        try:
-            shares.append((value.strip(), float(share)))
-        except ValueError as e:
-            raise UserError(form) from e
-        if not sign:
-            raise UserError(form)
-    return shares
-
-
-def _counts(codec: Codec, name: str, values: list[str]) -> np.ndarray:
-    coder = next(c for c in codec.columns if c.name == name)
-    assert isinstance(coder, Categories)
-    counts = dict(zip(coder.shown, coder.counts, strict=False))
-    return np.array([counts[v] for v in values], dtype=np.float64)
+    ways = tuple(way for one in found for way in one.ways)
+    parts = np.concatenate([share * one.shares for share, one in zip(drawn, found, strict=True)])
+    return Request(ways, tuple(parts), tuple(weights), key([where], name, shares), told, weighed=tuple(kinds))
 
 
 def _percent(share: float) -> str:

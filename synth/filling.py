@@ -20,12 +20,13 @@ from synth.data.codec import Codec
 from synth.data.columns import Numbers
 from synth.data.conditions import Conditions, Wanted
 from synth.data.conform import Place
-from synth.data.knowledge import Known, know
+from synth.data.knowledge import Known, know, tied
 from synth.data.pixels import Pixels
 from synth.data.reduction import Arrays
 from synth.data.schema import arrow_type
 from synth.data.source import Source
 from synth.errors import UserError
+from synth.generators.base import Draw
 from synth.provenance import lineage
 from synth.provenance.manifest import Manifest
 from synth.provenance.origin import Signed
@@ -102,6 +103,8 @@ class Filling:
         given = self._given(batch, place)
         known = know(codec, given, batch.num_rows, place)
         self.unused.update(known.unused)
+        uniform = Draw("fill", self.seed, block, "tied").uniform(batch.num_rows, len(codec.columns))
+        known = tied(codec, known, uniform.numpy())
         asked = _asked(codec, known, batch.num_rows, self.unseen)
         drawn, broken = self.sampler.settled(
             batch.num_rows,

@@ -21,7 +21,8 @@ import pyarrow as pa
 import torch
 
 from synth import asking
-from synth.asking import Balance, Chance, Quality, Request
+from synth.asking import Chance, Quality, Request
+from synth.balance import Balance
 from synth.data.codec import Codec
 from synth.data.conditions import Conditions, Where
 from synth.data.schema import Schema

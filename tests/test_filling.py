@@ -43,10 +43,10 @@ def sampler() -> Sampler:
     return untrained(table)
 
 
-def untrained(table: pd.DataFrame) -> Sampler:
+def untrained(table: pd.DataFrame, constraints: tuple[str, ...] = ()) -> Sampler:
     recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
     source = open_source(table)
-    fit = Fit(infer(source, categorical=["word"] if "word" in table else []))
+    fit = Fit(infer(source, categorical=["word"] if "word" in table else [], constraints=constraints))
     for batch in source.batches():
         fit.update(batch)
     codec = fit.finish(**recipe.codec.model_dump())
@@ -96,6 +96,38 @@ def test_what_is_tied_to_a_known_number_equals_it() -> None:
         assert frame[name].notna().all() and (frame[name] == gaps[name])[there].all()
     drawn = gaps["bill"].notna() & gaps["paid"].isna()
     assert (frame["bill"] == frame["paid"])[drawn].mean() > 0.1
+
+
+def test_a_number_that_is_known_tells_of_the_column_that_it_may_be_tied_to() -> None:
+    """Of large payments nearly all are the bill, of small ones few, and of none at all nobody knows."""
+    draw, rows = np.random.default_rng(3), 8000
+    bill, kind = draw.integers(1, 10**6, rows), draw.random(rows)
+    paid = np.select([kind < 0.2, kind < 0.4], [bill, 0], draw.integers(1, 10**5, rows))
+    table = pd.DataFrame({"bill": bill, "paid": paid})
+    model = untrained(table)
+    gaps = table.astype("Int64").assign(bill=table["bill"].astype("Int64").mask(draw.random(rows) < 0.9))
+    gaps.loc[7] = [None, 5 * 10**6]  # which the model does not know
+    known, frame = gaps["bill"].notna(), filled(model, gaps)[0].to_pandas()
+    assert (frame["bill"] == gaps["bill"])[known].all() and (frame["paid"] == gaps["paid"]).all()
+    equal, real = (frame["bill"] == frame["paid"])[~known], (table["bill"] == table["paid"])[~known]
+    for low, high in ((1, 50_000), (1, 90_000), (120_000, 10**6)):
+        among = gaps["paid"][~known].between(low, high)
+        assert equal[among].mean() == pytest.approx(real[among].mean(), abs=0.04)
+    assert equal[gaps["paid"][~known] > 120_000].mean() > 0.95
+    assert not equal[gaps["paid"][~known] == 0].any() and not equal.loc[7]
+    assert frame.equals(filled(model, gaps)[0].to_pandas())
+    assert not frame["bill"].equals(filled(model, gaps, seed=1)[0].to_pandas()["bill"])
+
+
+def test_a_column_of_a_constraint_is_left_to_be_drawn_anew() -> None:
+    draw, rows, share = np.random.default_rng(4), 3000, []
+    bill, other, fee = draw.integers(0, 10**6, (3, rows))
+    table = pd.DataFrame({"bill": bill, "paid": np.where(draw.random(rows) < 0.5, bill, other), "fee": fee})
+    gaps = table.astype("Int64").assign(bill=pd.array([None] * rows, "Int64"))
+    for constraints in ((), ("bill + fee <= 2000000",)):
+        frame = filled(untrained(table, constraints), gaps)[0].to_pandas()
+        share.append((frame["bill"] == frame["paid"]).mean())
+    assert share[0] == pytest.approx(0.5, abs=0.06) and share[1] < 0.01
 
 
 def test_values_that_the_release_has_never_seen_are_kept_and_counted(sampler: Sampler) -> None:

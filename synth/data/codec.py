@@ -26,6 +26,8 @@ from synth.data.ties import Ties
 from synth.errors import UserError
 from synth.generators.layout import Encoded, Layout, Normal
 
+WAYS = 8  # alternatives of a condition: what each is drawn for is estimated and decoded apart
+
 
 class Codec(BaseModel):
     """``columns`` are the coders of the reduced columns (see ``synth.data.reduction``), in table order; the others are
@@ -131,6 +133,32 @@ class Codec(BaseModel):
         bounds = [(p.low, p.high) for c, p in zip(columns, parts, strict=True) if isinstance(c, Numbers)]
         low, high = np.asarray(bounds, np.float32).reshape(-1, 2).T
         return np.concatenate([np.empty(0, np.float32), *(p.states for p in parts)]), low, high
+
+    def ways(self, wanted: Conditions) -> list[Conditions]:
+        """The alternatives of a condition, each of which a row can be ``asked`` for: exactly one holds of a row that meets it.
+
+        Most have one, themselves. Where a range is asked of a tied column, rows that are tied are asked for the range in the
+        other column, which may be tied, too. UserError for more than WAYS.
+        """
+        found = [wanted]
+        for column in reversed(self.columns):  # what a column is tied to comes before it
+            if isinstance(column, Numbers):
+                split = [(one, column.ways(one)) for one in found]
+                found = [way for one, two in split for way in (two if all(map(self._can_be, two[1:])) else [one])]
+            if len(found) > WAYS:
+                text = " and ".join(str(asked) for name, asked in wanted.items() if found[-1][name].tied)
+                raise UserError(
+                    f"{text}: these columns often equal others, so there are {len(found)} ways or more for a row to be so, "
+                    f"and at most {WAYS} are told apart; ask for less at once"
+                )
+        return found
+
+    def _can_be(self, wanted: Conditions) -> bool:
+        try:
+            self.asked(wanted)
+        except UserError:
+            return False
+        return True
 
     def decodes(self, wanted: Conditions) -> Conditions:
         """What of it decoding must know; cells say the rest."""

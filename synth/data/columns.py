@@ -7,6 +7,7 @@ point mass or "in between", and a value for the rest.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from synth.data.categories import Asked, Categories, Shown
-from synth.data.conditions import ALL, Wanted
+from synth.data.conditions import ALL, Conditions, Wanted
 from synth.data.conform import show
 from synth.data.numbers import Lattice
 from synth.data.pixels import Pixels
@@ -114,16 +115,18 @@ class Numbers(Shown):
     def asked(self, wanted: Wanted) -> Asked:
         """Of a column with bins, its share of each; ``decode`` then sees to the numbers in those that a range cuts. Of one
         without, bounds of its value. Whether a tied number lies in a range is not known before the other is drawn: where
-        not all are asked for, none is tied. UserError where no number of the training rows' range is asked for."""
+        not all are asked for, none is tied, unless ``ways`` says so. UserError where no number of the training rows' range is
+        asked for."""
         spans = self._scale.spans(wanted.ranges)
-        everything = len(spans) == 1 and bool((spans[0] == (self.knots[0], self.knots[-1])).all())
-        tied = [] if self.tied is None else [float(everything)]
+        tied = [] if self.tied is None else [float(self._all(spans) if wanted.tied is None else wanted.tied)]
         missing = [float(wanted.missing)] if self.missing else []
         if not len(spans) and not any(missing):
             low, high = (show(end) for end in self.lattice.to_arrow(np.array([self.knots[0], self.knots[-1]])))
             raise self.impossible(
                 wanted, f"goes from {low} to {high}{'' if self.missing else ', and is never missing'}"
             )
+        if wanted.tied:
+            return Asked(np.array([*np.zeros(len(self.upper)), 1.0, *np.zeros(len(missing))], np.float32))
         if len(self.upper) > 1:
             shares = self._scale.shares(self._lower, self._last, spans)
             return Asked(np.concatenate([shares, tied, missing]).astype(np.float32))
@@ -134,6 +137,40 @@ class Numbers(Shown):
         if first == last:
             return Asked(present, *[float(self._scale.score(first))] * 2)
         return Asked(present, float(self._scale.edge(first, -1)), float(self._scale.edge(last, 1)))
+
+    def ways(self, asked: Conditions) -> list[Conditions]:
+        """In which two ways the number of a row that is ``asked`` for may lie in its range: as its own, or as the tied one's
+        of the other column. The condition itself where there is one way: it holds all numbers, or point masses alone."""
+        wanted = asked.get(self.name)
+        if self.tied is None or wanted is None:
+            return [asked]
+        spans = self._scale.spans(wanted.ranges)
+        free = self._scale.shares(self._lower, self._last, spans)[list(self.smooth)]
+        if self._all(spans) or not free.any():
+            return [asked]
+        other = asked.get(self.tied, Wanted()) & Wanted(ranges=wanted.ranges, missing=False, text=wanted.text)
+        own, equal = (replace(wanted, tied=tied) for tied in (False, True))
+        return [asked | {self.name: own}, asked | {self.name: equal, self.tied: other}]
+
+    def told_by(self, array: pa.Array, other: Numbers) -> tuple[pa.Array, np.ndarray]:
+        """What the numbers of ``array``, this column's, say of those of the ``other`` that it is tied to, of which nothing is
+        known: these numbers in the type of the other, missing where it cannot have them; and (rows) how likely they are it.
+
+        By Bayes' rule, with a tied number distributed as the other column is, and one that is not as this column's others are.
+        """
+        own, equal = self.lattice.to_float(array), other.lattice.to_float(array)
+        gone = np.isnan(own) | ~((own >= self.knots[0]) & (own <= self.knots[-1]))
+        free = np.isin(np.searchsorted(self._upper, own).clip(max=len(self.upper) - 1), self.smooth)
+        whole = other.lattice.decimals is None or (equal == np.rint(equal))
+        can = ~gone & free & whole & (equal >= other.knots[0]) & (equal <= other.knots[-1])
+        own, equal = np.where(can, own, self.knots[0]), np.where(can, equal, other.knots[0])
+        tied = self.shares[self._tie] * other._scale.density(equal)
+        apart = sum(self.shares[state] for state in self.smooth) * self._scale.density(own)
+        return other.lattice.to_arrow(equal, ~can), np.where(can, tied / np.maximum(tied + apart, 1e-300), 0.0)
+
+    def _all(self, spans: np.ndarray) -> bool:
+        """Whether they hold all numbers."""
+        return len(spans) == 1 and bool((spans[0] == (self.knots[0], self.knots[-1])).all())
 
     def meets(self, array: pa.Array, wanted: Wanted) -> np.ndarray:
         """(rows) boolean: which numbers are as wanted."""

@@ -68,15 +68,18 @@ ALL = (Range(-math.inf, math.inf),)
 @dataclass(frozen=True)
 class Wanted:
     """What is asked of one column: numbers and moments in one of ``ranges``, which ascend; other values among ``names``
-    (None: any) and not among ``other_than``; and whether it may be ``missing``. ``text`` is how it was asked for."""
+    (None: any) and not among ``other_than``; and whether it may be ``missing``. ``text`` is how it was asked for. Nobody
+    writes ``tied``, by which ``Codec.ways`` tells rows that equal another column there from those that do not."""
 
     ranges: tuple[Range, ...] = ALL
     names: frozenset[Any] | None = None
     other_than: frozenset[Any] = frozenset()
     missing: bool = True
+    tied: bool | None = None
     text: tuple[str, ...] = field(default=(), compare=False)
 
     def __and__(self, other: Wanted) -> Wanted:
+        assert self.tied is None and other.tied is None, "alternatives are made of what is asked for in all"
         both = (a & b for a in self.ranges for b in other.ranges)
         names = [n for n in (self.names, other.names) if n is not None]
         return Wanted(
@@ -94,7 +97,8 @@ class Wanted:
     def key(self) -> tuple[object, ...]:
         """What is asked, however it was written; sets print in another order in another process."""
         names = None if self.names is None else sorted(map(repr, self.names))
-        return self.ranges, names, sorted(map(repr, self.other_than)), self.missing
+        tied = () if self.tied is None else (self.tied,)
+        return self.ranges, names, sorted(map(repr, self.other_than)), self.missing, *tied
 
 
 Conditions = dict[str, Wanted]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from synth.data import conform
 from synth.data.categories import Categories
 from synth.data.codec import Codec
+from synth.data.columns import Numbers
 from synth.data.conform import Place
 from synth.data.constraints import Formula
 from synth.data.reduction import Arrays, Chosen, Computed, Gap, Joined, Reduction
@@ -65,6 +66,26 @@ def know(codec: Codec, given: Arrays, rows: int, place: Place) -> Known:
         if strange.any():
             raise _unheard(step, whole, int(strange.argmax()), place)
     return Known(whole, reduced, allowed, unused)
+
+
+def tied(codec: Codec, known: Known, uniform: np.ndarray) -> Known:
+    """With what numbers that are known say of columns which they may equal and of which nothing is: with the probability that
+    it does (``Numbers.told_by``), such a column has the number. ``uniform`` (rows, columns of the codec) on [0, 1) decides.
+
+    A column of a constraint is left to be drawn, as it can then be drawn anew.
+    """
+    whole, reduced = dict(known.whole), dict(known.reduced)
+    coders = {c.name: c for c in codec.columns}
+    bound = {name for constraint in codec.reduction.constraints for name in constraint.columns}
+    for i, coder in reversed(list(enumerate(codec.columns))):  # what a column is tied to comes before it
+        if not isinstance(coder, Numbers) or coder.tied is None or coder.tied in bound or coder.tied not in whole:
+            continue
+        other = coders[coder.tied]
+        if isinstance(other, Numbers):
+            numbers, chance = coder.told_by(reduced[coder.name], other)
+            equal = pc.if_else(pa.array(uniform[:, i] < chance), numbers, pa.scalar(None, numbers.type))
+            whole[other.name] = reduced[other.name] = pc.coalesce(reduced[other.name], equal)
+    return replace(known, whole=whole, reduced=reduced)
 
 
 def _completed(reduction: Reduction, whole: Arrays, place: Place) -> Arrays:

@@ -15,6 +15,8 @@ from scipy.special import ndtr, ndtri
 from synth.data.conditions import Range
 from synth.data.numbers import Lattice
 
+NEAR = 0.005  # of the mass on each side of a number, from which a density is taken: ten knots or so
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -47,6 +49,14 @@ class Scale:
 
     def score(self, k: np.ndarray | float) -> np.ndarray:
         return np.interp(k, self.knots, self.normal)
+
+    def density(self, k: np.ndarray) -> np.ndarray:
+        """(rows) the normal mass at each, per unit of the numbers: that of the range around it which has twice NEAR of it."""
+        end, unit = ndtr(self.normal[[0, -1]]), self.lattice.step / 10.0 ** (self.lattice.decimals or 0)
+        level = ndtr(self.score(k))
+        low, high = ((level + side * NEAR).clip(*end) for side in (-1, 1))
+        width = np.interp(ndtri(high), self.normal, self.knots) - np.interp(ndtri(low), self.normal, self.knots)
+        return np.asarray((high - low) / np.maximum(width * unit, 1e-300))
 
     def edge(self, k: np.ndarray | float, side: Literal[-1, 1]) -> np.ndarray:
         """Normal scores half-way from each number to the next one on a side; infinite beyond the last."""
@@ -104,7 +114,8 @@ def _at_least(bound: Fraction | float, lattice: Lattice, is_open: bool, *, mirro
     if lattice.decimals is None:
         at = _double(Fraction(bound))  # the number that is read from the same digits
         return math.nextafter(at, math.inf) if is_open else at
-    origin = -lattice.origin if mirrored else lattice.origin
+    origin = lattice.origin % 2**64 if lattice.dtype == "uint64" else lattice.origin  # which is kept as an int64
+    origin = -origin if mirrored else origin
     steps = (Fraction(bound) * 10**lattice.decimals - origin) / lattice.step
     return _double(steps.__floor__() + 1 if is_open else steps.__ceil__())
 

@@ -277,6 +277,27 @@ def test_what_is_asked_of_tied_columns_comes_out(where: Any, smooth: bool) -> No
     assert (mine == payment._tie).any() == (where in ("payment is not missing", "payment>=0", "bill<=20000"))
 
 
+@pytest.mark.parametrize("name", columns())
+def test_each_way_to_meet_a_range_comes_out_in_every_type(name: str) -> None:
+    a, b = columns()[name]
+    table = pa.table({"a": a, "b": b})
+    codec, draw, rows = fitted(table), np.random.default_rng(0), 1500
+    bound = b.drop_null().sort()[len(b.drop_null()) // 2]
+    wanted = parse(f"b>={bound.as_py()}", codec.table)
+    own, equal = codec.ways(wanted)
+    assert (own["b"].tied, equal["b"].tied, set(own)) == (False, True, {"b"})
+    for way in (own, equal):
+        states, low, high = codec.asked(way)
+        spans = np.split(states, np.cumsum(codec.layout.sizes)[:-1])
+        cells = np.stack([draw.choice(np.flatnonzero(span), rows) for span in spans], 1)
+        values = draw.normal(0, 2, (rows, codec.layout.values)).clip(low, high)
+        batch = codec.decode(Encoded(cells, values), 0, codec.decodes(way))
+        assert codec.meets(batch, wanted).all() and pc.all(pc.greater_equal(batch.column("b"), bound)).as_py()
+        ends = pc.min_max(batch.column("b"))
+        same = [x == y or y == ends["max"].as_py() for x, y in zip(*batch.to_pydict().values(), strict=True)]
+        assert all(same) if way is equal else sum(same) < rows / 2
+
+
 def test_a_value_that_is_known_is_what_the_tied_one_equals() -> None:
     table = bills()
     codec = fitted(table)
