@@ -118,7 +118,7 @@ class Sampler:
             if self.generator.student is None:
                 raise UserError(
                     "--quality fast: this release has no student; table diffusion models get one, unless their training had "
-                    f"training.distilled=0, very few steps more than {CELLS} cells a row, or a guide refined it; draw with "
+                    f"training.distilled=0, very few steps or over {CELLS} cells a row, or a guide refined it; draw with "
                     "--quality best"
                 )
             told = "drawn by the release's student; its certificate is of rows of quality best"

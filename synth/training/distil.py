@@ -2,7 +2,7 @@
 
 The teacher draws blocks of rows in the student's order, whose probabilities come with them; the student goes over the latest
 HELD blocks, TURNS batches a block, while more come. How many blocks there are follows from the steps that the teacher took, so
-that a recipe repeats it; it takes about a sixth of the time that those took.
+that a recipe repeats it; the notes of a run say how long it took.
 """
 
 from __future__ import annotations
