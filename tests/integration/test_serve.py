@@ -219,9 +219,7 @@ def test_a_release_that_no_longer_draws_what_was_certified_raises_an_alarm(servi
         assert draw(service, "ill", n=1_000, seed=seed).status_code == 200
         assert draw(service, "people", n=1_000, seed=seed).status_code == 200
     assert until(lambda: not health("ill")["healthy"], 60)
-    assert any(
-        "pay" in change for change in health("ill")["alarm"]["changes"]
-    )  # which differs most, whatever the seed
+    assert any("pay" in change for change in health("ill")["alarm"]["changes"])  # which differs most, whatever the seed
     assert health("people")["healthy"]
     found = service.get("/metrics").text
     assert 'artesian_healthy{release="ill@1"} 0.0' in found and 'artesian_healthy{release="people@1"} 1.0' in found
