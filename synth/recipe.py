@@ -27,6 +27,7 @@ class CodecRecipe(Part):
     )
     atom_share: float = Field(0.0025, ge=0.002, le=1.0, description="share of rows from which one number is a state")
     bins: int = Field(32, ge=1, le=1024, description="one over the share of rows of a state between point masses")
+    crosses: int = Field(4, ge=0, le=16, description="combinations of cells that are told apart, where it is worth it")
 
 
 class TrainingRecipe(Part):

@@ -1,7 +1,7 @@
 """The reversible map between Arrow batches and what a generator sees, fitted on training rows alone, in one pass.
 
 Memory of the fit: per column one quantile sketch and at most SUPPORT distinct numbers, or the counts of its categories;
-and a sample of the rows' numbers, for ties.
+and a sample of the rows, for what is found between columns.
 The codec is JSON; its size depends on the categories and never on the rows.
 """
 
@@ -14,15 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
+from synth.data import ties
 from synth.data.columns import Coder, Numbers
 from synth.data.conditions import Conditions, Wanted
 from synth.data.constraints import Pattern
+from synth.data.crosses import find_crosses
 from synth.data.fitting import ColumnFit
 from synth.data.ids import fresh_ids
+from synth.data.kept import Kept
 from synth.data.pixels import Pixels
 from synth.data.reduction import Arrays, Reduction
 from synth.data.schema import Schema
-from synth.data.ties import Ties
 from synth.errors import UserError
 from synth.generators.layout import Encoded, Layout, Normal
 
@@ -31,7 +33,7 @@ WAYS = 8  # alternatives of a condition: what each is drawn for is estimated and
 
 class Codec(BaseModel):
     """``columns`` are the coders of the reduced columns (see ``synth.data.reduction``), in table order; the others are
-    restored from these when rows are decoded, and ids made anew.
+    restored from these when rows are decoded, and ids made anew. ``crosses`` are the layout's.
 
     The schema is a file of its own in a release and no part of the codec's JSON.
     """
@@ -40,6 +42,7 @@ class Codec(BaseModel):
 
     table: Schema = Field(exclude=True)
     columns: list[Coder]
+    crosses: tuple[tuple[int, ...], ...] = ()
 
     @cached_property
     def reduction(self) -> Reduction:
@@ -48,13 +51,15 @@ class Codec(BaseModel):
     @cached_property
     def layout(self) -> Layout:
         names, target = [c.name for c in self.columns for _ in c.cells], self.table.target
-        # A class: one cell, and no number or large vocabulary.
-        classified = self.table.task == "classification" and target is not None and names.count(target) == 1
+        # One cell: a class, and no large vocabulary; or what a number has for one.
+        place = names.index(target) if target is not None and names.count(target) == 1 else None
         return Layout(
             cells=tuple(cell for c in self.columns for cell in c.cells),
             values=sum(c.width for c in self.columns),
-            target=names.index(target) if classified and target is not None else None,
+            target=place if self.table.task == "classification" else None,
+            last=place if self.table.task == "regression" else None,
             normal=self._normal,
+            crosses=self.crosses,
             image=next((c.image for c in self.columns if isinstance(c, Pixels)), None),
         )
 
@@ -79,14 +84,29 @@ class Codec(BaseModel):
 
         Raises UserError for a category or a number that the training rows did not have.
         """
-        reduced = self.reduction.reduce(batch)
+        return self._encoded(self.reduction.reduce(batch), batch.num_rows)
+
+    @property
+    def together(self) -> list[str]:
+        """The columns of each cross, as a note has them."""
+        names = [c.name for c in self.columns for _ in c.cells]
+        return [" × ".join(dict.fromkeys(f"'{names[cell]}'" for cell in cross)) for cross in self.crosses]
+
+    def crossed(self, rows: Arrays, seen: int, most: int) -> Codec:
+        """The same with ``most`` crosses at most, which a sample of ``seen`` rows, reduced ones, shows."""
+        if not rows or not most:
+            return self
+        sample = self._encoded(rows, len(next(iter(rows.values()))))
+        return Codec(table=self.table, columns=self.columns, crosses=find_crosses(self.layout, sample, seen, most))
+
+    def _encoded(self, reduced: Arrays, rows: int) -> Encoded:
         parts = [
             c.encode(reduced[c.name], reduced[c.tied])
             if isinstance(c, Numbers) and c.tied is not None
             else c.encode(reduced[c.name])
             for c in self.columns
         ]
-        empty = np.empty((batch.num_rows, 0))
+        empty = np.empty((rows, 0))
         cells = np.concatenate([empty.astype(np.int32), *(p[0] for p in parts)], axis=1)
         if self.layout.image is not None:
             return Encoded(cells, next(p[1] for c, p in zip(self.columns, parts, strict=True) if isinstance(c, Pixels)))
@@ -179,11 +199,11 @@ class Fit:
         self.schema, self.reduction = schema, Reduction(schema)
         whole = schema.image is not None  # the class is one cell
         self.columns = [ColumnFit(column, whole) for column in self.reduction.columns if column.kind != "image"]
-        self.ties = Ties(self.reduction.columns)
+        self.kept = Kept([column.name for column in self.columns] if schema.image is None else [])
 
     def update(self, batch: pa.RecordBatch) -> None:
         reduced = self.reduction.reduce(batch)
-        self.ties.update(reduced)
+        self.kept.update(reduced)
         for column in self.columns:
             column.update(reduced[column.name])
 
@@ -191,22 +211,25 @@ class Fit:
         """Add what ``later`` has seen in the rows after these."""
         for mine, other in zip(self.columns, later.columns, strict=True):
             mine.merge(other)
-        self.ties.merge(later.ties)
+        self.kept.merge(later.kept)
 
-    def finish(self, *, ordered_up_to: int, atom_share: float, bins: int) -> Codec:
+    def finish(self, *, ordered_up_to: int, atom_share: float, bins: int, crosses: int = 0) -> Codec:
         """The codec of what was seen.
 
         A numerical or datetime column with at most ``ordered_up_to`` distinct values, ten rows or more to each on
         average, becomes an ordered category. Any other keeps a continuous value. Where single numbers make up
         ``atom_share`` of its rows or more, it gets a cell beside it, whose states are those numbers and ``bins``
         intervals of about equal mass. Where it often equals an earlier column, at other numbers than those, that is one
-        state more (see ``synth.data.ties``).
+        state more (see ``synth.data.ties``). ``crosses`` combinations of cells are told apart at most, those that say the
+        most (see ``synth.data.crosses``).
         """
-        ties = self.ties.find(atom_share)
+        rows, weights = self.kept.finish()
+        tied = ties.find(self.reduction.columns, rows, weights, atom_share)
         coders: dict[str, Coder] = {
-            c.name: c.finish(ordered_up_to, atom_share, bins, ties.get(c.name)) for c in self.columns
+            c.name: c.finish(ordered_up_to, atom_share, bins, tied.get(c.name)) for c in self.columns
         }
         for column in self.reduction.columns:
             if column.shape is not None:
                 coders[column.name] = Pixels(name=column.name, shape=column.shape)
-        return Codec(table=self.schema, columns=[coders[column.name] for column in self.reduction.columns])
+        codec = Codec(table=self.schema, columns=[coders[column.name] for column in self.reduction.columns])
+        return codec.crossed(rows, self.kept.seen, crosses)

@@ -1,31 +1,25 @@
 """Numbers that equal those of an earlier column of their row: bills paid in full, visits that end on the day they begin.
 
 A tie is a point mass that moves with the row: no smooth joint distribution has it, so it is found here and becomes a
-state of the later column's cell. What is kept of the rows is a sample that depends on their contents alone, not on how
-they were batched or in which parts they were looked at: the distinct rows with the smallest hashes, each with its count.
+state of the later column's cell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from synth.data.hashing import mix
 from synth.data.numbers import Lattice, whole_numbers
 from synth.data.reduction import Arrays
 from synth.data.schema import Column, arrow_type
 
-ROWS = 2**15  # distinct rows that are kept at most
-VALUES = 2**22  # and their numbers, 32 MiB: with 1,000 columns, 4,194 rows
 SHARE = 0.01  # of all rows, from which ties are a state
 FEWEST = 20  # rows with a tie: fewer may be chance
 PARTNERS = 4  # of a column, those with which most of its ties were met: only these are counted in full
 CLEAR = 2.0  # a tie is so many times as frequent as any other difference of the two columns
-LAST = np.uint64(2**64 - 1)
 NONE = np.iinfo(np.int64).min  # a missing number
 
 
@@ -44,88 +38,33 @@ class Tie(NamedTuple):
         return lattice.steps(self.words, arrow_type(lattice.dtype))
 
 
-class Ties:
-    """What a pass keeps of the numerical and datetime ``columns``, in table order, to find their ties.
+def find(columns: Sequence[Column], rows: Arrays, weights: np.ndarray, mass: float) -> dict[str, Tie]:
+    """By the later of two numerical or datetime ``columns``, in table order, the tie with the earlier one that it equals most
+    often, if it does in SHARE of all rows or more; at numbers of which none makes up the share ``mass`` of its rows by itself,
+    as these are point masses. ``rows`` are a sample, of which each stands for the share ``weights`` (rows) of all.
 
     Two columns may be tied whose numbers are told in the same unit: numbers of as many decimals, or of full precision and
-    one type, and moments of one type. Memory: VALUES numbers at most, twice while rows are added. Time: a hash of each row,
-    and in the end a sort of each row that was kept; columns are never compared all with all.
+    one type, and moments of one type. Time: a sort of each row; columns are never compared all with all.
     """
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        kin: dict[tuple[object, ...], list[Column]] = {}
-        for column in columns:
-            if column.kind in ("numerical", "datetime"):
-                kin.setdefault(_unit(column), []).append(column)
-        families = [family for family in kin.values() if len(family) > 1]
-        self.columns = [column for family in families for column in family]
-        ends = np.cumsum([0, *map(len, families)])
-        self._families = [slice(int(a), int(b)) for a, b in pairwise(ends)]
-        self._keys = mix(np.arange(len(self.columns))) | np.uint64(1)
-        self._capacity = min(ROWS, VALUES // max(1, len(self.columns)))
-        self._rows = 0
-        self._highest = LAST  # rows with a greater hash are no longer kept
-        self._held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # hashes, words, counts
-
-    def update(self, arrays: Arrays) -> None:
-        if not self.columns:
-            return
-        words = [_words(arrays[c.name], c) for c in self.columns]
-        total = np.zeros(len(words[0]), np.uint64)
-        for word, key in zip(words, self._keys, strict=True):
-            bits = word.view(np.uint64)
-            total += (bits ^ (bits >> np.uint64(32))) * key  # folded: doubles may differ in their upper half alone
-        total = mix(total)
-        self._rows += len(total)
-        keep = np.flatnonzero(total <= self._highest)
-        self._add(total[keep], np.stack([word[keep] for word in words], 1), np.ones(len(keep), np.int64))
-
-    def merge(self, later: Ties) -> None:
-        """Add what ``later``, of the same columns, has seen."""
-        self._rows, self._highest = self._rows + later._rows, min(self._highest, later._highest)
-        for held in later._held:
-            self._add(*held)
-
-    def _add(self, hashes: np.ndarray, words: np.ndarray, counts: np.ndarray) -> None:
-        self._held.append((hashes, words, counts))
-        if sum(len(held[0]) for held in self._held) > 2 * self._capacity:
-            self._condense()
-
-    def _condense(self) -> tuple[np.ndarray, np.ndarray]:
-        """Words (rows, columns) and counts (rows) of the distinct rows that are kept, by their hash."""
-        hashes, words, counts = (np.concatenate(parts) for parts in zip(*self._held, strict=True))
-        hashes, first, index = np.unique(hashes, return_index=True, return_inverse=True)
-        counts = np.bincount(index, counts).astype(np.int64)
-        if len(hashes) > self._capacity:
-            hashes, first, counts = (a[: self._capacity] for a in (hashes, first, counts))
-            self._highest = min(self._highest, hashes[-1])
-        words = words[first]
-        self._held = [(hashes, words, counts)]
-        return words, counts
-
-    def find(self, mass: float) -> dict[str, Tie]:
-        """By the later column, the tie with the earlier one that it equals most often, if it does in SHARE of all rows or
-        more; at numbers of which none makes up the share ``mass`` of its rows by itself, as these are point masses."""
-        if not self._rows or not self.columns:
-            return {}
-        words, counts = self._condense()
-        # Each kept row stands for those that were not: it was kept with the probability that its hash is low enough.
-        weights = counts / self._rows
-        if self._highest < LAST:
-            weights /= (float(self._highest) + 1) / 2.0**64
-        found = {}
-        for family in self._families:
-            columns, own = self.columns[family], words[:, family]
-            seen = np.stack([_apart_from_masses(column, weights, mass) for column in own.T], 1)
-            best: dict[int, tuple[float, int]] = {}
-            for later, earlier in _met(seen):
-                much = _tied(own[:, later], own[:, earlier], seen[:, later] != NONE, columns[later], weights)
-                if much > best.get(later, (0.0, 0))[0]:
-                    best[later] = much, earlier
-            for later, (_, earlier) in best.items():
-                equal = (own[:, later] == own[:, earlier]) & (own[:, later] != NONE)
-                found[columns[later].name] = Tie(columns[earlier].name, own[equal, later], weights[equal])
-        return found
+    kin: dict[tuple[object, ...], list[Column]] = {}
+    for column in columns:
+        if column.kind in ("numerical", "datetime"):
+            kin.setdefault(_unit(column), []).append(column)
+    found = {}
+    for family in kin.values():
+        if len(family) < 2 or not len(weights):
+            continue
+        own = np.stack([_words(rows[column.name], column) for column in family], 1)
+        seen = np.stack([_apart_from_masses(words, weights, mass) for words in own.T], 1)
+        best: dict[int, tuple[float, int]] = {}
+        for later, earlier in _met(seen):
+            much = _tied(own[:, later], own[:, earlier], seen[:, later] != NONE, family[later], weights)
+            if much > best.get(later, (0.0, 0))[0]:
+                best[later] = much, earlier
+        for later, (_, earlier) in best.items():
+            equal = (own[:, later] == own[:, earlier]) & (own[:, later] != NONE)
+            found[family[later].name] = Tie(family[earlier].name, own[equal, later], weights[equal])
+    return found
 
 
 def _unit(column: Column) -> tuple[object, ...]:

@@ -45,7 +45,9 @@ class Normal(BaseModel):
 
 class Layout(BaseModel):
     """Shape of an encoded table: its cells, the number of its continuous ``values``, and which cell (if any) is the
-    ``target`` that downstream models will predict. ``normal`` says of which values the distribution is known.
+    ``target`` that downstream models will predict, a class; ``last`` is the cell of a target that is a number. ``normal``
+    says of which values the distribution is known, ``crosses`` of which cells the combinations say what the cells one by one
+    do not.
 
     Of images, of (channels, height, width) ``image``, the values are the pixels in that order, whole numbers 0 … 255, and
     the only cell, if any, is the class.
@@ -56,7 +58,9 @@ class Layout(BaseModel):
     cells: tuple[Cell, ...]
     values: int
     target: int | None = None
+    last: int | None = None
     normal: tuple[Normal, ...] = ()
+    crosses: tuple[tuple[int, ...], ...] = ()
     image: tuple[int, int, int] | None = None
 
     @property
@@ -68,3 +72,11 @@ class Layout(BaseModel):
     def sizes(self) -> list[int]:
         """Number of states of each cell."""
         return [len(c.shares) for c in self.cells]
+
+    @property
+    def ranks(self) -> list[int]:
+        """When each cell is drawn, those of one rank in any order: 0 those of crosses, since what these say is known to all
+        others then; 2 the target, which follows from all others then, as downstream models have it."""
+        early = {cell for cross in self.crosses for cell in cross}
+        late = {self.target, self.last}
+        return [0 if cell in early else 2 if cell in late else 1 for cell in range(len(self.cells))]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synth.generators.crossed import Crossed
 from synth.generators.given import draw_states, log_sums
 from synth.generators.layout import Layout
 
@@ -104,7 +105,7 @@ class Smooth(nn.Module):
 
 
 class Shown(nn.Module):
-    """Sum of the vectors of a row's cells, masked ones included: (rows, C) states → (rows, width)."""
+    """Sum of the vectors of a row's cells, masked ones included, and of their crosses: (rows, C) states → (rows, width)."""
 
     offsets: Tensor
 
@@ -115,6 +116,7 @@ class Shown(nn.Module):
         self.states = States(layout, width, deviation)
         self.smooth = Smooth(layout, width, deviation) if layout.target is not None else None
         self.hidden = nn.Parameter(torch.randn(len(sizes), width) * deviation)
+        self.crossed = Crossed(layout, width, deviation) if layout.crosses else None
         self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
 
     def forward(self, cells: Tensor, hidden: Tensor, smooth: int) -> Tensor:
@@ -128,23 +130,27 @@ class Shown(nn.Module):
             assert self.smooth is not None
             tables.append(self.smooth())
             index = index + F.pad((~hidden[:smooth]).long() * len(tables[1]), (0, 0, 0, len(index) - smooth))
-        return F.embedding_bag(index, torch.cat(tables), mode="sum")
+        found = F.embedding_bag(index, torch.cat(tables), mode="sum")
+        return found if self.crossed is None else found + self.crossed(cells, hidden)
 
 
 class Segments(nn.Module):
     """The states of all cells side by side (S = sum of sizes), and what is done to each cell's without a loop over cells.
 
-    ``first`` (C) is where each cell's states begin, ``cell`` (S) whose each state is.
+    ``first`` (C) is where each cell's states begin, ``cell`` (S) whose each state is; ``rank`` (C) when it is
+    drawn.
     """
 
     first: Tensor
     cell: Tensor
+    rank: Tensor
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
         self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
         self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+        self.register_buffer("rank", torch.tensor(layout.ranks, dtype=torch.long), persistent=False)
 
     def hot(self, cells: Tensor) -> Tensor:
         """(rows, C) states → (rows, S) float32: 1 for each cell's state, 0 for its others."""

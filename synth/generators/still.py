@@ -16,6 +16,7 @@ from torch import Tensor
 
 from synth.generators import noise
 from synth.generators.contrast import Contrast
+from synth.generators.crossed import looked_up
 from synth.generators.denoiser import Denoiser
 from synth.generators.layout import Layout
 from synth.generators.partial import Partial
@@ -46,6 +47,9 @@ class Still:
         cells = [part.cells for part in nets if part.cells is not None]
         tables = [[c.hidden, c.states(), *([] if c.smooth is None else [c.smooth()])] for c in cells]
         self.table = torch.cat([torch.cat(table) for table in tables], 1) if tables else None
+        crossed = [c.crossed for c in cells if c.crossed is not None]
+        self.crossed = crossed[0] if crossed else None  # of all nets, which differ in the vectors alone
+        self.combined = torch.cat([c.vectors for c in crossed], 1) if crossed else None
         sizes = torch.tensor(layout.sizes, dtype=torch.long, device=own.absent.device)
         self.states, self.first = int(sizes.sum()), sizes.cumsum(0) - sizes + self.count
         heads = [(weight, part.logits) for weight, part in parts if part.logits is not None]
@@ -67,12 +71,18 @@ class Still:
             index = rows.cells + self.first + (self.states if smooth else 0)
             hidden = torch.arange(self.count, device=index.device)
             found = F.embedding_bag(torch.where(rows.hidden, hidden, index), self.table, mode="sum")
+            if self.crossed is not None and self.combined is not None:
+                found = found + looked_up(self.crossed.index(rows.cells, rows.hidden), self.combined)
         return found if evidence is None else found + torch.cat([net.evidence(evidence) for net in self.nets], 1)
 
-    def reveal(self, shown: Tensor, rows: Tensor, cells: Tensor, states: Tensor) -> None:
-        """Add to what is ``shown`` that a hidden cell of each of these ``rows`` has turned out to have one of ``states``."""
+    def reveal(self, shown: Tensor, partial: Partial, rows: Tensor, cells: Tensor) -> None:
+        """Add to what is ``shown`` of each of these ``rows`` that one of ``cells``, hidden until then, is known now."""
         assert self.table is not None
+        states = partial.cells[rows, cells]
         shown.index_add_(0, rows, self.table[states + self.first[cells]] - self.table[cells])
+        if self.crossed is not None and self.combined is not None:
+            index = self.crossed.index(partial.cells[rows], partial.hidden[rows])
+            shown.index_add_(0, rows, looked_up(torch.where(self.crossed.member[cells], index, 0), self.combined))
 
     def masked(self, shown: Tensor) -> Tensor:
         """(rows, width) hidden states of rows that have no noisy values."""

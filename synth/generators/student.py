@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from synth.generators import noise
 from synth.generators.alike import Alike
 from synth.generators.base import Draw
+from synth.generators.crossed import Crossed, looked_up
 from synth.generators.denoiser import Denoiser
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
@@ -58,8 +59,8 @@ class Student(nn.Module):
     """Draws the cells of ``layout`` in one order, the target's last, and then the values.
 
     The state of a row at a cell is the sum of the vectors of the cells before it, scaled and moved by what is the cell's own;
-    all cells share the block that reads it. Cells of few states come first: then many rows are alike for long, and one of
-    them is read for all. ``deviation`` is that of what values are drawn from.
+    all cells share the block that reads it. Cells of crosses come first, and of few states: then many rows are alike for
+    long, and one of them is read for all. ``deviation`` is that of what values are drawn from.
     """
 
     places: Tensor
@@ -67,7 +68,8 @@ class Student(nn.Module):
     @staticmethod
     def order(layout: Layout) -> list[int]:
         """In which cells are drawn."""
-        return sorted(range(len(layout.cells)), key=lambda cell: (cell == layout.target, layout.sizes[cell], cell))
+        ranks, sizes = layout.ranks, layout.sizes
+        return sorted(range(len(sizes)), key=lambda cell: (ranks[cell], sizes[cell], cell))
 
     def __init__(self, layout: Layout, deviation: float = 1.0) -> None:
         super().__init__()
@@ -78,6 +80,9 @@ class Student(nn.Module):
         self.register_buffer("places", torch.tensor([self.spans[k].start for k in self.cells]), persistent=False)
         if cells:
             self.seen = States(layout, WIDTH, 0.5 / math.sqrt(cells))
+            self.crossed = Crossed(layout, WIDTH, 0.5 / math.sqrt(cells)) if layout.crosses else None
+            # At which place the last cell of each cross is drawn.
+            self.last = [max(map(self.cells.index, cross)) for cross in layout.crosses]
             self.scale = nn.Parameter(torch.ones(cells, WIDTH))
             self.shift = nn.Parameter(torch.randn(cells, WIDTH) / 2)
             self.block = Gated(WIDTH, 2)
@@ -90,7 +95,7 @@ class Student(nn.Module):
         returns for ``noisy`` values (rows, V) at ``sigma`` (rows, 1), beside the teacher's ``raw`` (rows, V)."""
         missed = error = lesson.values.new_zeros(())
         if self.cells:
-            vectors = F.embedding(lesson.cells[:, self.cells] + self.places, self.seen())
+            vectors = self.told(lesson.cells)
             states = self.norm(self.block((vectors.cumsum(1) - vectors) * self.scale + self.shift))
             table = self.logits.states()
             for place, cell in enumerate(self.cells):
@@ -101,6 +106,16 @@ class Student(nn.Module):
             none = torch.zeros(0, len(self.cells), dtype=torch.bool, device=noisy.device)
             error = ((self.values(lesson.cells, none, noisy, sigma)[1] - raw) ** 2).sum(1).mean()
         return missed, error
+
+    def told(self, cells: Tensor) -> Tensor:
+        """(rows, C, WIDTH) what each of the ``cells`` (rows, C) adds to a row's sum, in the order they are drawn in."""
+        vectors = F.embedding(cells[:, self.cells] + self.places, self.seen())
+        if self.crossed is None:
+            return vectors
+        index = self.crossed.index(cells, torch.zeros_like(cells, dtype=torch.bool))
+        return vectors.index_add(
+            1, torch.tensor(self.last, device=index.device), F.embedding(index, self.crossed.vectors)
+        )
 
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw) -> Encoded:
@@ -137,6 +152,10 @@ class Student(nn.Module):
             drawn = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
             partial.cells[:, cell], partial.hidden[:, cell] = drawn, False
             before = before + seen[drawn + span.start]
+            if self.crossed is not None and place in self.last:
+                index = self.crossed.index(partial.cells, partial.hidden)
+                complete = torch.tensor([last == place for last in self.last], device=device)
+                before = before + looked_up(torch.where(complete, index, 0), self.crossed.vectors)
             if alike is not None:
                 alike = alike.after(torch.full_like(drawn, cell), drawn)
         return partial

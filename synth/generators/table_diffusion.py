@@ -162,7 +162,13 @@ class TableDiffusion(Generator):
             else None
         )
         hidden, learnt = hide(
-            chance[:masked], visible[:masked], draw.uniform(rows, 1)[:masked], aims, self.target, self.target_shown
+            chance[:masked],
+            visible[:masked],
+            draw.uniform(rows, 1)[:masked],
+            aims,
+            self.target,
+            self.target_shown,
+            self.segments.rank,
         )
         shown = show(draw.uniform(rows, 1), draw.uniform(rows, v), masked, self.evidence)
         evidence = torch.cat([values * shown, shown], 1)

@@ -82,7 +82,7 @@ class Unmasking:
                 states.append(state)
             state = torch.cat(states)
             partial.cells[at, at_cell], partial.hidden[at, at_cell] = state, False
-            self.net.reveal(shown, at, at_cell, state)
+            self.net.reveal(shown, partial, at, at_cell)
             if alike is not None:
                 alike = alike.after(next_cell, partial.cells.gather(1, next_cell[:, None])[:, 0])
         if weighed and self.target is not None:
@@ -108,7 +108,7 @@ class Unmasking:
             point = uniform[:, cell, None] * cumulated[:, -1:]
             state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
             partial.cells[:, cell], partial.hidden[:, cell], logs[:, self._span(cell)] = state, False, found
-            self.net.reveal(shown, every, torch.full_like(every, cell), state)
+            self.net.reveal(shown, partial, every, torch.full_like(every, cell))
         return logs
 
     def grant(self, partial: Partial, draw: Draw, given: Given, *, candidates: int, everything: bool) -> Tensor:
@@ -180,12 +180,9 @@ class Unmasking:
         return weights.index_copy(0, index, weight[kept])
 
     def _orders(self, draw: Draw, rows: int, cells: int) -> Tensor:
-        """(rows, cells) in which order cells are drawn, the target last."""
+        """(rows, cells) in which order cells are drawn: by their ranks."""
         orders = draw.orders(rows, cells)
-        if self.target is None:
-            return orders
-        others = orders[orders != self.target].view(rows, cells - 1)
-        return torch.cat([others, others.new_full((rows, 1), self.target)], 1)
+        return orders.gather(1, self.segments.rank[orders].argsort(dim=1, stable=True))
 
     def _logits(self, partial: Partial, cell: int, *, smooth: bool = False) -> Tensor:
         """(rows, states of the cell) float32."""

@@ -226,6 +226,7 @@ def _fit(
     if made is not None:
         fit = made.joined(fit, int(counts[TRAIN]))
     codec = fit.finish(**recipe.codec.model_dump())
+    notes += [f"{cross}: what only their combination says is told apart (codec.crosses)" for cross in codec.together]
     split.check(counts)
     if counts[TRAIN] < recipe.training.most:
         raise UserError(

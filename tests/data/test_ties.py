@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synth.data import ties as tie_module
+from synth.data import kept as kept_module
 from synth.data.codec import Codec, Fit
 from synth.data.columns import Numbers
 from synth.data.conditions import parse
@@ -26,7 +26,7 @@ from synth.generators.layout import Encoded
 ROWS = 4000
 
 
-def fitted(table: pa.Table, parts: int = 1, batch: int = 997, **options: Any) -> Codec:
+def fitted(table: pa.Table, parts: int = 1, batch: int = 997, crosses: int = 0, **options: Any) -> Codec:
     schema = infer(open_source(table), **options)
     fits, size = [], -(-table.num_rows // parts)
     for part in range(parts):
@@ -35,7 +35,7 @@ def fitted(table: pa.Table, parts: int = 1, batch: int = 997, **options: Any) ->
             fits[-1].update(rows)
     for later in fits[1:]:
         fits[0].merge(later)
-    return fits[0].finish(ordered_up_to=256, atom_share=0.01, bins=8)
+    return fits[0].finish(ordered_up_to=256, atom_share=0.01, bins=8, crosses=crosses)
 
 
 def whole(table: pa.Table) -> pa.RecordBatch:
@@ -202,7 +202,7 @@ def test_numbers_in_other_units_are_not_compared() -> None:
 @pytest.mark.parametrize("kept", [None, 1024])  # all distinct rows, and a sample of them
 def test_ties_do_not_depend_on_parts_batches_or_order(kept: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if kept is not None:
-        monkeypatch.setattr(tie_module, "ROWS", kept)
+        monkeypatch.setattr(kept_module, "ROWS", kept)
     table = bills()
     codec = fitted(table)
     assert ties(codec) == {"payment": "bill"}
@@ -217,7 +217,7 @@ def test_ties_do_not_depend_on_parts_batches_or_order(kept: int | None, monkeypa
 
 
 def test_rows_that_repeat_do_not_crowd_out_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tie_module, "ROWS", 1024)
+    monkeypatch.setattr(kept_module, "ROWS", 1024)
     table, share = bills(), []
     for idle in (0, 5 * ROWS):
         nothing = pa.table(

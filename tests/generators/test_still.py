@@ -12,12 +12,13 @@ from synth.generators.still import FEWEST, Still
 from tests.generators.test_table_diffusion import MIXED, small
 
 LAYOUT = Layout(cells=MIXED.cells, values=2, target=0)
+CROSSED = LAYOUT.model_copy(update={"crosses": ((1, 2), (0, 1, 2))})
 ROWS = 400
 
 
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
-    model = small(LAYOUT)
+@pytest.fixture(scope="module", params=[LAYOUT, CROSSED], ids=["plain", "crossed"])
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    model = small(request.param)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     return model.requires_grad_(False)
@@ -38,7 +39,7 @@ def test_logits_are_the_networks(model: torch.nn.Module, rows: Partial, smooth: 
     first = ROWS if smooth else 0
     expected = net(rows.cells, rows.hidden, none, none[:, :1], smooth=first, evidence=rows.evidence())[0]
     for dtype, off in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
-        still = Still(net, LAYOUT, dtype)
+        still = Still(net, model.layout, dtype)
         x = still.masked(still.shown(rows, smooth=smooth))
         found = torch.cat([still.logits(x, cell) for cell in range(len(LAYOUT.cells))], 1)
         torch.testing.assert_close(found, expected, rtol=0, atol=off)
@@ -51,22 +52,21 @@ def test_denoised_values_are_the_networks(model: torch.nn.Module, rows: Partial,
     raw = model.denoiser(rows.cells, rows.hidden[:0], noisy, level, evidence=rows.evidence())[1]
     seen = Partial(rows.cells, torch.zeros_like(rows.hidden), rows.values, rows.shown)
     for dtype, off in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
-        still = Still(model.denoiser, LAYOUT, dtype)
+        still = Still(model.denoiser, model.layout, dtype)
         found = still.denoised(still.shown(seen), noisy, sigma)
         torch.testing.assert_close(found, noise.denoised(raw, noisy, level), rtol=0, atol=off)
 
 
 def test_a_cell_that_turns_out_is_added_to_what_is_shown(model: torch.nn.Module, rows: Partial) -> None:
-    still = Still(model.denoiser, LAYOUT)
-    shown = still.shown(rows)
-    at, cells = rows.hidden.nonzero().T
-    at, cells = at[cells != 2], cells[cells != 2]
-    for cell in (0, 1):
-        mine = at[cells == cell]
-        still.reveal(shown, mine, cells[cells == cell], rows.cells[mine, cell])
-    hidden = rows.hidden.clone()
-    hidden[:, :2] = False
-    torch.testing.assert_close(shown, still.shown(Partial(rows.cells, hidden, rows.values, rows.shown)))
+    still = Still(model.denoiser, model.layout)
+    partial = Partial(rows.cells, rows.hidden.clone(), rows.values, rows.shown)
+    shown = still.shown(partial)
+    for cell in (0, 2, 1):
+        mine = partial.hidden[:, cell].nonzero()[:, 0]
+        partial.hidden[mine, cell] = False
+        still.reveal(shown, partial, mine, torch.full_like(mine, cell))
+        torch.testing.assert_close(shown, still.shown(partial))
+    assert not bool(partial.hidden.any())
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -74,7 +74,7 @@ def test_a_cell_that_turns_out_is_added_to_what_is_shown(model: torch.nn.Module,
 def test_a_row_comes_out_the_same_among_any_number_of_others(
     model: torch.nn.Module, rows: Partial, dtype: torch.dtype, threads: int
 ) -> None:
-    still, usual = Still(model.denoiser, LAYOUT, dtype), torch.get_num_threads()
+    still, usual = Still(model.denoiser, model.layout, dtype), torch.get_num_threads()
     noisy = torch.randn(ROWS, 2, generator=torch.Generator().manual_seed(3))
     torch.set_num_threads(threads)
     try:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from synth.generators.base import Draw
 from synth.generators.layout import Layout
 from synth.generators.student import Lesson, Student
-from tests.generators.test_table_diffusion import LAYOUTS, MIXED, batch, fit, small
+from tests.generators.test_table_diffusion import CROSSED, LAYOUTS, MIXED, batch, fit, small
 
 
 def taught(layout: Layout) -> tuple[Student, Lesson, tuple[torch.Tensor, ...]]:
@@ -27,6 +27,7 @@ def taught(layout: Layout) -> tuple[Student, Lesson, tuple[torch.Tensor, ...]]:
 def test_the_target_comes_last_and_cells_of_few_states_first() -> None:
     assert Student.order(MIXED) == [0, 2, 1]
     assert Student.order(Layout(cells=MIXED.cells, values=2, target=0)) == [2, 1, 0]
+    assert Student.order(Layout(cells=MIXED.cells, values=2, crosses=((1, 2),))) == [2, 1, 0]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -45,13 +46,13 @@ def test_every_weight_takes_part_in_its_losses_and_samples_fit_the_layout(layout
     assert bool(drawn.values.isfinite().all())
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[:3])
+@pytest.mark.parametrize("layout", [*LAYOUTS[:3], CROSSED])
 def test_rows_come_by_the_probabilities_that_it_learns(layout: Layout) -> None:
     """What is drawn one cell after the other is what all cells at once are trained on."""
     student, _, _ = taught(layout)
     drawn = student.sample(4096, Draw("sample")).cells
     with torch.no_grad():
-        vectors = F.embedding(drawn[:, student.cells] + student.places, student.seen())
+        vectors = student.told(drawn)
         state = student.norm(student.block((vectors.cumsum(1) - vectors) * student.scale + student.shift))
         for place, cell in enumerate(student.cells):
             span = student.spans[cell]

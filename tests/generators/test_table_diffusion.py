@@ -14,11 +14,13 @@ from synth.generators.table_diffusion import TableDiffusion, balance
 MIXED = Layout(
     cells=(Cell(shares=(0.5, 0.5)), Cell(shares=(0.05,) * 20, ordered=20), Cell(shares=(0.2, 0.8))), values=2
 )
+CROSSED = Layout(cells=MIXED.cells, values=2, target=0, crosses=((1, 2),))
 LAYOUTS = [
     MIXED,
     Layout(cells=MIXED.cells, values=2, target=0),
     Layout(cells=MIXED.cells, values=0),
     Layout(cells=(), values=3),
+    CROSSED,
 ]
 
 
@@ -108,8 +110,9 @@ def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it()
     model = small(layout)
     draw = Draw(3)
     hidden, learnt = hide(
-        draw.uniform(500, 3), draw.uniform(500, 1), torch.ones(500, 1), 50, model.target, model.target_shown
-    )
+        draw.uniform(500, 3), draw.uniform(500, 1), torch.ones(500, 1), 50, model.target, model.target_shown,
+        model.segments.rank,
+    )  # fmt: skip
     others = hidden[50:, 1:].sum(1)
     assert bool(hidden[:, 0].all()) and int(others.min()) == 1 and int(others.max()) == 2
     assert not hidden[:50, 1:].any() and torch.equal(learnt[:50], hidden[:50]) and not learnt[50:, 0].any()
@@ -125,12 +128,48 @@ def test_to_a_share_of_the_rows_the_target_is_a_cell_like_any_other() -> None:
     model = small(Layout(cells=MIXED.cells, values=2, target=0), target_shown=0.25)
     draw = Draw(3)
     hidden, learnt = hide(
-        draw.uniform(4000, 3), draw.uniform(4000, 1), draw.uniform(4000, 1), 0, model.target, model.target_shown
-    )
+        draw.uniform(4000, 3), draw.uniform(4000, 1), draw.uniform(4000, 1), 0, model.target, model.target_shown,
+        model.segments.rank,
+    )  # fmt: skip
     seen = ~hidden[:, 0]
     assert float(seen.float().mean()) == pytest.approx(0.25 / 3, abs=0.02)  # none, one or two of three are seen
     assert torch.equal(learnt[:, 1:], hidden[:, 1:]) and bool(learnt.any(1).all())
     assert float(learnt[:, 0].float().mean()) == pytest.approx(0.25 * 2 / 3, abs=0.03)
+
+
+@pytest.mark.parametrize("target", [None, 3])
+def test_cells_of_crosses_are_the_last_to_be_hidden_and_the_first_to_be_drawn(target: int | None) -> None:
+    layout = Layout(cells=(Cell(shares=(0.5, 0.5)),) * 5, values=0, crosses=((1, 4),), target=target)
+    model, draw, leading = small(layout), Draw(3), torch.tensor([False, True, False, False, True])
+    assert model.segments.rank.tolist() == [1, 0, 1, 1 if target is None else 2, 0]
+    others = [k for k in (0, 2, 3) if k != target]
+    for apart in (True, False):
+        share = torch.full((2000, 1), float(apart))
+        hidden, learnt = hide(
+            draw.uniform(2000, 5), draw.uniform(2000, 1), share, 0, model.target, 0.25, model.segments.rank
+        )
+        some = hidden[:, leading].any(1)
+        assert bool(hidden[some][:, others].all()) == apart and bool(learnt.any(1).all())
+        assert 0 < float(some.float().mean()) < 1
+    orders = model.unmasking()._orders(draw, 500, 5)
+    assert torch.equal(orders.sort(1).values, torch.arange(5).expand(500, 5))
+    assert bool(leading[orders[:, :2]].all()) and len(orders[:, 0].unique()) == 2
+    assert target is None or bool((orders[:, -1] == target).all())
+
+
+def test_what_two_cells_say_together_is_soon_learnt() -> None:
+    draw = Draw("table")
+    first, second = ((draw.uniform(4096, 1) * n).long() for n in (20, 40))
+    table = (draw.uniform(800, 1)[:, 0] * 16).long()
+    rows = Encoded(torch.cat([first, second, table[first * 40 + second]], 1), torch.zeros(4096, 0))
+    right = []
+    for crosses in ((), ((0, 1),)):
+        cells = tuple(Cell(shares=(1 / n,) * n) for n in (20, 40, 16))
+        model = small(Layout(cells=cells, values=0, crosses=crosses))
+        fit(model, rows, 80)
+        drawn = model.sample(2048, Draw(0)).cells
+        right.append((drawn[:, 2] == table[drawn[:, 0] * 40 + drawn[:, 1]]).float().mean().item())
+    assert right[1] > 0.8 and right[0] < 0.6
 
 
 def test_rows_are_shown_some_of_their_values_and_never_all_that_they_learn() -> None:
