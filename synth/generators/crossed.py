@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synth.generators.layout import Layout
 
+CODE = 16  # numbers that tell the combinations of a table apart: so few that a vector is no place to keep rows in
+
 
 class Crossed(nn.Module):
     """A vector (width) for each combination of the states of the cells of each of ``layout.crosses``, side by side, after one
-    of zeros for what is hidden (``synth.data.crosses`` says what they are for)."""
+    of zeros for what is hidden (``synth.data.crosses`` says what they are for). They are ``codes`` (combinations + 1, CODE)
+    times one matrix."""
 
     cells: Tensor  # (K, most cells of a cross), the last one again and again where there are fewer
     strides: Tensor  # the same shape; 0 where a cell is there again
@@ -34,7 +39,8 @@ class Crossed(nn.Module):
             first.append(count)
             member[list(cross), number] = True
             count += combinations
-        self.vectors = nn.Parameter(F.pad(torch.randn(count - 1, width) * deviation, (0, 0, 1, 0)))
+        self.codes = nn.Parameter(F.pad(torch.randn(count - 1, CODE) / 2, (0, 0, 1, 0)))
+        self.spread = nn.Parameter(torch.randn(CODE, width) * (2 * deviation / math.sqrt(CODE)))
         for name, numbers in (("cells", cells), ("strides", strides), ("first", first)):
             self.register_buffer(name, torch.tensor(numbers), persistent=False)
         self.register_buffer("member", member, persistent=False)
@@ -46,7 +52,11 @@ class Crossed(nn.Module):
 
     def forward(self, cells: Tensor, hidden: Tensor) -> Tensor:
         """(rows, width) the sum of the vectors of all crosses."""
-        return looked_up(self.index(cells, hidden), self.vectors)
+        return looked_up(self.index(cells, hidden), self.codes) @ self.spread
+
+    def vectors(self) -> Tensor:
+        """(combinations + 1, width)."""
+        return self.codes @ self.spread
 
 
 def looked_up(index: Tensor, vectors: Tensor) -> Tensor:

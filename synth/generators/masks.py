@@ -8,39 +8,33 @@ from torch import Tensor
 
 from synth.generators.states import SMALLEST
 
-LATEST = 3  # beyond all ranks
-
 
 def hide(
-    chance: Tensor, visible: Tensor, ordinary: Tensor, aims: int, target: int | None, target_shown: float, rank: Tensor
+    chance: Tensor, visible: Tensor, ordinary: Tensor, aims: int, target: int | None, target_shown: float, early: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(rows, C) booleans, which cells are hidden and which of them are learnt, from ``chance`` (rows, C), ``visible`` and
-    ``ordinary`` (rows, 1): a uniformly random number of the cells, at least one, of each ``rank`` (C) uniformly chosen, those
-    of the highest first.
+    ``ordinary`` (rows, 1): a uniformly random number of the cells, at least one, uniformly chosen, but for those that are
+    ``early`` (C): they are the last to be hidden.
 
     Averaging each row's cross-entropy over its hidden cells then gives −log p(cells) / C in expectation over the
     orders (arXiv 2110.02037, Eq. 4), without the 1/t weights of the continuous-time form and their variance.
 
     The ``target``, which is drawn last where nothing is known of it, is hidden from most rows and not learnt by them. To a
-    share ``target_shown`` of the rows all cells are of one rank and it is one like any other, so that the others can be drawn
-    when it is known; the first ``aims`` rows see all others, and learn it alone.
+    share ``target_shown`` of the rows it is a cell like any other, so that the others can be drawn when it is known, and so
+    are those that are early; the first ``aims`` rows see all others, and learn it alone.
     """
     cells, apart = chance.shape[1], ordinary >= target_shown
+    chance = torch.where(apart & early, chance - 1, chance)
     if target is None:
-        hidden = ~_least(_ranked(chance, rank, apart), (visible * cells).long())
+        hidden = ~_least(chance, (visible * cells).long())
         return hidden, hidden
     apart[:aims] = True
     at = torch.arange(cells, device=chance.device) == target
     # Apart, it is the first in the ranking, where nothing is hidden.
-    ranked = torch.where(at & apart, -LATEST, _ranked(chance, rank, apart))
+    ranked = torch.where(at & apart, -2.0, chance)
     others = ~_least(ranked, apart + (visible * (cells - apart.long())).long())
     others[:aims] = at
     return others | (at & apart), others
-
-
-def _ranked(chance: Tensor, rank: Tensor, apart: Tensor) -> Tensor:
-    """(rows, C) numbers below 1, of the rows that are ``apart`` (rows, 1) lower where the rank is."""
-    return torch.where(apart, chance + (rank - LATEST).clamp_max(0), chance)
 
 
 def show(chance: Tensor, order: Tensor, masked: int, evidence: float) -> Tensor:

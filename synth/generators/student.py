@@ -114,7 +114,7 @@ class Student(nn.Module):
             return vectors
         index = self.crossed.index(cells, torch.zeros_like(cells, dtype=torch.bool))
         return vectors.index_add(
-            1, torch.tensor(self.last, device=index.device), F.embedding(index, self.crossed.vectors)
+            1, torch.tensor(self.last, device=index.device), F.embedding(index, self.crossed.vectors())
         )
 
     @torch.no_grad()
@@ -155,7 +155,7 @@ class Student(nn.Module):
             if self.crossed is not None and place in self.last:
                 index = self.crossed.index(partial.cells, partial.hidden)
                 complete = torch.tensor([last == place for last in self.last], device=device)
-                before = before + looked_up(torch.where(complete, index, 0), self.crossed.vectors)
+                before = before + looked_up(torch.where(complete, index, 0), self.crossed.vectors())
             if alike is not None:
                 alike = alike.after(torch.full_like(drawn, cell), drawn)
         return partial

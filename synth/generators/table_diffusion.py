@@ -168,7 +168,7 @@ class TableDiffusion(Generator):
             aims,
             self.target,
             self.target_shown,
-            self.segments.rank,
+            self.segments.rank == 0,
         )
         shown = show(draw.uniform(rows, 1), draw.uniform(rows, v), masked, self.evidence)
         evidence = torch.cat([values * shown, shown], 1)

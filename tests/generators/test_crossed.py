@@ -22,7 +22,7 @@ def test_each_combination_has_a_vector_of_its_own() -> None:
         seen = torch.cat([EVERY[:, list(cross)], index[:, number, None]], 1).unique(dim=0)
         count = int(torch.tensor([SIZES[cell] for cell in cross]).prod())
         assert len(seen) == count == len(seen[:, -1].unique())  # one to one
-    assert index.unique().tolist() == list(range(1, len(crossed.vectors)))  # side by side, and all of them used
+    assert index.unique().tolist() == list(range(1, len(crossed.codes)))  # side by side, and all of them used
 
 
 def test_a_combination_of_which_a_part_is_hidden_says_nothing() -> None:
@@ -52,4 +52,4 @@ def test_what_is_hidden_is_never_learnt() -> None:
     optimizer = torch.optim.AdamW(shown.parameters(), lr=0.1, weight_decay=0.1)
     shown(EVERY, hidden, 0).square().sum().backward()
     optimizer.step()
-    assert shown.crossed is not None and not shown.crossed.vectors[0].any()
+    assert shown.crossed is not None and not shown.crossed.codes[0].any()

@@ -111,7 +111,7 @@ def test_the_target_is_seen_by_no_other_cell_and_the_others_alone_decide_on_it()
     draw = Draw(3)
     hidden, learnt = hide(
         draw.uniform(500, 3), draw.uniform(500, 1), torch.ones(500, 1), 50, model.target, model.target_shown,
-        model.segments.rank,
+        model.segments.rank == 0,
     )  # fmt: skip
     others = hidden[50:, 1:].sum(1)
     assert bool(hidden[:, 0].all()) and int(others.min()) == 1 and int(others.max()) == 2
@@ -129,7 +129,7 @@ def test_to_a_share_of_the_rows_the_target_is_a_cell_like_any_other() -> None:
     draw = Draw(3)
     hidden, learnt = hide(
         draw.uniform(4000, 3), draw.uniform(4000, 1), draw.uniform(4000, 1), 0, model.target, model.target_shown,
-        model.segments.rank,
+        model.segments.rank == 0,
     )  # fmt: skip
     seen = ~hidden[:, 0]
     assert float(seen.float().mean()) == pytest.approx(0.25 / 3, abs=0.02)  # none, one or two of three are seen
@@ -146,7 +146,7 @@ def test_cells_of_crosses_are_the_last_to_be_hidden_and_the_first_to_be_drawn(ta
     for apart in (True, False):
         share = torch.full((2000, 1), float(apart))
         hidden, learnt = hide(
-            draw.uniform(2000, 5), draw.uniform(2000, 1), share, 0, model.target, 0.25, model.segments.rank
+            draw.uniform(2000, 5), draw.uniform(2000, 1), share, 0, model.target, 0.25, model.segments.rank == 0
         )
         some = hidden[:, leading].any(1)
         assert bool(hidden[some][:, others].all()) == apart and bool(learnt.any(1).all())
