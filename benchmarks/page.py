@@ -28,7 +28,8 @@ MARKERS = "<!-- results -->", "<!-- /results -->"
 BUDGET_S = 240.0
 TABLES = ("adult", "default", "shoppers", "magic", "beijing")
 GENERATORS = (
-    "Artesian, diffusion", "Artesian, vae", "Artesian, gan", "TabularARGN", "CTGAN", "TVAE", "GaussianCopula",
+    "Artesian, diffusion", "Artesian, diffusion, fast", "Artesian, vae", "Artesian, gan", "TabularARGN", "CTGAN", "TVAE",
+    "GaussianCopula",
 )  # fmt: skip
 COLUMNS = {
     "shape_error": "shape", "trend_error": "trend", "tstr": "TSTR", "c2st_auc": "C2ST", "exact_copies": "copies",
@@ -39,7 +40,8 @@ Row = dict[str, Any]
 
 def read() -> dict[tuple[str, str], list[Row]]:
     """The newest commit's rows of each table and generator, the last of each seed."""
-    rows = [alike(row) for row in lines("published_protocol.jsonl") if row["budget"] == "4m"]
+    mine = [row for row in lines("published_protocol.jsonl") if row["budget"] == "4m"]
+    rows = [*map(alike, mine), *(fast(row) for row in mine if "sample_command_s" in row.get("fast", ()))]
     rows += [row for row in lines("peers.jsonl") if row["limit_s"] == BUDGET_S]
     found: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(rows, key=lambda r: r["date"]):
@@ -68,6 +70,11 @@ def alike(row: Row) -> Row:
     }  # fmt: skip
 
 
+def fast(row: Row) -> Row:
+    """Of a row of published_protocol.py, what its release's student draws."""
+    return alike(row | row["fast"] | {"family": f"{row.get('family', 'diffusion')}, fast"})
+
+
 def section(found: dict[tuple[str, str], list[Row]]) -> str:
     """What stands between the markers."""
     whole = [row for rows in found.values() for row in rows if "failed" not in row]
@@ -86,7 +93,7 @@ def section(found: dict[tuple[str, str], list[Row]]) -> str:
         f"synthetic rows and tested on real ones, AUC or (beijing) RMSE; trained on real rows: {real}. C2ST: AUC of trees told "
         "to tell real from synthetic, 0.5 is best. Copies: share of rows that are a train row's twin. Fit: what one waits, for "
         "Artesian with its start and the certificate. Rows/s: with the start of the command, but where peers were measured "
-        f"beside. {' and '.join(sorted({row['machine'] for row in whole}))}; written by `make page`."
+        f"beside; fast: of --quality fast. {' and '.join(sorted({row['machine'] for row in whole}))}; written by `make page`."
     )
     shown_here = [f"![{title}](benchmarks/plots/{name}.svg)\n" for name, title in PICTURES.items()]
     return "\n".join([textwrap.fill(words, 125, break_on_hyphens=False), "", *table, "", *shown_here])

@@ -12,6 +12,7 @@ from serving.access import Caller, Name, Who, desk_of
 from serving.asked import Number
 from serving.desk import Desk
 from serving.shelf import Shelf
+from synth.asking import Quality
 
 router = APIRouter(tags=["generators"])
 Alias = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -43,6 +44,7 @@ class Release(BaseModel):
     created: str
     depth: int = Field(description="Of rows drawn from it: 1 where it learnt from real rows alone.")
     real_fraction: float
+    qualities: list[Quality] = Field(description="In which its rows can be asked for; fast: by its student.")
     healthy: bool
     alarm: dict[str, Any] | None
     trends: dict[str, Any] = Field(description="Figures of the last rows that were sent, each beside its baseline.")
@@ -132,8 +134,8 @@ def _release(shelf: Shelf) -> Release:
     manifest = shelf.manifest
     return Release(
         version=shelf.version.number, release=manifest.id, signer=shelf.signer, created=manifest.created.isoformat(),
-        depth=manifest.generation_depth + 1, real_fraction=manifest.real_fraction, healthy=shelf.healthy,
-        alarm=shelf.alarm, trends=_trends(shelf),
+        depth=manifest.generation_depth + 1, real_fraction=manifest.real_fraction, qualities=list(shelf.qualities),
+        healthy=shelf.healthy, alarm=shelf.alarm, trends=_trends(shelf),
     )  # fmt: skip
 
 

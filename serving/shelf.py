@@ -8,6 +8,7 @@ from typing import Any
 from serving.catalogue import Version
 from serving.monitor.monitor import Report
 from synth import release as releases
+from synth.asking import Quality
 from synth.data.codec import Codec
 from synth.data.schema import Schema
 from synth.errors import ReleaseError
@@ -19,14 +20,15 @@ from synth.release import Release
 
 @dataclass
 class Shelf:
-    """A release that is served. ``joins`` says that rows of which nothing is asked are drawn in small blocks (see
-    ``synth.sampling``), ``at_once`` that the device which drew last draws several of them in the time of one."""
+    """A release that is served, in these ``qualities``. ``joins`` says that rows of which nothing is asked are drawn in small
+    blocks (see ``synth.sampling``), ``at_once`` that the device which drew last draws several of them in the time of one."""
 
     version: Version
     manifest: Manifest
     schema: Schema
     certificate: dict[str, Any] | None
     signer: str
+    qualities: tuple[Quality, ...]
     joins: bool
     at_once: bool = False
     alarm: dict[str, Any] | None = None
@@ -43,8 +45,10 @@ def opened(version: Version, *, any_signer: bool) -> Shelf:
     release = releases.load(version.place)
     trusted(release, any_signer=any_signer)
     assert release.signer is not None
+    taught = any(name.startswith("student.") for name in release.tensors)
     return Shelf(
-        version, release.manifest, release.schema, release.certificate, str(release.signer), _joins(release)
+        version, release.manifest, release.schema, release.certificate, str(release.signer),
+        ("best", "fast") if taught else ("best",), _joins(release),
     )  # fmt: skip
 
 

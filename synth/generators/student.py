@@ -113,9 +113,8 @@ class Student(nn.Module):
         if self.crossed is None:
             return vectors
         index = self.crossed.index(cells, torch.zeros_like(cells, dtype=torch.bool))
-        return vectors.index_add(
-            1, torch.tensor(self.last, device=index.device), F.embedding(index, self.crossed.vectors())
-        )
+        combined = F.embedding(index, self.crossed.vectors()).to(vectors.dtype)
+        return vectors.index_add(1, torch.tensor(self.last, device=index.device), combined)
 
     @torch.no_grad()
     def sample(self, rows: int, draw: Draw) -> Encoded:

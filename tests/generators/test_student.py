@@ -31,6 +31,16 @@ def test_the_target_comes_last_and_cells_of_few_states_first() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_its_losses_are_much_the_same_in_bfloat16(layout: Layout) -> None:
+    student, lesson, (sigma, noisy, raw) = taught(layout)
+    exact = student.losses(lesson, noisy, sigma, raw)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = student.losses(lesson, noisy, sigma, raw)
+    for a, b in zip(exact, rounded, strict=True):
+        torch.testing.assert_close(b.float(), a, rtol=0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_weight_takes_part_in_its_losses_and_samples_fit_the_layout(layout: Layout) -> None:
     student, lesson, (sigma, noisy, raw) = taught(layout)
     missed, error = student.losses(lesson, noisy, sigma, raw)

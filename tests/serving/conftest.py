@@ -64,6 +64,14 @@ def people(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) ->
 
 
 @pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> Path:
+    """One that has a student."""
+    from tests.serving.releases import publish
+
+    return publish(tmp_path_factory.mktemp("releases") / "taught", taught=True)
+
+
+@pytest.fixture(scope="session")
 def others(tmp_path_factory: pytest.TempPathFactory, shared_config_dir: None) -> Path:
     """Another one of the same table, whose rows are others."""
     from tests.serving.releases import publish

@@ -22,6 +22,8 @@ from synth.data.infer import infer
 from synth.data.source import open_source
 from synth.evaluation.gist import Gist
 from synth.generators.families import build
+from synth.generators.student import Student
+from synth.generators.table_diffusion import TableDiffusion
 from synth.provenance.manifest import Training
 from synth.recipe import Recipe
 from synth.sampling import Sampler
@@ -42,14 +44,20 @@ def people(rows: int = 600) -> pa.Table:
 
 
 def publish(
-    out: Path, *, seed: int = 0, name: str = "people", collapsed: bool = False, family: str = "diffusion"
+    out: Path,
+    *,
+    seed: int = 0,
+    name: str = "people",
+    collapsed: bool = False,
+    family: str = "diffusion",
+    taught: bool = False,
 ) -> Path:
     """An untrained generator of ``people``, whose columns depend on each other all the same, published as it would be; with
-    rows as they were certified, which one that is ``collapsed`` no longer draws."""
+    rows as they were certified, which one that is ``collapsed`` no longer draws; if ``taught``, with a student."""
     settings = {"target": "member", "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4, "gan.width": 32}
     return _publish(
-        out, people(), Recipe.read(None, settings | {"seed": seed, "family": family}), name, collapsed=collapsed
-    )
+        out, people(), Recipe.read(None, settings | {"seed": seed, "family": family}), name, collapsed=collapsed, taught=taught
+    )  # fmt: skip
 
 
 def publish_images(out: Path, *, label: bool = True) -> Path:
@@ -61,7 +69,7 @@ def publish_images(out: Path, *, label: bool = True) -> Path:
     return _publish(out, columns, recipe, "pets")
 
 
-def _publish(out: Path, data: Any, recipe: Recipe, name: str, *, collapsed: bool = False) -> Path:
+def _publish(out: Path, data: Any, recipe: Recipe, name: str, *, collapsed: bool = False, taught: bool = False) -> Path:
     source = open_source(data)
     schema = infer(source, target=recipe.target)
     recipe, fit = recipe.suited(images=schema.image is not None), Fit(schema)
@@ -70,6 +78,9 @@ def _publish(out: Path, data: Any, recipe: Recipe, name: str, *, collapsed: bool
     codec = fit.finish(**recipe.codec.model_dump())
     torch.manual_seed(recipe.seed)
     generator = build(recipe, codec.layout)
+    if taught:
+        assert isinstance(generator, TableDiffusion)
+        generator.student = Student(codec.layout)
     for parameter in generator.parameters():  # an untrained head is zero
         parameter.data += 0.1 * torch.randn_like(parameter)
     training = Training(steps=1, seconds=1.0, workers=1, zero=0, devices=["cpu"])

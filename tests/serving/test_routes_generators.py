@@ -35,7 +35,7 @@ def test_all_is_shown_to_who_may_draw_all(serve: Serve) -> None:
     first, shelf = people["versions"][0], service.desk.shelves["people@1"]
     assert first == {
         "version": 1, "release": shelf.manifest.id, "signer": shelf.signer, "created": shelf.manifest.created.isoformat(),
-        "depth": 1, "real_fraction": 1.0, "healthy": True, "alarm": None, "trends": {},
+        "depth": 1, "real_fraction": 1.0, "qualities": ["best"], "healthy": True, "alarm": None, "trends": {},
     }  # fmt: skip
     assert people["aliases"] == {"production": {"1": 1.0}}
 

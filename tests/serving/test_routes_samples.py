@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.formats import FORMATS
+from synth import release as releases
 from synth.provenance.keys import signing_key
 from synth.provenance.origin import Origin
 from synth.sampling import BLOCK, SMALL, Sampler
@@ -70,6 +72,23 @@ def test_rows_are_the_sampler_s_own_in_every_format(
     assert answer.headers["content-type"] == FORMATS[format].media_type
     assert answer.headers["content-disposition"] == f'attachment; filename="people-5.{format}"'
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_fast_rows_are_the_student_s_where_there_is_one(service: Service, taught: Path, tmp_path: Path) -> None:
+    served = Service.of({"people": {"versions": {1: str(taught)}}}, tmp_path)
+    sampler = Sampler.from_release(releases.load(str(taught)))
+    answer = served.draw(n=BLOCK + 50, seed=5, first=30, format="arrow", quality="fast")
+    wanted = expected(sampler, BLOCK + 50, seed=5, first=30, asked={"quality": "fast"})
+    assert table(answer, "arrow", wanted.schema).combine_chunks().equals(wanted)
+    assert not wanted.equals(expected(sampler, BLOCK + 50, seed=5, first=30))
+    [origin, _] = Origin.read(dict(answer.headers))
+    assert origin.asked == {"quality": "fast"} and origin.key is not None
+    assert served.draw(quality="best", seed=5, format="csv").content == served.draw(seed=5, format="csv").content
+    for refused, words in (
+        (service.draw(quality="fast"), "has no student"), (served.draw(quality="fast", where="age>=40"), "as they come"),
+        (served.draw(quality="swift"), "'best' or 'fast'"),
+    ):  # fmt: skip
+        assert refused.status_code == 422 and words in refused.text
 
 
 @settings(max_examples=12, deadline=None)

@@ -26,6 +26,10 @@ def test_what_is_known_of_a_release_is_what_it_says(people: Path) -> None:
     assert not found.healthy
 
 
+def test_it_knows_in_which_qualities_rows_can_be_asked_for(people: Path, taught: Path) -> None:
+    assert shelf(people).qualities == ("best",) and shelf(taught).qualities == ("best", "fast")
+
+
 def test_it_knows_whether_rows_are_drawn_in_small_blocks(people: Path, steady: Path, tmp_path: Path) -> None:
     assert shelf(people).joins and shelf(steady).joins
     assert not shelf(publish_images(tmp_path / "pets")).joins
