@@ -60,6 +60,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cell_share=.75": {"diffusion.cell_share": 0.75},
     "bins=16": {"codec.bins": 16},
     "bins=64": {"codec.bins": 64},
+    "crosses=0": {"codec.crosses": 0},
     "precision=fp32": {"training.precision": "fp32"},
     "steps=8": {"diffusion.steps": 8},
     "steps=32": {"diffusion.steps": 32},

@@ -30,9 +30,11 @@ class Point:
 
 STYLE = """<style>
 svg { --ground: #ffffff; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0;
-  --c0: #0b7a75; --c1: #1f6fb2; --c2: #6a45c2; --c3: #c2410c; --c4: #b8336a; --c5: #8a6100; --c6: #4d6b2c; }
+  --c0: #0b7a75; --c1: #1f6fb2; --c2: #6a45c2; --c3: #c2410c; --c4: #b8336a; --c5: #8a6100; --c6: #4d6b2c;
+  --c7: #59636e; }
 @media (prefers-color-scheme: dark) { svg { --ground: #0d1117; --ink: #e6edf3; --soft: #9da7b1; --line: #30363d;
-  --c0: #3ecdc0; --c1: #58a9ea; --c2: #b39af8; --c3: #fb923c; --c4: #f08cb8; --c5: #e8b64c; --c6: #a3c585; } }
+  --c0: #3ecdc0; --c1: #58a9ea; --c2: #b39af8; --c3: #fb923c; --c4: #f08cb8; --c5: #e8b64c; --c6: #a3c585;
+  --c7: #9da7b1; } }
 text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: var(--soft); }
 text.title { font-weight: 600; font-size: 13px; fill: var(--ink); } text.ink { fill: var(--ink); }
 .grid { stroke: var(--line); stroke-width: 1; } .rule { stroke: var(--ink); stroke-dasharray: 5 4; stroke-width: 1.2; }
@@ -43,7 +45,7 @@ text.title { font-weight: 600; font-size: 13px; fill: var(--ink); } text.ink { f
 SHAPES = (
     "M-6 0A6 6 0 1 0 6 0A6 6 0 1 0 -6 0Z", "M-5.3 -5.3H5.3V5.3H-5.3Z", "M0 -6.8L6.3 4.6H-6.3Z", "M0 -7.2L7.2 0L0 7.2L-7.2 0Z",
     "M0 6.8L6.3 -4.6H-6.3Z", "M-2.2 -6.4H2.2V-2.2H6.4V2.2H2.2V6.4H-2.2V2.2H-6.4V-2.2H-2.2Z",
-    "M-6.4 -2L0 -6.8L6.4 -2L4 5.6H-4Z",
+    "M-6.4 -2L0 -6.8L6.4 -2L4 5.6H-4Z", "M-7 -3H7V3H-7Z",
 )  # fmt: skip
 ACROSS, WIDE, HIGH = 3, 300, 236  # panels in a row, and their size
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 34, 46  # what is left free in each
@@ -92,10 +94,10 @@ def _panel(table: str, up: str, points: Sequence[Point], names: Sequence[str], x
         told = f"{p.name}: {number(p.quality[0])} after {number(p.seconds[0])} s"
         spread = f"M{across[1]:.1f} {level[0]:.1f}H{across[2]:.1f}M{across[0]:.1f} {level[1]:.1f}V{level[2]:.1f}"
         body.append(
-            f'<g style="--c: var(--c{place % 7})"><title>{escape(told)}</title>'
+            f'<g style="--c: var(--c{place % len(SHAPES)})"><title>{escape(told)}</title>'
             f'<path class="spread" d="{spread}"/>'
             f'<path class="{"beyond" if beyond else "mark"}" transform="translate({across[0]:.1f} {level[0]:.1f})" '
-            f'd="{SHAPES[place % 7]}"/></g>'
+            f'd="{SHAPES[place % len(SHAPES)]}"/></g>'
         )
     return "".join(body)
 
@@ -103,9 +105,12 @@ def _panel(table: str, up: str, points: Sequence[Point], names: Sequence[str], x
 def _key(names: Sequence[str]) -> str:
     body = []
     for n, name in enumerate(names):
-        shape = f'<path class="mark" transform="translate({LEFT + 6} {TOP + 4 + 19 * n})" d="{SHAPES[n % 7]}"/>'
+        shape = (
+            f'<path class="mark" transform="translate({LEFT + 6} {TOP + 4 + 19 * n})" d="{SHAPES[n % len(SHAPES)]}"/>'
+        )
         body.append(
-            f'<g style="--c: var(--c{n % 7})">{shape}</g>' + _text(LEFT + 22, TOP + 8 + 19 * n, name, kind="ink")
+            f'<g style="--c: var(--c{n % len(SHAPES)})">{shape}</g>'
+            + _text(LEFT + 22, TOP + 8 + 19 * n, name, kind="ink")
         )
     below = TOP + 19 * len(names)
     body.append(f'<line class="rule" x1="{LEFT - 4}" x2="{LEFT + 16}" y1="{below + 4}" y2="{below + 4}"/>')
@@ -117,7 +122,7 @@ def _key(names: Sequence[str]) -> str:
 
 def bars(title: str, across: str, spans: Sequence[tuple[str, Span]]) -> str:
     """Named bars on a logarithmic scale: median, and the least and the greatest as a line."""
-    left, width, high = 150, 720, 26
+    left, width, high = 180, 720, 26
     axis = Axis.over([v for _, span in spans for v in span], left, width - 90, log=True)
     axis = Axis(10 ** math.floor(math.log10(axis.low)), axis.high, left, width - 90, log=True)
     floor, body = 14 + high * len(spans), list[str]()
@@ -131,7 +136,7 @@ def bars(title: str, across: str, spans: Sequence[tuple[str, Span]]) -> str:
     for n, (name, (median, low, highest)) in enumerate(spans):
         y = 12 + high * n
         body.append(
-            f'<g style="--c: var(--c{n % 7})">'
+            f'<g style="--c: var(--c{n % len(SHAPES)})">'
             f'<rect class="bar" x="{left}" y="{y}" width="{axis.at(median) - left:.1f}" height="16"/>'
             f'<path class="range" d="M{axis.at(low):.1f} {y + 8}H{axis.at(highest):.1f}"/></g>'
         )

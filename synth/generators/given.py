@@ -106,6 +106,12 @@ def draw_states(logits: Tensor, states: Tensor | None, uniform: Tensor, cell_of_
     return torch.minimum(drawn, greatest) - first
 
 
+def state_at(cumulated: Tensor, uniform: Tensor) -> Tensor:
+    """(rows) int64: a state by inverse transform sampling from cumulated weights (rows, n) and ``uniform`` (rows) on [0, 1)."""
+    point = uniform[:, None] * cumulated[:, -1:]
+    return torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+
+
 def draw_state(logits: Tensor, states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Of one cell with ``logits`` and ``states`` (rows, n) and ``uniform`` (rows): (rows) int64, a state in proportion to
     its probability and to its allowed share; and (rows), the log of the mass that is allowed."""

@@ -22,6 +22,7 @@ from synth.generators.alike import Alike
 from synth.generators.base import Draw
 from synth.generators.crossed import Crossed, looked_up
 from synth.generators.denoiser import Denoiser
+from synth.generators.given import state_at
 from synth.generators.layout import Encoded, Layout
 from synth.generators.partial import Partial
 from synth.generators.residual import Gated, StillGated
@@ -147,8 +148,7 @@ class Student(nn.Module):
             cumulated = F.linear(self.norm(state), table[span], self.logits.bias[span]).softmax(1).cumsum(1)
             if alike is not None:
                 cumulated = cumulated[alike.group]
-            point = uniform[:, cell, None] * cumulated[:, -1:]
-            drawn = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+            drawn = state_at(cumulated, uniform[:, cell])
             partial.cells[:, cell], partial.hidden[:, cell] = drawn, False
             before = before + seen[drawn + span.start]
             if self.crossed is not None and place in self.last:

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from synth.generators.alike import Alike
 from synth.generators.base import Draw
-from synth.generators.given import Given, choose, draw_state, draw_states, each, log_mass_between, normal_between
+from synth.generators.given import (
+    Given,
+    choose,
+    draw_state,
+    draw_states,
+    each,
+    log_mass_between,
+    normal_between,
+    state_at,
+)
 from synth.generators.layout import Layout
 from synth.generators.partial import Partial
 from synth.generators.states import Segments
@@ -72,9 +81,7 @@ class Unmasking:
             states = []
             for cell, mine in _runs(at_cell):
                 logits = self._head(x, mine, cell)
-                cumulated = logits.softmax(1).cumsum(1)
-                point = uniform[at[mine], cell, None] * cumulated[:, -1:]  # inverse transform sampling
-                state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+                state = state_at(logits.softmax(1).cumsum(1), uniform[at[mine], cell])
                 if weighed and self.target is not None:
                     without = self._logits(partial.take(at[mine]).without(self.target), cell)
                     ratio = (without.log_softmax(1) - logits.log_softmax(1)).gather(1, state[:, None])[:, 0]
@@ -104,9 +111,7 @@ class Unmasking:
             if cell == self.target:
                 shown = self.net.shown(partial, smooth=True)
             found = self._head(self.net.masked(shown), slice(0, len(shown)), cell).log_softmax(1)
-            cumulated = found.exp().cumsum(1)
-            point = uniform[:, cell, None] * cumulated[:, -1:]
-            state = torch.searchsorted(cumulated, point, right=True)[:, 0].clamp_max(cumulated.shape[1] - 1)
+            state = state_at(found.exp().cumsum(1), uniform[:, cell])
             partial.cells[:, cell], partial.hidden[:, cell], logs[:, self._span(cell)] = state, False, found
             self.net.reveal(shown, partial, every, torch.full_like(every, cell))
         return logs
