@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from synth.release import Release
 
 BLOCK = 1024  # rows of a batch, and of a block of which something is asked
+ABREAST = 4  # blocks of fast rows that are drawn at once
 SMALL, TOGETHER = 128, 8  # rows of a block of which nothing is asked, and how many of them make BLOCK
 LONG, WIDE = 32, 64  # small blocks of a long table that are computed at once on a CPU, and always on a GPU
 GRAIN = 16  # rows that are computed where one is wanted: of fewer, products may be rounded otherwise
@@ -142,10 +143,15 @@ class Sampler:
         if request is None and self.generator.joins:
             yield from self._joined(seed, first, last)
             return
-        for block in range(first // BLOCK, -(-last // BLOCK)):
-            start = block * BLOCK
-            low, high = max(first, start) - start, min(last, start + BLOCK) - start
-            yield self._block(seed, block, request).slice(low, high - low)
+        fast = request is not None and request.fast
+        # Products of more rows are shared better between threads; on a GPU, there is always one number of rows.
+        size = BLOCK * (ABREAST if fast and torch.device(self.device).type == "cpu" else 1)
+        for start in range(first // BLOCK * BLOCK, last, size):
+            end = min(last, start + size)
+            drawn = self._blocks(seed, range(start // BLOCK, -(-end // BLOCK)), request)
+            for block in range(start, end, BLOCK):
+                low, high = max(first, block), min(end, block + BLOCK)
+                yield drawn.slice(low - start, high - low)
 
     @property
     def room(self) -> int:
@@ -215,17 +221,28 @@ class Sampler:
             encoded = self.generator.sample(rows, draw, None if asked is None else self._given(asked))
         return Encoded(encoded.cells.cpu().numpy(), encoded.values.cpu().numpy())
 
-    def _block(self, seed: int, block: int, request: Request | None) -> pa.RecordBatch:
-        """The rows of a block; UserError where drawing those anew that break a constraint does not end."""
-        fast = request is not None and request.fast
-        asked, decode = (None, self.codec.decode) if request is None or fast else self._asked(seed, block, request)
-        address = ("sample", seed, block, *(() if request is None else (request.key,)))
+    def _blocks(self, seed: int, blocks: range, request: Request | None) -> pa.RecordBatch:
+        """The rows of successive blocks, of several only where they are fast; UserError where drawing those anew that break a
+        constraint does not end."""
+        fast, rows = request is not None and request.fast, BLOCK * len(blocks)
+        asked, decode = (
+            (None, self.codec.decode) if request is None or fast else self._asked(seed, blocks.start, request)
+        )
+        key = () if request is None else (request.key,)
+
+        def draw(again: int, *word: str) -> Draw:
+            draws = [attempt(again, "sample", seed, block, *key, *word, device=self.device) for block in blocks]
+            return draws[0] if len(draws) == 1 else Joint(draws)
+
         batch = self._marked(
             lambda *word: self.settled(
-                BLOCK, lambda again: attempt(again, *address, *word, device=self.device), asked,
-                lambda rows: decode(rows, block * BLOCK), fast=fast,
+                rows,
+                lambda again: draw(again, *word),
+                asked,
+                lambda drawn: decode(drawn, blocks.start * BLOCK),
+                fast=fast,
             )
-        )  # fmt: skip
+        )
         return batch if request is None else request.weigh(batch, self.codec)
 
     def _marked(self, settled: Callable[..., tuple[pa.RecordBatch, Mapping[str, np.ndarray]]]) -> pa.RecordBatch:

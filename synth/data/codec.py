@@ -96,8 +96,9 @@ class Codec(BaseModel):
         """The same with ``most`` crosses at most, which a sample of ``seen`` rows, reduced ones, shows."""
         if not rows or not most:
             return self
-        sample = self._encoded(rows, len(next(iter(rows.values()))))
-        return Codec(table=self.table, columns=self.columns, crosses=find_crosses(self.layout, sample, seen, most))
+        trial = self.model_copy(deep=True)  # what coders keep for later is no part of a codec that has only been fitted
+        sample = trial._encoded(rows, len(next(iter(rows.values()))))
+        return self.model_copy(update={"crosses": find_crosses(trial.layout, sample, seen, most)})
 
     def _encoded(self, reduced: Arrays, rows: int) -> Encoded:
         parts = [

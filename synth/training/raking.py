@@ -2,7 +2,9 @@
 
 Iterative proportional fitting (Deming and Stephan 1940, "On a Least Squares Adjustment of a Sampled Frequency Table When the
 Expected Marginal Totals are Known"), with the biases of a model's logits in the place of a table's weights: what a state comes
-too rarely by is added to its bias, so that what depends on what stays as it was learnt.
+too rarely by is added to its bias, so that what depends on what stays as it was learnt. It is a sample that tells, so the
+k-th correction is made to 1/k: in the end all samples count alike (Robbins and Monro 1951, "A Stochastic Approximation
+Method").
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from synth.generators.layout import Layout
 from synth.generators.student import CELLS
 from synth.recipe import TrainingRecipe
 
-TIMES, BLOCKS, ROWS = 3, 12, 1024  # of blocks of rows each
+TIMES, BLOCKS, ROWS = 6, 12, 1024  # of blocks of rows each
 SHORTEST = 800  # steps of a training that is no try
 FEW = 8  # rows of a state that are as good as none: chance would move them as much
 
@@ -42,4 +44,4 @@ def rake(
         for block in range(BLOCKS):
             drawn = cells(ROWS, Draw("rake", *address, time, block, device=device)) + first
             counts += drawn.flatten().bincount(minlength=len(counts))
-        bias.add_(heat * ((BLOCKS * ROWS * shares + FEW) / (counts + FEW)).log())
+        bias.add_(heat * ((BLOCKS * ROWS * shares + FEW) / (counts + FEW)).log() / (time + 1))

@@ -16,7 +16,7 @@ from synth.recipe import Recipe
 from synth.training import beacon, prepare, workers
 from synth.training.schedule import ended
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.beside]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SETTINGS = {"training.batch": 32, "training.learning_rate": 0.01, "training.warmup": 1, "training.ema": 0.9,
             "training.precision": "fp32", "training.memory": 1e6, "training.checkpoint_s": 2, "split": [0.1, 0.8, 0.0, 0.1],
             "diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4, "diffusion.dropout": 0.0}  # fmt: skip
@@ -39,6 +39,7 @@ def fit(run: Path, asks: str | None = None, **settings: Any) -> dict[str, Any]:
     return workers.fit(ray, recipe, prepared, str(run), progress, embedded=True)
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("team", [1, 2])
 def test_a_run_ends_when_more_buys_nothing_and_its_recipe_repeats_it(
     team: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -58,10 +59,12 @@ def test_a_run_ends_when_more_buys_nothing_and_its_recipe_repeats_it(
     assert steps == sorted(set(steps)) and len(steps) > 3 and all(look["error"] > 0 for look in losses)
     shortened = ended(found["step"], found["total"], found["shortened"], 0.6)
     again = fit(tmp_path / "again.run", steps=found["step"], shortened=shortened, early=True, workers=team)
-    assert again["step"] == found["step"] and not again["notes"] and not again["checks"]["losses"]["looks"]
+    # That coverage falls over the last check is told, where it does.
+    notes = [note for note in again["notes"] if "coverage fell" not in note]
+    assert again["step"] == found["step"] and not notes and not again["checks"]["losses"]["looks"]
     assert all(torch.equal(again["weights"][name], found["weights"][name]) for name in found["weights"])
 
 
 def test_whoever_does_not_ask_gets_all_of_the_budget(tmp_path: Path) -> None:
-    found = fit(tmp_path / "x.run", budget_s=20)
-    assert found["elapsed_s"] > 18 and not found["shortened"] and not found["notes"]
+    found = fit(tmp_path / "x.run", budget_s=10)
+    assert found["elapsed_s"] > 9 and not found["shortened"] and not found["notes"]
