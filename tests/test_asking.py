@@ -9,18 +9,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import torch
 
 from synth import parts
 from synth.asking import key
-from synth.data.codec import Fit
 from synth.data.conditions import Wanted
-from synth.data.infer import infer
-from synth.data.source import open_source
 from synth.errors import UserError
-from synth.generators.families import build
-from synth.recipe import Recipe
 from synth.sampling import BLOCK, Sampler
+from tests.untrained import untrained
 
 
 def make(noise: float) -> Sampler:
@@ -35,16 +30,7 @@ def make(noise: float) -> Sampler:
             "row_id": np.arange(900),
         }
     )
-    recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
-    fit = Fit(infer(open_source(table)))
-    for batch in table.to_batches():
-        fit.update(batch)
-    codec = fit.finish(**recipe.codec.model_dump())
-    torch.manual_seed(0)
-    generator = build(recipe, codec.layout)
-    for parameter in generator.parameters():
-        parameter.data += noise * torch.randn_like(parameter)
-    return Sampler(generator, codec)
+    return untrained(table, noise)
 
 
 @pytest.fixture(scope="module")

@@ -9,35 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import torch
 
 from synth import asking
 from synth.asking import Request
-from synth.data.codec import Fit
 from synth.data.conditions import parse
-from synth.data.infer import infer
-from synth.data.source import open_source
 from synth.errors import UserError
-from synth.generators.families import build
-from synth.recipe import Recipe
 from synth.sampling import BLOCK, Sampler
 from tests.data.test_ties import bills
+from tests.untrained import untrained
 
 LARGE = "payment>=100000"  # of which a tenth of the rows is tied, and a thousandth is not
-
-
-def untrained(table: pa.Table, noise: float) -> Sampler:
-    """Without noise, each column is by itself as the training rows have it; with it, all depend on all."""
-    recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
-    fit = Fit(infer(open_source(table)))
-    for batch in table.to_batches():
-        fit.update(batch)
-    codec = fit.finish(**recipe.codec.model_dump())
-    torch.manual_seed(0)
-    generator = build(recipe, codec.layout)
-    for parameter in generator.parameters():
-        parameter.data += noise * torch.randn_like(parameter)
-    return Sampler(generator, codec)
 
 
 BILLS = bills(20_000)

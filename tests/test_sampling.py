@@ -20,6 +20,7 @@ from synth.provenance.watermark import Mark
 from synth.recipe import Recipe
 from synth.release import Release
 from synth.sampling import BLOCK, LONG, SMALL, Sampler
+from tests.untrained import untrained
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +34,7 @@ def sampler() -> Sampler:
             "row_id": np.arange(500),
         }
     )
-    recipe = Recipe.read(None, {"diffusion.width": 32, "diffusion.blocks": 1, "diffusion.steps": 4})
-    fit = Fit(infer(open_source(table)))
-    for batch in table.to_batches():
-        fit.update(batch)
-    codec = fit.finish(**recipe.codec.model_dump())
-    torch.manual_seed(0)
-    generator = build(recipe, codec.layout)
-    for parameter in generator.parameters():  # an untrained head is zero, and would hide what depends on what
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return Sampler(generator, codec)
+    return untrained(table, 0.1)
 
 
 def test_row_i_depends_on_the_seed_and_i_alone(sampler: Sampler) -> None:

@@ -88,7 +88,8 @@ def _variables(layout: Layout, cells: NDArray[np.int_], values: Rows) -> tuple[R
             features = [
                 cells[:, cell] == state for state in np.argsort(-shares, kind="stable")[:3] if shares[state] < 1
             ]
-        found, whose = [*found, *features], [*whose, *[cell] * len(features)]
+        found.extend(features)
+        whose.extend([cell] * len(features))
     every = np.linspace(0, len(found) - 1, min(len(found), EXPLAINED)).astype(int)
     chosen = np.stack([found[k] for k in every], 1).astype(np.float32)
     chosen = chosen - chosen.mean(0)
