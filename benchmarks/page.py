@@ -1,10 +1,11 @@
-"""Write the README's results, tables and pictures, from the rows in results/: no figure is typed by hand.
+"""Write the tables and pictures of the READMEs from the rows in results/: no figure is typed by hand.
 
     make page         or: python benchmarks/page.py
 
 Between the markers ``<!-- results -->`` and ``<!-- /results -->`` of README.md goes a table: for each published table and
 generator the medians over the seeds that were measured at the newest commit, by published_protocol.py (Artesian, 4m) or side
-by side with peers by peers.py; the pictures go to benchmarks/plots/. A test holds both against the results.
+by side with peers by peers.py; the pictures go to benchmarks/plots/. Between markers of benchmarks/README.md goes what other
+scripts print of their own rows. A test holds all of them against the results.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import page_plots
+import solvers
+import wide
 from page_plots import Point, Span
 from published_protocol import shown
 
 HERE = Path(__file__).resolve().parent
-README, PLOTS = HERE.parent / "README.md", HERE / "plots"
-MARKERS = "<!-- results -->", "<!-- /results -->"
+README, NOTES, PLOTS = HERE.parent / "README.md", HERE / "README.md", HERE / "plots"
+# Of the benchmarks' README, whose rows each section tells of, and by what.
+TOLD = {"wide": wide.table, "solvers": solvers.table}
 BUDGET_S = 240.0
 TABLES = ("adult", "default", "shoppers", "magic", "beijing")
 GENERATORS = (
@@ -144,17 +148,26 @@ def span(rows: list[Row], key: str) -> Span:
     return statistics.median(values), min(values), max(values)
 
 
-def split(text: str) -> tuple[str, str, str]:
-    """What stands before, between and after the markers, which stay with the outer parts."""
-    before, rest = text.split(MARKERS[0])
-    between, after = rest.split(MARKERS[1])
-    return before + MARKERS[0], between, MARKERS[1] + after
+def written(text: str, name: str, content: str) -> str:
+    """The text with the content between the markers of that name."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def readmes(found: dict[tuple[str, str], list[Row]]) -> dict[Path, str]:
+    """The content of each file that has sections of the page."""
+    notes = NOTES.read_text()
+    for name, table in TOLD.items():
+        notes = written(notes, name, table(lines(f"{name}.jsonl")))
+    return {README: written(README.read_text(), "results", section(found)), NOTES: notes}
 
 
 def main() -> None:
     found = read()
-    before, _, after = split(README.read_text())
-    README.write_text(f"{before}\n{section(found)}\n{after}")
+    for file, content in readmes(found).items():
+        file.write_text(content)
     PLOTS.mkdir(exist_ok=True)
     for name, content in pictures(found).items():
         (PLOTS / f"{name}.svg").write_text(content)

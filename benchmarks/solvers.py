@@ -1,16 +1,18 @@
-"""How many evaluations of the network a row's values need: figures of kept releases that are sampled with few and with many.
+"""How many evaluations of the network a row's values need, and how long a student has to learn: figures of kept releases.
 
-    python benchmarks/solvers.py DATA_DIR RELEASE… [--evaluations 4 6 8 12 20 100] [--seeds 0 1 2] [--rows 10000]
+    python benchmarks/solvers.py DATA_DIR RELEASE… [--evaluations 4 6 8 12 20 100] [--blocks 200 800] [--seeds 0 1 2]
+        [--rows 10000]
     python benchmarks/solvers.py --table
 
-DATA_DIR holds a folder a table with train.parquet; a release's name begins with that of its table, as adult-30m does. For each
-release, way and seed, rows are drawn from the same noise and compared with the train rows: errors of shape and trend, and the
-tree's AUC in telling them apart. ``heun`` are the 39 evaluations of Heun's method in 20 steps that were usual, ``float32`` the
-most evaluations without products of bfloat16, ``fast`` the release's student, if it has one. Beside them stands what the
-encoded values themselves are off those of the most evaluations: the root mean square and, of 99 quantiles of each value, the
-mean absolute difference, in deviations; nothing is said of them where the cells differ. Rows are appended to
-results/solvers.jsonl as they come; ``--table`` prints the means over seeds, and how far each is from that of the most
-evaluations.
+DATA_DIR holds a folder a table with train.parquet and test.parquet; a release's name begins with that of its table, as
+adult-30m does. For each release, way and seed, rows are drawn from the same noise and compared with the train rows: errors of
+shape and trend, and the tree's AUC in telling them apart; and models that learn from them with those that learn from the train
+rows, on test rows (utility). ``heun`` are the 39 evaluations of Heun's method in 20 steps that were usual, ``float32`` the most
+evaluations without products of bfloat16, ``fast`` the release's student, if it has one, and ``fast 200`` a student that was
+taught anew by so many blocks of rows (training.distilled). Beside them stands what the encoded values themselves are off those
+of the most evaluations: the root mean square and, of 99 quantiles of each value, the mean absolute difference, in deviations;
+nothing is said of them where the cells differ. Rows are appended to results/solvers.jsonl as they come; ``--table`` prints the
+means over seeds, and how far each is from that of the most evaluations.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,36 +32,41 @@ sys.path.insert(0, str(Path(__file__).parent))
 from published_protocol import circumstances
 
 RESULTS = Path(__file__).parent / "results" / "solvers.jsonl"
-FIGURES = ("shape_error", "trend_error", "c2st_tree")
+FIGURES = ("shape_error", "trend_error", "c2st_tree", "utility")
 HEUN = 20  # steps
 
 
-def measured(data: Path, release: str, evaluations: list[int], seeds: list[int], rows: int) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
+def measured(
+    data: Path, release: str, evaluations: list[int], blocks: list[int], seeds: list[int], rows: int
+) -> Iterator[dict[str, Any]]:
     from synth import release as releases
     from synth.sampling import Sampler
 
-    name = Path(release).name.partition("-")[0]
     sampler = Sampler.from_release(releases.load(release))
-    schema = sampler.schema.arrow()
-    train = pq.read_table(data / name / "train.parquet", columns=schema.names).cast(schema)
+    students = {} if sampler.generator.student is None else {"fast": (sampler.generator.student, {})}
+    students |= {f"fast {count}": taught(sampler, release, count) for count in blocks}
+    ways = [str(max(evaluations)), *map(str, sorted(evaluations)[:-1]), "heun", "float32", *students]
     for seed in seeds:
-        best = None
-        for way in [
-            str(max(evaluations)),
-            *map(str, sorted(evaluations)[:-1]),
-            "heun",
-            "float32",
-            *([] if sampler.generator.student is None else ["fast"]),
-        ]:
+        judge, best = Judge(sampler.schema, data / Path(release).name.partition("-")[0], seed), None
+        for way in ways:
+            sampler.generator.student, cost = students.get(way, (None, {}))
             encoded = drawn(sampler, way, max(evaluations), rows, seed)
             best = best or encoded
-            table = sampler.codec.decode(encoded)
             yield {
-                "release": Path(release).name, "way": way, "seed": seed, "rows": rows, **figures(sampler, train, table, seed),
-                **distance(encoded, best), **circumstances(),
+                "release": Path(release).name, "way": way, "seed": seed, "rows": rows, **cost,
+                **judge.figures(sampler.codec.decode(encoded)), **distance(encoded, best), **circumstances(),
             }  # fmt: skip
+
+
+def taught(sampler: Any, release: str, blocks: int) -> tuple[Any, dict[str, float]]:
+    """A student that so many blocks of rows have taught, raked as that of a release, and what it cost."""
+    from synth import release as releases
+    from synth.recipe import Recipe
+    from synth.training import finishing
+
+    recipe, began = Recipe.check(releases.load(release).recipe), time.monotonic()
+    missed = finishing.teach(sampler.generator, recipe, blocks, lambda phase, share, facts: None)
+    return sampler.generator.student, {"missed_nats": round(missed, 4), "taught_s": round(time.monotonic() - began, 1)}
 
 
 def drawn(sampler: Any, way: str, most: int, rows: int, seed: int) -> Any:
@@ -75,24 +83,44 @@ def drawn(sampler: Any, way: str, most: int, rows: int, seed: int) -> Any:
             stack.enter_context(mock.patch.object(still, "precision", return_value=torch.float32))
         steps = HEUN if way == "heun" else int(way) if way.isdigit() else most
         stack.enter_context(mock.patch.object(sampler.generator, "steps", steps))
-        return sampler.draw(rows, Draw("solvers", seed, device=sampler.device), fast=way == "fast")
+        return sampler.draw(rows, Draw("solvers", seed, device=sampler.device), fast=way.startswith("fast"))
 
 
-def figures(sampler: Any, train: Any, sample: Any, seed: int) -> dict[str, float]:
-    """As in a certificate."""
-    import numpy as np
-    import pyarrow as pa
+class Judge:
+    """The real rows of a table, to hold samples against, as a certificate does."""
 
-    from synth.evaluation import fidelity
-    from synth.evaluation.frame import Lens
+    def __init__(self, schema: Any, folder: Path, seed: int) -> None:
+        import numpy as np
+        import pyarrow.parquet as pq
 
-    tables = {"train": train, "sample": pa.Table.from_batches([sample])}
-    lens, rng = Lens.fit(sampler.schema, tables), np.random.default_rng(seed)
-    (real, _), (own, _) = (lens.view(table, what, rng) for what, table in tables.items())
-    told = fidelity.two_sample(lens, real, own, rng)
-    [trend] = fidelity.trend(lens, real, [own], rng)
-    found = (fidelity.shape(lens, real, own).mean, trend.mean, told.tree if told is not None else None)
-    return {key: round(each.value, 5) for key, each in zip(FIGURES, found, strict=True) if each is not None}
+        from synth.evaluation.frame import Lens
+        from synth.evaluation.utility import Downstream
+
+        arrow = schema.arrow()
+        real = {
+            name: pq.read_table(folder / f"{name}.parquet", columns=arrow.names).cast(arrow)
+            for name in ("train", "test")
+        }
+        self.lens, self.seed = Lens.fit(schema, real), seed
+        rng = np.random.default_rng(seed)
+        self.train, test = (self.lens.view(table, name, rng)[0] for name, table in real.items())
+        self.downstream = Downstream(self.lens, self.train, test, rng)
+
+    def figures(self, sample: Any) -> dict[str, float]:
+        import numpy as np
+        import pyarrow as pa
+
+        from synth.evaluation import fidelity
+
+        rng = np.random.default_rng(self.seed)
+        own = self.lens.view(pa.Table.from_batches([sample]), "sample", rng)[0]
+        told = fidelity.two_sample(self.lens, self.train, own, rng)
+        [trend] = fidelity.trend(self.lens, self.train, [own], rng)
+        found = (
+            fidelity.shape(self.lens, self.train, own).mean, trend.mean, told.tree if told is not None else None,
+            self.downstream.judge(own, rng).relative,
+        )  # fmt: skip
+        return {key: round(each.value, 5) for key, each in zip(FIGURES, found, strict=True) if each is not None}
 
 
 def distance(encoded: Any, best: Any) -> dict[str, float | None]:
@@ -108,10 +136,13 @@ def distance(encoded: Any, best: Any) -> dict[str, float | None]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means over seeds, and beside them their relative change, in per cent, against the most evaluations (of AUC: of what is
-    above ½)."""
+    """Means over seeds, and beside them their relative change, in per cent, against the most evaluations; of students taught
+    anew, the seconds that it took."""
     keys = list(dict.fromkeys((r["release"], r["way"]) for r in rows))
-    lines = ["| release | way | seeds | " + " | ".join(FIGURES) + " | rms | quantiles |", "|---" * 8 + "|"]
+    lines = [
+        "| release | way | taught, s | seeds | " + " | ".join(FIGURES) + " | rms | quantiles |",
+        "|---" * (len(FIGURES) + 6) + "|",
+    ]
 
     def mean(release: str, way: str, key: str) -> float | None:
         found = [r[key] for r in rows if (r["release"], r["way"]) == (release, way) and r.get(key) is not None]
@@ -121,13 +152,14 @@ def table(rows: list[dict[str, Any]]) -> str:
         most = str(max(int(w) for r, w in keys if r == release and w.isdigit()))
         shown = []
         for key in FIGURES:
-            own, other, zero = mean(release, way, key), mean(release, most, key), 0.5 * (key == "c2st_tree")
-            change = "" if own is None or other is None else f" ({100 * ((own - zero) / (other - zero) - 1):+.1f})"
+            own, other = mean(release, way, key), mean(release, most, key)
+            change = "" if own is None or not other else f" ({100 * (own / other - 1):+.1f})"
             shown.append("–" if own is None else f"{own:.4g}{change}")
         off = [mean(release, way, key) for key in ("rms", "quantiles")]
         shown += ["–" if x is None else f"{x:.4f}" for x in off]
         count = len({r["seed"] for r in rows if (r["release"], r["way"]) == (release, way)})
-        lines.append(f"| {release} | {way} | {count} | " + " | ".join(shown) + " |")
+        cost = mean(release, way, "taught_s")
+        lines.append(f"| {release} | {way} | {'' if cost is None else f'{cost:.0f}'} | {count} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
@@ -136,6 +168,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("releases", nargs="*")
     parser.add_argument("--evaluations", nargs="+", type=int, default=[4, 6, 8, 12, 20, 100])
+    parser.add_argument("--blocks", nargs="*", type=int, default=[], help="of rows that teach students anew")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--table", action="store_true", help="only print the means of what was measured")
@@ -145,7 +178,9 @@ def main() -> None:
             parser.error("give DATA_DIR and RELEASE…, or --table")
         RESULTS.parent.mkdir(exist_ok=True)
         for release in options.releases:
-            for row in measured(options.data, release, options.evaluations, options.seeds, options.rows):
+            for row in measured(
+                options.data, release, options.evaluations, options.blocks, options.seeds, options.rows
+            ):
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)

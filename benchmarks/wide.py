@@ -281,19 +281,23 @@ def measure(kind: str, size: int, steps: int, sampled: list[int], settings: list
 def table(rows: list[dict[str, Any]]) -> str:
     """The newest row of each command and size, as Markdown."""
     newest = {(r["kind"], r["rows"], r["columns"], r["categories"], r["command"]): r for r in rows}
-    lines = ["| rows | columns | categories | phase | seconds | of processors | MiB |", "|---" * 7 + "|"]
-    for row in newest.values():
-        of = f"| {row['rows']:,} | {row['columns']:,} | {row['categories']:,} | "
-        for name, phase in row.get("phases", {}).items():
-            lines.append(of + f"{name} | {phase['seconds']:.1f} | {phase['cpu_s']:.1f} | {phase['peak_mib']:,} |")
-        lines.append(
-            of + f"all of `{row['command']}` | {row['seconds']:.1f} | {row['cpu_s']:.1f} | {row['peak_mib']:,} |"
+    lines = [
+        "| rows × columns | command | seconds | of processors | MiB | seconds of processors by phase | largest files |",
+        "|---" * 7 + "|",
+    ]
+    for row in sorted(newest.values(), key=lambda r: (r["kind"], r["command"] != "rooms", r["rows"], r["columns"])):
+        of = f"{row['rows']:,} × {row['columns']:,}" + (
+            f", {row['categories']:,} categories" if row["categories"] else ""
         )
-        if "bytes" in row:
-            large = sorted(row["bytes"].items(), key=lambda item: -item[1])
-            lines.append(
-                of + "files: " + ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in large[:5]) + " | | | |"
-            )
+        phases = [
+            f"{name} {phase['cpu_s']:.1f}" for name, phase in row.get("phases", {}).items() if phase["cpu_s"] >= 0.05
+        ]
+        large = sorted(row.get("bytes", {}).items(), key=lambda item: -item[1])[:3]
+        cells = [
+            of, row["command"], f"{row['seconds']:.1f}", f"{row['cpu_s']:.1f}", f"{row['peak_mib']:,}", ", ".join(phases),
+            ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in large),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -44,6 +44,7 @@ SMALL, TOGETHER = 128, 8  # rows of a block of which nothing is asked, and how m
 LONG, WIDE = 32, 64  # small blocks of a long table that are computed at once on a CPU, and always on a GPU
 GRAIN = 16  # rows that are computed where one is wanted: of fewer, products may be rounded otherwise
 AGAIN = 64  # times that rows which break a constraint are drawn anew
+REMEDY = "train the generator longer, or state it otherwise"
 
 
 def attempt(again: int, *address: int | str, device: torch.device | str, part: slice | None = None) -> Draw:
@@ -241,24 +242,27 @@ class Sampler:
                 asked,
                 lambda drawn: decode(drawn, blocks.start * BLOCK),
                 fast=fast,
-            )
+            ),
+            remedy="draw with --quality best: this is the student of the release" if fast else REMEDY,
         )
         return batch if request is None else request.weigh(batch, self.codec)
 
-    def _marked(self, settled: Callable[..., tuple[pa.RecordBatch, Mapping[str, np.ndarray]]]) -> pa.RecordBatch:
+    def _marked(
+        self, settled: Callable[..., tuple[pa.RecordBatch, Mapping[str, np.ndarray]]], remedy: str = REMEDY
+    ) -> pa.RecordBatch:
         """The rows that are drawn at an address or, with a mark, for each of them the better of that and of another, drawn at
         the address with a word more."""
-        batch = self._whole(*settled())
-        return batch if self.mark is None else self.mark.better(batch, self._whole(*settled("mark")))
+        batch = self._whole(*settled(), remedy)
+        return batch if self.mark is None else self.mark.better(batch, self._whole(*settled("mark"), remedy))
 
     @staticmethod
-    def _whole(batch: pa.RecordBatch, broken: Mapping[str, np.ndarray]) -> pa.RecordBatch:
-        """The rows, none of which may break a constraint; UserError otherwise."""
+    def _whole(batch: pa.RecordBatch, broken: Mapping[str, np.ndarray], remedy: str) -> pa.RecordBatch:
+        """The rows, none of which may break a constraint; UserError otherwise, with the remedy."""
         if broken:
             raise UserError(
                 f"of {batch.num_rows:,} rows drawn {AGAIN} times each, "
                 + ", ".join(f"{marks.sum():,} break {text!r}" for text, marks in broken.items())
-                + ": the generator has not learnt what the constraint asks for; train it longer, or state it otherwise"
+                + f": what the constraint asks for has not been learnt; {remedy}"
             )
         return batch
 

@@ -31,14 +31,26 @@ def finish(generator: Generator, recipe: Recipe, notes: list[str], progress: Pro
             notes.append(f"samples were raked to the training rows' shares of each cell's states, in {took:.0f} s")
         if count:
             began = time.monotonic()
-            missed = distil.distil(generator, count, recipe.seed, recipe.training.precision, progress)
-            if worth and generator.student is not None:
-                bias, begun = generator.student.logits.bias, generator.student.begun
-                raking.rake(
-                    generator.layout, bias, 1.0, lambda rows, draw: begun(rows, draw).cells, recipe.seed, "student"
-                )
+            missed = teach(generator, recipe, count, progress)
             notes.append(
                 f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows in "
                 f"{time.monotonic() - began:.0f} s; by {missed:.2g} nats a row it misses what they were drawn by"
             )
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
+
+
+def teach(teacher: TableDiffusion, recipe: Recipe, count: int, progress: Progress) -> float:
+    """Give a trained model a student that has learnt from so many blocks of its rows, and rake it; the nats a row by which it
+    misses what they were drawn by."""
+    missed = distil.distil(teacher, count, recipe.seed, recipe.training.precision, progress)
+    student = teacher.student
+    if student is not None and raking.worth(recipe.training, teacher.layout):
+        raking.rake(
+            teacher.layout,
+            student.logits.bias,
+            1.0,
+            lambda n, draw: student.begun(n, draw).cells,
+            recipe.seed,
+            "student",
+        )
+    return missed
