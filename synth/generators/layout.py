@@ -7,6 +7,7 @@ about zero mean and unit variance. The codec decides which column becomes what; 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -72,6 +73,11 @@ class Layout(BaseModel):
     def sizes(self) -> list[int]:
         """Number of states of each cell."""
         return [len(c.shares) for c in self.cells]
+
+    @property
+    def starts(self) -> list[int]:
+        """Where the states of each cell begin, if those of all lie side by side."""
+        return list(itertools.accumulate(self.sizes, initial=0))[:-1]
 
     @property
     def ranks(self) -> list[int]:

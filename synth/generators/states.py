@@ -111,13 +111,12 @@ class Shown(nn.Module):
 
     def __init__(self, layout: Layout, width: int) -> None:
         super().__init__()
-        sizes = torch.tensor(layout.sizes, dtype=torch.long)
-        deviation = 0.5 / math.sqrt(max(len(sizes), 1))
+        deviation = 0.5 / math.sqrt(max(len(layout.cells), 1))
         self.states = States(layout, width, deviation)
         self.smooth = Smooth(layout, width, deviation) if layout.target is not None else None
-        self.hidden = nn.Parameter(torch.randn(len(sizes), width) * deviation)
+        self.hidden = nn.Parameter(torch.randn(len(layout.cells), width) * deviation)
         self.crossed = Crossed(layout, width, deviation) if layout.crosses else None
-        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        self.register_buffer("offsets", torch.tensor(layout.starts, dtype=torch.long), persistent=False)
 
     def forward(self, cells: Tensor, hidden: Tensor, smooth: int) -> Tensor:
         """``hidden`` (rows, C) marks the masked cells, whose states are not looked at. The first ``smooth`` rows are
@@ -148,7 +147,7 @@ class Segments(nn.Module):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         sizes = torch.tensor(layout.sizes, dtype=torch.long)
-        self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
+        self.register_buffer("first", torch.tensor(layout.starts, dtype=torch.long), persistent=False)
         self.register_buffer("cell", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
         self.register_buffer("rank", torch.tensor(layout.ranks, dtype=torch.long), persistent=False)
 

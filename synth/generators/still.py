@@ -50,8 +50,8 @@ class Still:
         crossed = [c.crossed for c in cells if c.crossed is not None]
         self.crossed = crossed[0] if crossed else None  # of all nets, which differ in the vectors alone
         self.combined = torch.cat([c.vectors() for c in crossed], 1) if crossed else None
-        sizes = torch.tensor(layout.sizes, dtype=torch.long, device=own.absent.device)
-        self.states, self.first = int(sizes.sum()), sizes.cumsum(0) - sizes + self.count
+        starts = torch.tensor(layout.starts, dtype=torch.long, device=own.absent.device)
+        self.states, self.first = sum(layout.sizes), starts + self.count
         heads = [(weight, part.logits) for weight, part in parts if part.logits is not None]
         if heads:
             vectors = torch.cat([weight * head.states() for weight, head in heads], 1).split(layout.sizes)

@@ -30,7 +30,7 @@ from synth.generators.states import Logits, States
 from synth.generators.still import FEWEST, Still, precision
 
 WIDTH = 128
-STEPS = 6  # evaluations of the denoiser a row
+STEPS = 8  # evaluations of the denoiser a row
 CELLS = 256  # of a row, beyond which a student takes longer to teach than the table to train
 
 
@@ -76,8 +76,7 @@ class Student(nn.Module):
         super().__init__()
         self.deviation = deviation
         self.layout, self.cells, cells = layout, self.order(layout), len(layout.cells)
-        sizes = torch.tensor(layout.sizes, dtype=torch.long)
-        self.spans = [slice(int(end - size), int(end)) for end, size in zip(sizes.cumsum(0), sizes, strict=True)]
+        self.spans = [slice(start, start + size) for start, size in zip(layout.starts, layout.sizes, strict=True)]
         self.register_buffer("places", torch.tensor([self.spans[k].start for k in self.cells]), persistent=False)
         if cells:
             self.seen = States(layout, WIDTH, 0.5 / math.sqrt(cells))
@@ -91,18 +90,40 @@ class Student(nn.Module):
             self.logits = Logits(layout, WIDTH)
         self.values = Values(layout) if layout.values else None
 
+    @torch.no_grad()
+    def inherit(self, teacher: Denoiser) -> None:
+        """Begin with the vectors by which the teacher tells states and combinations apart, along the WIDTH axes on which they
+        differ most: learning them took it most of its time, and some come up in few lessons."""
+        shown = teacher.cells
+        if shown is None:
+            return
+        vectors = shown.states()
+        axes = torch.linalg.eigh(vectors.T @ vectors).eigenvectors[:, -WIDTH:]
+        onto = F.pad(axes, (0, WIDTH - axes.shape[1]))
+        mine = [(self.seen, self.crossed)]
+        if self.values is not None and self.values.cells is not None:
+            mine.append((self.values.cells.states, self.values.cells.crossed))
+        for states, crossed in mine:
+            states.own.copy_(shown.states.own @ onto)
+            states.curve.copy_(shown.states.curve @ onto)
+            if crossed is not None and shown.crossed is not None:
+                crossed.codes.copy_(shown.crossed.codes)
+                crossed.spread.copy_(shown.crossed.spread @ onto)
+
     def losses(self, lesson: Lesson, noisy: Tensor, sigma: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Nats a row by which the probabilities of its cells miss the teacher's; and the squared error of what the denoiser
         returns for ``noisy`` values (rows, V) at ``sigma`` (rows, 1), beside the teacher's ``raw`` (rows, V)."""
         missed = error = lesson.values.new_zeros(())
         if self.cells:
             vectors = self.told(lesson.cells)
-            states = self.norm(self.block((vectors.cumsum(1) - vectors) * self.scale + self.shift))
-            table = self.logits.states()
-            for place, cell in enumerate(self.cells):
-                span = self.spans[cell]
-                found = F.linear(states[:, place], table[span], self.logits.bias[span]).float().log_softmax(1)
-                missed = missed + F.kl_div(found, lesson.logs[:, span].float(), reduction="batchmean", log_target=True)
+            states = self.norm(self.block((vectors.cumsum(1) - vectors) * self.scale + self.shift)).unbind(1)
+            sizes = self.layout.sizes  # cut once: the gradient of a slice is as large as what it is of
+            tables, biases = self.logits.states().split(sizes), self.logits.bias.split(sizes)
+            # A product for each cell: one for all would multiply the state of each with the states of all.
+            for state, cell in zip(states, self.cells, strict=True):
+                found = F.linear(state, tables[cell], biases[cell]).float().log_softmax(1)
+                logs = lesson.logs[:, self.spans[cell]].float()
+                missed = missed + F.kl_div(found, logs, reduction="batchmean", log_target=True)
         if self.values is not None:
             none = torch.zeros(0, len(self.cells), dtype=torch.bool, device=noisy.device)
             error = ((self.values(lesson.cells, none, noisy, sigma)[1] - raw) ** 2).sum(1).mean()

@@ -21,7 +21,7 @@ HELD, TURNS = 64, 15  # blocks that are learnt from at a time, steps from one bl
 # Steps of the teacher to a block, of a training that is a try and of a longer one; blocks of such a one, at least and at most.
 SOON, EACH, LEAST, MOST = 20, 80, 40, 1024
 MEMORY = 2**28  # bytes that the probabilities of the blocks that are held take at most
-RATE, WARMUP, EMA = 3e-3, 50, 0.995
+RATE, WARMUP, EMA = 8e-3, 50, 0.99
 
 
 def blocks(training: TrainingRecipe, teacher: Generator) -> int:
@@ -43,6 +43,7 @@ def distil(teacher: TableDiffusion, count: int, seed: int, precision: str, progr
         torch.default_generator.manual_seed(seed)  # initial weights
         student = Student(teacher.layout, teacher.deviation)
     student.to(device)
+    student.inherit(teacher.denoiser)
     bf16 = computes_in_bf16(precision, device)
     weights = list(student.parameters())
     means = [weight.detach().clone() for weight in weights]

@@ -37,8 +37,7 @@ def rake(
     model that has them and divides them by ``heat``, come in the shares of the training rows. Noise is drawn at ``address``."""
     device = bias.device
     shares = torch.tensor([share for cell in layout.cells for share in cell.shares], device=device)
-    sizes = torch.tensor(layout.sizes, dtype=torch.long, device=device)
-    first = sizes.cumsum(0) - sizes
+    first = torch.tensor(layout.starts, dtype=torch.long, device=device)
     for time in range(TIMES):
         counts = torch.zeros_like(shares)
         for block in range(BLOCKS):

@@ -40,13 +40,12 @@ class Space:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        sizes = np.array(layout.sizes, dtype=np.int64)
-        self.first = np.cumsum(sizes) - sizes
+        self.first = np.array(layout.starts, dtype=np.int64)
         self.shares = np.concatenate([np.zeros(0), *(np.array(cell.shares) for cell in layout.cells)])
         self.rare = np.flatnonzero((self.shares > 0) & (self.shares < RARE))
         self.ordered = np.flatnonzero([cell.ordered for cell in layout.cells])
-        limit = max(2, WIDTH // max(len(sizes), 1))
-        score, column, width = np.zeros(sizes.sum()), np.full(sizes.sum(), -1), 0
+        limit = max(2, WIDTH // max(len(layout.cells), 1))
+        score, column, width = np.zeros(len(self.shares)), np.full(len(self.shares), -1), 0
         for start, cell in zip(self.first, layout.cells, strict=True):
             numbers, others = np.split(np.array(cell.shares), [cell.ordered])
             score[start : start + cell.ordered] = _scores(numbers)

@@ -30,6 +30,26 @@ def test_the_target_comes_last_and_cells_of_few_states_first() -> None:
     assert Student.order(Layout(cells=MIXED.cells, values=2, crosses=((1, 2),))) == [2, 1, 0]
 
 
+@pytest.mark.parametrize("layout", [MIXED, CROSSED])
+def test_it_begins_with_states_and_combinations_as_far_apart_as_the_teachers(layout: Layout) -> None:
+    """Whose width is less than its own, so that no axis is left out."""
+    teacher, student = small(layout), Student(layout)
+    fit(teacher, batch(layout), 5)
+    student.inherit(teacher.denoiser)
+    shown = teacher.denoiser.cells
+    assert shown is not None and student.values is not None and student.values.cells is not None
+    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for states, crossed in (
+        (student.seen, student.crossed), (student.values.cells.states, student.values.cells.crossed)
+    ):  # fmt: skip
+        pairs.append((states(), shown.states()))
+        if crossed is not None and shown.crossed is not None:
+            pairs.append((crossed.vectors(), shown.crossed.vectors()))
+    assert len(pairs) == (4 if layout.crosses else 2)
+    for mine, theirs in pairs:
+        assert theirs.abs().sum() > 0 and torch.allclose(mine @ mine.T, theirs @ theirs.T, atol=1e-4)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_its_losses_are_much_the_same_in_bfloat16(layout: Layout) -> None:
     student, lesson, (sigma, noisy, raw) = taught(layout)
