@@ -62,7 +62,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bins=64": {"codec.bins": 64},
     "crosses=0": {"codec.crosses": 0},
     "precision=fp32": {"training.precision": "fp32"},
-    "steps=8": {"diffusion.steps": 8},
+    "steps=12": {"diffusion.steps": 12},
     "steps=32": {"diffusion.steps": 32},
 }
 FIGURES = ("shape_error", "trend_error", "tstr", "c2st_auc", "exact_copies", "rare_category_coverage")

@@ -30,7 +30,8 @@ from synth.generators.states import Logits, States
 from synth.generators.still import FEWEST, Still, precision
 
 WIDTH = 128
-STEPS = 8  # evaluations of the denoiser a row
+# Evaluations of the denoiser a row, where values are FEW and where more depend on each other.
+STEPS, FEW = (6, 8), 2
 CELLS = 256  # of a row, beyond which a student takes longer to teach than the table to train
 
 
@@ -147,7 +148,7 @@ class Student(nn.Module):
         net = Still(self.values, self.layout)
         shown = net.shown(partial)
         start = self.deviation * noise.SIGMA_MAX * torch.special.ndtri(draw.stratified(rows, self.layout.values))
-        values = noise.multistep(lambda x, sigma: net.denoised(shown, x, sigma), start, STEPS)
+        values = noise.multistep(lambda x, sigma: net.denoised(shown, x, sigma), start, STEPS[self.layout.values > FEW])
         return Encoded(partial.cells, values)
 
     @torch.no_grad()
