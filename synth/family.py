@@ -69,7 +69,7 @@ class DiffusionRecipe(FamilyRecipe):
         "diffusion.target_share": Number(0.05, 0.4),
         "diffusion.sigma_mean": Number(-1.5, 0.0),
         "diffusion.sigma_deviation": Number(1.0, 2.0),
-        "diffusion.steps": Choice((8, 12, 20, 32)),
+        "diffusion.steps": Choice((6, 8, 12, 20)),
         "diffusion.temperature": Number(0.8, 1.1),
         "diffusion.target_temperature": Number(0.4, 1.2),
         "diffusion.noise": Number(0.9, 1.05),
