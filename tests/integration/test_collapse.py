@@ -131,7 +131,7 @@ def test_too_few_rows_are_told_with_the_reason(data: Path, tmp_path: Path) -> No
 def until(met: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not met() and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.01)  # a generation takes some hundredths of a second
     return met()
 
 

@@ -39,7 +39,6 @@ def fit(run: Path, asks: str | None = None, **settings: Any) -> dict[str, Any]:
     return workers.fit(ray, recipe, prepared, str(run), progress, embedded=True)
 
 
-@pytest.mark.beside
 @pytest.mark.parametrize("team", [1, 2])
 def test_a_run_ends_when_more_buys_nothing_and_its_recipe_repeats_it(
     team: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
