@@ -1,7 +1,7 @@
 # make demo    train a certified generator of the shipped Adult census table
 # make test    lint, types and tests
 # make bench   a short benchmark on the shipped table, beside the last figures that were kept: a few minutes
-# make page    write the README's results and their pictures from benchmarks/results
+# make page    write the README's results, their pictures and the benchmarks' tables from benchmarks/results
 # make prior   learn the prior that tuning starts from anew: hours, which can be stopped and gone on with
 # They first install what they need into .venv; nothing outside this folder is changed.
 

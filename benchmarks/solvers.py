@@ -40,11 +40,13 @@ def measured(
     data: Path, release: str, evaluations: list[int], blocks: list[int], seeds: list[int], rows: int
 ) -> Iterator[dict[str, Any]]:
     from synth import release as releases
+    from synth.recipe import Recipe
     from synth.sampling import Sampler
 
-    sampler = Sampler.from_release(releases.load(release))
+    loaded = releases.load(release)
+    sampler, recipe = Sampler.from_release(loaded), Recipe.check(loaded.recipe)
     students = {} if sampler.generator.student is None else {"fast": (sampler.generator.student, {})}
-    students |= {f"fast {count}": taught(sampler, release, count) for count in blocks}
+    students |= {f"fast {count}": taught(sampler, recipe, count) for count in blocks}
     ways = [str(max(evaluations)), *map(str, sorted(evaluations)[:-1]), "heun", "float32", *students]
     for seed in seeds:
         judge, best = Judge(sampler.schema, data / Path(release).name.partition("-")[0], seed), None
@@ -58,13 +60,11 @@ def measured(
             }  # fmt: skip
 
 
-def taught(sampler: Any, release: str, blocks: int) -> tuple[Any, dict[str, float]]:
+def taught(sampler: Any, recipe: Any, blocks: int) -> tuple[Any, dict[str, float]]:
     """A student that so many blocks of rows have taught, raked as that of a release, and what it cost."""
-    from synth import release as releases
-    from synth.recipe import Recipe
     from synth.training import finishing
 
-    recipe, began = Recipe.check(releases.load(release).recipe), time.monotonic()
+    began = time.monotonic()
     missed = finishing.teach(sampler.generator, recipe, blocks, lambda phase, share, facts: None)
     return sampler.generator.student, {"missed_nats": round(missed, 4), "taught_s": round(time.monotonic() - began, 1)}
 

@@ -96,7 +96,7 @@ class DiffusionRecipe(FamilyRecipe):
     sigma_mean: float = Field(-0.8, description="mean of ln sigma in training")
     sigma_deviation: float = Field(1.4, gt=0)
     dropout: float = Field(0.15, ge=0, le=0.9, description="share of hidden units dropped where cells are learnt")
-    # With 8 no figure of five tables was off that of 100 by more than chance (benchmarks/README.md, "Evaluations").
+    # 8 are as near to the figures of 100 as 12 are (benchmarks/README.md, "Evaluations").
     steps: int = Field(8, ge=2, le=1000, description="steps a sample's values take, an evaluation of the network each")
     temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("cells"))
     target_temperature: float = Field(1.0, gt=0, le=10, description=TEMPERATURE.format("a target class"))
