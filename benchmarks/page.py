@@ -20,7 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import page_plots
+import redrawn
+import sampling_speed
 import solvers
+import step_floor
 import wide
 from page_plots import Point, Span
 from published_protocol import shown
@@ -28,8 +31,8 @@ from published_protocol import shown
 HERE = Path(__file__).resolve().parent
 README, NOTES, PLOTS = HERE.parent / "README.md", HERE / "README.md", HERE / "plots"
 # Of the benchmarks' README, whose rows each section tells of, and by what.
-TOLD = {"wide": wide.table, "solvers": solvers.table}
-BUDGET_S = 240.0
+TOLD = {module.__name__: module.table for module in (redrawn, sampling_speed, solvers, step_floor, wide)}
+BUDGET_S, THREADS = 240.0, 2
 TABLES = ("adult", "default", "shoppers", "magic", "beijing")
 GENERATORS = (
     "Artesian, diffusion", "Artesian, diffusion, fast", "Artesian, vae", "Artesian, gan", "TabularARGN", "CTGAN", "TVAE",
@@ -43,10 +46,18 @@ Row = dict[str, Any]
 
 
 def read() -> dict[tuple[str, str], list[Row]]:
-    """The newest commit's rows of each table and generator, the last of each seed."""
+    """The newest commit's rows of each table and generator, the last of each seed: of Artesian those of published_protocol.py
+    where there are any, since they are of more seeds."""
     mine = [row for row in lines("published_protocol.jsonl") if row["budget"] == "4m"]
-    rows = [*map(alike, mine), *(fast(row) for row in mine if "sample_command_s" in row.get("fast", ()))]
-    rows += [row for row in lines("peers.jsonl") if row["limit_s"] == BUDGET_S]
+    speeds = {
+        (row["release"], row["quality"], row["commit"]): row["rows_per_s"]
+        for row in lines("sampling_speed.jsonl") if row["threads"] == THREADS
+    }  # fmt: skip
+    rows = [alike(row, speeds, "best") for row in mine]
+    rows += [fast(row, speeds) for row in mine if "sample_command_s" in row.get("fast", ())]
+    known = {(row["table"], row["who"]) for row in rows}
+    beside = [row for row in lines("peers.jsonl") if row["limit_s"] == BUDGET_S]
+    rows += [row for row in beside if (row["table"], row["who"]) not in known]
     found: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(rows, key=lambda r: r["date"]):
         found.setdefault((row["table"], row["who"]), []).append(row)
@@ -66,17 +77,18 @@ def lines(name: str) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def alike(row: Row) -> Row:
+def alike(row: Row, speeds: dict[tuple[str, str, str], int], quality: str) -> Row:
     """A row of published_protocol.py, in the words of peers.py. Rows without a family are of diffusion."""
-    speed = round(row["rows"] / row["sample_command_s"])
-    return row | {
-        "who": f"Artesian, {row.get('family', 'diffusion')}", "fit_s": row["train_command_s"], "rows_per_s": speed,
-    }  # fmt: skip
+    family = row.get("family", "diffusion")
+    release = f"{row['table']}-{family}-{row['budget']}-{row['seed']}"
+    speed = speeds.get((release, quality, row["commit"]), round(row["rows"] / row["sample_command_s"]))
+    return row | {"who": f"Artesian, {family}", "fit_s": row["train_command_s"], "rows_per_s": speed}
 
 
-def fast(row: Row) -> Row:
+def fast(row: Row, speeds: dict[tuple[str, str, str], int]) -> Row:
     """Of a row of published_protocol.py, what its release's student draws."""
-    return alike(row | row["fast"] | {"family": f"{row.get('family', 'diffusion')}, fast"})
+    found = alike(row | row["fast"], speeds, "fast")
+    return found | {"who": f"{found['who']}, fast"}
 
 
 def section(found: dict[tuple[str, str], list[Row]]) -> str:
@@ -91,13 +103,14 @@ def section(found: dict[tuple[str, str], list[Row]]) -> str:
         seeds = str(len(rows)) if len(mine) == len(rows) else f"{len(mine)} of {len(rows)}"
         table.append(f"| {name} | {who} | {seeds} | " + " | ".join(cells) + " |")
     real = ", ".join(f"{name} {of:.4g}" for name, of in {row["table"]: row["trtr"] for row in whole}.items())
+    machines = " and ".join(sorted({row["machine"] for row in whole}))
     words = (
         "Train on the published train rows for four minutes, draw as many, have an outside yardstick score them: medians over "
         "the seeds at the newest commit that was measured, and their range. Shape, trend: error in %. TSTR: XGBoost trained on "
         f"synthetic rows and tested on real ones, AUC or (beijing) RMSE; trained on real rows: {real}. C2ST: AUC of trees told "
         "to tell real from synthetic, 0.5 is best. Copies: share of rows that are a train row's twin. Fit: what one waits, for "
-        "Artesian with its start and the certificate. Rows/s: with the start of the command, but where peers were measured "
-        f"beside; fast: of --quality fast. {' and '.join(sorted({row['machine'] for row in whole}))}; written by `make page`."
+        "Artesian with its start and the certificate. Rows/s: of a process that has the model or, where that was not measured, "
+        f"with the start of the command; fast: of --quality fast. {machines}; written by `make page`."
     )
     shown_here = [f"![{title}](benchmarks/plots/{name}.svg)\n" for name, title in PICTURES.items()]
     return "\n".join([textwrap.fill(words, 125, break_on_hyphens=False), "", *table, "", *shown_here])

@@ -13,7 +13,7 @@ synthcity is not among them: see benchmarks/README.md.
 Artesian is the command that a person would type. A peer is fitted by ``peer.py``, at its defaults, with the limit told to it
 where it knows one. Limits are of training alone, for all; ``fit_s`` is what one waits: for Artesian the whole command, with
 Ray's start and the certificate, for a peer its call of fit without the imports. ``rows_per_s`` is of drawing as many rows as
-the train table has; for Artesian less the seconds in which the command draws one, which are ``first_row_s``. What takes more
+the train table has, in a process that has the model: for Artesian by ``sampling_speed.py``. What takes more
 than three times the limit (``--patience``) in all is ended, with everything that it started. It, and what fails, gets a row
 that says so.
 Rows are appended to results/peers.jsonl as they come.
@@ -36,6 +36,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
+import sampling_speed
 from published_protocol import circumstances, kinds, scored, shown
 
 HERE = Path(__file__).parent
@@ -101,12 +102,15 @@ def artesian(
         "--seed", str(seed), "--out", release, *kinds(schema),
     )  # fmt: skip
     training = json.loads(Path(release, "manifest.json").read_text())["training"]
-    first = timed("sample", release, "-n", "1", "--out", f"{scratch}/one.parquet")
     drawn = timed("sample", release, "-n", str(rows), "--seed", str(seed + 1), "--out", f"{scratch}/samples.parquet")
+    speed = json.loads(
+        bounded(sampling_speed.command(release, threads=options.threads, rows=rows), end, options.threads).splitlines()[
+            -1
+        ]
+    )
     return {
         "version": f"artesian {version('artesian')}", "fit_s": round(fit, 1), "training_s": round(training["seconds"], 1),
-        "steps": training["steps"], "first_row_s": round(first, 2), "sample_command_s": round(drawn, 2),
-        "rows_per_s": round((rows - 1) / max(drawn - first, 1e-3)),
+        "steps": training["steps"], "sample_command_s": round(drawn, 2), "rows_per_s": speed["rows_per_s"],
     }  # fmt: skip
 
 

@@ -107,6 +107,27 @@ def phases(sampler: Any, rows: int) -> dict[str, float]:
     return {phase: round(1000 * seconds / rows, 4) for phase, seconds in spent.items()}
 
 
+def command(release: str, **given: Any) -> list[str]:
+    """What measures a release in a process of its own, by the options that are given; the last line that it prints tells it."""
+    words = [word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))]
+    return [sys.executable, __file__, release, *words, "--here"]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Those of the commit of the last one, the last of each release, number of threads and quality, as Markdown."""
+    rows = [row for row in rows if row["commit"] == rows[-1]["commit"]]
+    lines = [
+        "| release | threads | quality | steps | rows a second | first row, first 100 (ms) | processor s of 1,000 rows |",
+        "|---" * 7 + "|",
+    ]
+    for row in {tuple(row[key] for key in ("release", "threads", "quality")): row for row in rows}.values():
+        first = ", ".join(f"{ms['p50']:g} (p99 {ms['p99']:g})" for ms in row["first_ms"].values())
+        spent = ", ".join(f"{phase} {s:.3g}" for phase, s in row["cpu_s"].items())
+        told = [row["release"], row["threads"], row["quality"], row["steps"], f"{row['rows_per_s']:,}", first, spent]
+        lines.append("| " + " | ".join(map(str, told)) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("releases", nargs="*")
@@ -128,27 +149,16 @@ def main() -> None:
         RESULTS.parent.mkdir(exist_ok=True)
         for release in options.releases:
             for threads in options.threads:
-                given = {key: getattr(options, key) for key in ("rows", "asks", "steps", "quality")} | {
-                    "threads": threads
-                }
-                words = [word for key, n in given.items() if n is not None for word in (f"--{key}", str(n))]
+                given = {key: getattr(options, key) for key in ("rows", "asks", "steps", "quality")}
                 found = subprocess.run(
-                    [sys.executable, __file__, release, *words, "--here"], check=True, stdout=subprocess.PIPE, text=True,
+                    command(release, threads=threads, **given), check=True, stdout=subprocess.PIPE, text=True,
                     env=os.environ | {"OMP_NUM_THREADS": str(threads)},
                 )  # fmt: skip
                 line = found.stdout.splitlines()[-1]
                 with RESULTS.open("a") as file:
                     file.write(line + "\n")
                 print(line, flush=True)
-    print(
-        "| release | threads | quality | steps | rows a second | first row, first 100 (ms) | processor s of 1,000 rows |"
-    )
-    print("|---" * 7 + "|")
-    for row in map(json.loads, RESULTS.read_text().splitlines() if RESULTS.exists() else []):
-        first = ", ".join(f"{ms['p50']:g} (p99 {ms['p99']:g})" for ms in row["first_ms"].values())
-        spent = ", ".join(f"{phase} {s:.3g}" for phase, s in row["cpu_s"].items())
-        told = [row["release"], row["threads"], row["quality"], row["steps"], f"{row['rows_per_s']:,}", first, spent]
-        print("| " + " | ".join(map(str, told)) + " |")
+    print(table([json.loads(line) for line in (RESULTS.read_text().splitlines() if RESULTS.exists() else [])]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How near the training step of the table diffusion model comes to what the machine multiplies, and what columns cost.
 
     python benchmarks/step_floor.py [--data DATA_DIR --tables adult default …] [--clock wall] [--parts tables columns]
+    python benchmarks/step_floor.py --table
 
 tables: of the default recipe on the shipped Adult and on the tables of DATA_DIR (a folder each with train.parquet,
 test.parquet and schema.json, as for published_protocol.py), the operations of a step (those of its matrix products, forth and
@@ -236,16 +237,36 @@ def growth(rows: list[Told]) -> Told:
     }
 
 
+def table(rows: list[Told]) -> str:
+    """The last of each table and width, and what ten times the columns cost, as Markdown."""
+    rows = [row for row in rows if row["clock"] == "wall"]
+    lines = ["| table | GFLOP a step | bare steps/s (of floor) | with the engine (of floor) |", "|---" * 4 + "|"]
+    for row in {row["table"]: row for row in rows if "table" in row}.values():
+        speeds = [f"{row['steps_per_s'][way]:.3g} ({row['of_floor'][way]:.3f})" for way in ("bare", "engine")]
+        lines.append(f"| {row['table']} | {row['gflop_a_step']:.3g} | {' | '.join(speeds)} |")
+    lines += ["", "| columns | ms a step | MiB | of ten times the cost of a tenth of the columns |", "|---" * 4 + "|"]
+    widths = {row["columns"]: row for row in rows if "columns" in row}
+    grown = {key.partition(" to ")[2]: of for row in rows for key, of in row.get("growth", {}).items()}
+    for width, row in widths.items():
+        share = f"{grown[width]['step_s']:.2f}" if width in grown else ""
+        lines.append(f"| {width} | {1000 * row['step_s']:.3g} | {row['peak_mib']:.0f} | {share} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of tables")
     parser.add_argument("--tables", nargs="+", default=[], help="of --data, beside the shipped Adult")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--parts", nargs="+", choices=("tables", "columns"), default=["tables", "columns"])
+    parser.add_argument("--table", action="store_true", help="only print what was measured last")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside is not None:
         print(json.dumps(inside(options.inside, options)))
+        return
+    if options.table:
+        print(table([json.loads(line) for line in (RESULTS.read_text().splitlines() if RESULTS.exists() else [])]))
         return
     RESULTS.parent.mkdir(exist_ok=True)
 

@@ -66,6 +66,30 @@ def test_every_figure_is_a_median_of_its_newest_commit(page: ModuleType, tmp_pat
     assert not page.pictures(found)["rows"].count("TVAE"), "what failed has no place in the pictures"
 
 
+def test_rows_of_the_protocol_come_before_those_of_one_seed_and_their_speed_from_a_process_of_its_own(
+    page: ModuleType, tmp_path: Path
+) -> None:
+    page.HERE = tmp_path
+    (tmp_path / "results").mkdir()
+    [own] = peers("Artesian, diffusion", "adult", 1, date="2027-02-02", commit="later", tstr=0.5)
+    mine = own | {
+        "family": "diffusion", "budget": "4m", "commit": "c", "rows": 1000, "train_command_s": 300.0, "sample_command_s": 10.0,
+        "fast": {"tstr": 0.7, "rows": 1000, "sample_command_s": 5.0},
+    }  # fmt: skip
+    speed = {"release": "adult-diffusion-4m-0", "threads": 2, "quality": "best", "commit": "c", "rows_per_s": 6000}
+    speeds = [speed, speed | {"quality": "fast", "commit": "older"}, speed | {"threads": 1, "rows_per_s": 1}]
+    [argn] = peers("TabularARGN", "adult", 1)
+    for name, rows in {"published_protocol": [mine], "peers": [own, argn], "sampling_speed": speeds}.items():
+        (tmp_path / "results" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {
+        who: [(row["commit"], row["rows_per_s"], row["tstr"]) for row in rows] for (_, who), rows in page.read().items()
+    }
+    assert found == {
+        "Artesian, diffusion": [("c", 6000, 0.5)], "Artesian, diffusion, fast": [("c", 200, 0.7)],
+        "TabularARGN": [("c", 20_000, 0.8)],
+    }  # fmt: skip
+
+
 def test_words_in_the_pictures_do_not_run_into_each_other(page: ModuleType, tmp_path: Path) -> None:
     page.HERE = tmp_path
     (tmp_path / "results").mkdir()
