@@ -102,9 +102,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     last = {(row["release"], row["seed"]): row for row in rows}.values()
     ways = list(dict.fromkeys(way for row in last for way in row["tstr"]))
     lines = ["| release | seed | " + " | ".join(ways) + " |", "|---" * (len(ways) + 2) + "|"]
-    lines += [
-        f"| {r['release']} | {r['seed']} | " + " | ".join(f"{r['tstr'][w]:.2f}" for w in ways) + " |" for r in last
-    ]
+    for row in last:
+        told = [f"{row['tstr'][way]:.4g}" if way in row["tstr"] else "–" for way in ways]
+        lines.append(f"| {row['release']} | {row['seed']} | {' | '.join(told)} |")
     return "\n".join(lines)
 
 
