@@ -103,11 +103,8 @@ def artesian(
     )  # fmt: skip
     training = json.loads(Path(release, "manifest.json").read_text())["training"]
     drawn = timed("sample", release, "-n", str(rows), "--seed", str(seed + 1), "--out", f"{scratch}/samples.parquet")
-    speed = json.loads(
-        bounded(sampling_speed.command(release, threads=options.threads, rows=rows), end, options.threads).splitlines()[
-            -1
-        ]
-    )
+    measure = sampling_speed.command(release, threads=options.threads, rows=rows)
+    speed = json.loads(bounded(measure, end, options.threads).splitlines()[-1])
     return {
         "version": f"artesian {version('artesian')}", "fit_s": round(fit, 1), "training_s": round(training["seconds"], 1),
         "steps": training["steps"], "sample_command_s": round(drawn, 2), "rows_per_s": speed["rows_per_s"],
