@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published_protocol import circumstances, scored
+from published_protocol import circumstances, rows_of, scored
 
 RESULTS = Path(__file__).parent / "results" / "ablations.jsonl"
 BASELINE = "baseline"
@@ -192,7 +192,7 @@ def main() -> None:
         if options.yardstick is None:
             parser.error("give DATA_DIR and YARDSTICK, or --table")
         measure(options)
-    print(table(read(options.results)))
+    print(table(rows_of(options.results)))
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -207,7 +207,7 @@ def measure(options: argparse.Namespace) -> None:
     with alone():
         for name, of, seed in runs[options.mine :: options.of]:
             row: dict[str, Any] = {"variant": name, "table": of, "seed": seed, "seconds": options.seconds}
-            done = [r for r in read(options.results) if r["commit"] == about["commit"] and r["variant"] == name]
+            done = [r for r in rows_of(options.results) if r["commit"] == about["commit"] and r["variant"] == name]
             if not options.again and place(row) in map(place, done):
                 continue
             words = ", ".join(f"{key}={value}" for key, value in variants[name].items())
@@ -220,10 +220,6 @@ def measure(options: argparse.Namespace) -> None:
             with options.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), file=sys.stderr, flush=True)
-
-
-def read(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ scripts print of their own rows. A test holds all of them against the results.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import textwrap
@@ -26,7 +25,7 @@ import solvers
 import step_floor
 import wide
 from page_plots import Point, Span
-from published_protocol import shown
+from published_protocol import rows_of, shown
 
 HERE = Path(__file__).resolve().parent
 README, NOTES, PLOTS = HERE.parent / "README.md", HERE / "README.md", HERE / "plots"
@@ -73,8 +72,7 @@ def ordered(known: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def lines(name: str) -> list[Row]:
-    path = HERE / "results" / name
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return rows_of(HERE / "results" / name)
 
 
 def alike(row: Row, speeds: dict[tuple[str, str, str], int], quality: str) -> Row:

@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sampling_speed
-from published_protocol import circumstances, kinds, scored, shown
+from published_protocol import circumstances, kinds, rows_of, scored, shown
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "peers.jsonl"
@@ -196,8 +196,7 @@ def main() -> None:
                         file.write(json.dumps(row) + "\n")
                     print(json.dumps(row), flush=True)
     if not options.prepare:
-        lines = options.results.read_text().splitlines() if options.results.exists() else []
-        print(table([json.loads(line) for line in lines]))
+        print(table(rows_of(options.results)))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,11 @@ def scored(folder: Path, samples: str, yardstick: Path, python: str) -> dict[str
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
+def rows_of(results: Path) -> list[dict[str, Any]]:
+    """What was measured so far."""
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
 def circumstances() -> dict[str, str]:
     """When, where and of which commit; "-dirty" where more than results has changed since."""
     import os

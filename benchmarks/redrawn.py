@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published_protocol import circumstances, scored
+from published_protocol import circumstances, rows_of, scored
 
 RESULTS = Path(__file__).parent / "results" / "redrawn.jsonl"
 NEAR = 200  # real rows on either side, by prediction, one of whose errors a row gets
@@ -123,7 +123,7 @@ def main() -> None:
         row = measure(options.data, options.release, options.yardstick, options.yardstick_python, options.seed)
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
-    print(table([json.loads(line) for line in (RESULTS.read_text().splitlines() if RESULTS.exists() else [])]))
+    print(table(rows_of(RESULTS)))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published_protocol import circumstances
+from published_protocol import circumstances, rows_of
 
 RESULTS = Path(__file__).parent / "results" / "solvers.jsonl"
 FIGURES = ("shape_error", "trend_error", "c2st_tree", "utility")
@@ -186,7 +186,7 @@ def main() -> None:
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(json.dumps(row), flush=True)
-    print(table([json.loads(line) for line in (RESULTS.read_text().splitlines() if RESULTS.exists() else [])]))
+    print(table(rows_of(RESULTS)))
 
 
 if __name__ == "__main__":

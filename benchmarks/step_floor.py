@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from published_protocol import circumstances
+from published_protocol import circumstances, rows_of
 
 RESULTS = Path(__file__).parent / "results" / "step_floor.jsonl"
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
@@ -266,7 +266,7 @@ def main() -> None:
         print(json.dumps(inside(options.inside, options)))
         return
     if options.table:
-        print(table([json.loads(line) for line in (RESULTS.read_text().splitlines() if RESULTS.exists() else [])]))
+        print(table(rows_of(RESULTS)))
         return
     RESULTS.parent.mkdir(exist_ok=True)
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -61,3 +62,14 @@ def retell(chain: Path) -> None:
     metadata = dict(table.schema.metadata)
     metadata[b"artesian.origin"] = metadata[b"artesian.origin"].replace(b'"depth":3', b'"depth":1')
     pq.write_table(table.replace_schema_metadata(metadata), chain / "rows3.parquet")
+
+
+def own_copy(once: tuple[Path, bytes], to: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that was made ``once``, copied to be broken and made the current one, and the key that signed what is there."""
+    folder, key = once
+    keys.config_dir().mkdir(parents=True, exist_ok=True)
+    keys.key_file().write_bytes(key)
+    keys.key_file().chmod(0o600)
+    shutil.copytree(folder, to)
+    monkeypatch.chdir(to)
+    return to

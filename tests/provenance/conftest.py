@@ -35,10 +35,4 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 @pytest.fixture
 def chain(once: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, to be broken."""
-    folder, key = once
-    keys.config_dir().mkdir(parents=True, exist_ok=True)
-    keys.key_file().write_bytes(key)
-    keys.key_file().chmod(0o600)
-    shutil.copytree(folder, tmp_path / "chain")
-    monkeypatch.chdir(tmp_path / "chain")
-    return tmp_path / "chain"
+    return chains.own_copy(once, tmp_path / "chain", monkeypatch)

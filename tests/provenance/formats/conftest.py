@@ -20,6 +20,7 @@ from synth.provenance import keys, lineage
 from synth.provenance.manifest import DataEntry, Training
 from synth.release import Release
 from tests.command import run
+from tests.provenance import chains
 from tests.serving.releases import people, publish, publish_images
 
 CERTIFICATE = Certificate(
@@ -62,13 +63,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 @pytest.fixture
 def made(made_once: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, to be broken; this folder is the current one."""
-    folder, key = made_once
-    keys.config_dir().mkdir(parents=True, exist_ok=True)
-    keys.key_file().write_bytes(key)
-    keys.key_file().chmod(0o600)
-    shutil.copytree(folder, tmp_path / "made")
-    monkeypatch.chdir(tmp_path / "made")
-    return tmp_path / "made"
+    return chains.own_copy(made_once, tmp_path / "made", monkeypatch)
 
 
 @pytest.fixture
