@@ -232,10 +232,9 @@ class TableDiffusion(Generator):
 
     @torch.no_grad()
     def lesson(self, rows: int, draw: Draw) -> Lesson:
-        """Rows in the order of a student, with what their cells were drawn by."""
-        unmasking, partial = self.unmasking(), Partial.blank(self.layout, rows, self.segments.first.device)
-        logs = unmasking.in_order(partial, draw, Student.order(self.layout))
-        return Lesson(partial.cells, self._values(unmasking, partial, draw), logs)
+        """Rows as they are sampled, each in an order of its own, with what their cells would be drawn by in a student's."""
+        cells, values = self.sample(rows, draw)
+        return Lesson(cells, values, self.unmasking().in_order(cells, Student.order(self.layout)))
 
     @torch.no_grad()
     def asked(self, lesson: Lesson, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:

@@ -97,22 +97,20 @@ class Unmasking:
             weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
         return weights
 
-    def in_order(self, partial: Partial, draw: Draw, order: Sequence[int]) -> Tensor:
-        """Draw the cells of ``partial``, all of which are hidden, in one order; (rows, S) float16 logarithms of the
-        probabilities that they were drawn by, the states of all cells side by side."""
-        logs = torch.empty(
-            len(partial.cells), len(self.segments.cell), dtype=torch.float16, device=partial.cells.device
-        )
+    def in_order(self, cells: Tensor, order: Sequence[int]) -> Tensor:
+        """Of rows with all their ``cells`` (rows, C): (rows, S) float16 logarithms of the probabilities of the states of each
+        cell given those before it in one order, and no values. The states of all cells stand side by side."""
+        rows = len(cells)
+        logs = torch.empty(rows, len(self.segments.cell), dtype=torch.float16, device=cells.device)
         if not order:
             return logs
-        uniform, shown = draw.stratified(*partial.cells.shape), self.net.shown(partial)
-        every = torch.arange(len(shown), device=shown.device)
+        partial = Partial.blank(self.layout, rows, cells.device)
+        shown, every = self.net.shown(partial), torch.arange(rows, device=cells.device)
         for cell in order:
             if cell == self.target:
                 shown = self.net.shown(partial, smooth=True)
-            found = self._head(self.net.masked(shown), slice(0, len(shown)), cell).log_softmax(1)
-            state = state_at(found.exp().cumsum(1), uniform[:, cell])
-            partial.cells[:, cell], partial.hidden[:, cell], logs[:, self._span(cell)] = state, False, found
+            logs[:, self._span(cell)] = self._head(self.net.masked(shown), slice(0, rows), cell).log_softmax(1)
+            partial.cells[:, cell], partial.hidden[:, cell] = cells[:, cell], False
             self.net.reveal(shown, partial, every, torch.full_like(every, cell))
         return logs
 

@@ -1,7 +1,7 @@
 """After the training of a table diffusion model: a narrow student learns to draw its rows, for ``--quality fast``.
 
-The teacher draws blocks of rows in the student's order, whose probabilities come with them; the student goes over the latest
-HELD blocks, TURNS batches a block, while more come. How many blocks there are follows from the steps that the teacher took, so
+The teacher draws blocks of rows and says how likely they are in the student's order; the student goes over the latest HELD
+blocks, TURNS batches a block, while more come. How many blocks there are follows from the steps that the teacher took, so
 that a recipe repeats it; the notes of a run say how long it took.
 """
 
@@ -37,7 +37,7 @@ def blocks(training: TrainingRecipe, teacher: Generator) -> int:
 
 def distil(teacher: TableDiffusion, count: int, seed: int, precision: str, progress: Progress) -> float:
     """Give ``teacher`` a student that has learnt from so many blocks of its rows, in a recipe's ``precision``; the nats a row
-    by which it misses the probabilities of the last ones."""
+    by which it misses the teacher's probabilities of the last ones."""
     device = teacher.segments.first.device
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # initial weights
@@ -60,11 +60,11 @@ def distil(teacher: TableDiffusion, count: int, seed: int, precision: str, progr
             chosen = lessons[int(draw.uniform(1, 1) * len(lessons))].take((draw.uniform(BATCH, 1)[:, 0] * ROWS).long())
             sigma, noisy, raw = teacher.asked(chosen, draw)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                missed, error = student.losses(chosen, noisy, sigma, raw)
+                missed, of_cells, of_values = student.losses(chosen, noisy, sigma, raw)
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min((step + 1) / WARMUP, 1.4 * (1 - step / total), 1.0)
             optimizer.zero_grad()
-            (missed + error).backward()
+            (of_cells + of_values).backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             torch._foreach_lerp_(means, [weight.detach() for weight in weights], max(1 - EMA, 1 / (step + 1)))

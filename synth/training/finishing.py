@@ -34,14 +34,14 @@ def finish(generator: Generator, recipe: Recipe, notes: list[str], progress: Pro
             missed = teach(generator, recipe, count, progress)
             notes.append(
                 f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows in "
-                f"{time.monotonic() - began:.0f} s; by {missed:.2g} nats a row it misses what they were drawn by"
+                f"{time.monotonic() - began:.0f} s; by {missed:.2g} nats a row it misses the model's probabilities"
             )
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
 
 
 def teach(teacher: TableDiffusion, recipe: Recipe, count: int, progress: Progress) -> float:
     """Give a trained model a student that has learnt from so many blocks of its rows, and rake it; the nats a row by which it
-    misses what they were drawn by."""
+    misses the model's probabilities."""
     missed = distil.distil(teacher, count, recipe.seed, recipe.training.precision, progress)
     student = teacher.student
     if student is not None and raking.worth(recipe.training, teacher.layout):
