@@ -2,10 +2,14 @@
 
 The teacher is asked anew for each cell, since it knows any order of them. The student knows one order alone, in which it sums
 what the cells so far say of a row: adding a cell costs a look-up, and a small network reads the sum (as in NADE, Larochelle
-and Murray 2011, "The Neural Autoregressive Distribution Estimator"). It learns half from the states of rows that the teacher
-drew and half from the teacher's probabilities of them in the student's order (Hinton et al. 2015, "Distilling the Knowledge in
-a Neural Network", arXiv 1503.02531, section 2). Probabilities teach more a row; but the teacher's errors add up along one
-order, while in its rows, each of which had an order of its own, they cancel out. Values are drawn from a narrow denoiser,
+and Murray 2011, "The Neural Autoregressive Distribution Estimator"). It learns from the teacher's probabilities and not from
+draws by them (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, section 2).
+
+Those given the cells before alone would have it draw as the teacher does in this order, in which the errors of conditionals add
+up, while in rows that each have an order of their own they cancel out. So it learns from such rows, and from probabilities of
+each cell given some of the cells after it, too: the mean of these over what comes after is what follows from what comes before
+(the theorem of Rao and Blackwell, Casella and Robert 1996, "Rao-Blackwellisation of sampling schemes"), in the joint
+distribution that the rows come from, and it is the mean that least divergence finds. Values are drawn from a narrow denoiser,
 which learns what the teacher's returns.
 """
 
@@ -38,7 +42,7 @@ CELLS = 256  # of a row, beyond which a student takes longer to teach than the t
 
 class Lesson(NamedTuple):
     """Rows that the teacher drew: their ``cells`` (rows, C) and ``values`` (rows, V), and ``logs`` (rows, S), the logarithms of
-    its probabilities of each cell's states given the cells before it in the student's order."""
+    its probabilities of each cell's states given the cells before it in the student's order and some of those after it."""
 
     cells: Tensor
     values: Tensor
@@ -112,14 +116,11 @@ class Student(nn.Module):
                 crossed.codes.copy_(shown.crossed.codes)
                 crossed.spread.copy_(shown.crossed.spread @ onto)
 
-    def losses(self, lesson: Lesson, noisy: Tensor, sigma: Tensor, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Nats a row by which the probabilities of its cells miss the teacher's; its loss of cells, which is the mean of those
-        and of the nats by which they miss the cells themselves; and its loss of values: the squared error of what the denoiser
-        returns for ``noisy`` values (rows, V) at ``sigma`` (rows, 1), beside the teacher's ``raw`` (rows, V).
-
-        The target is the last in any order: from its states nothing is to be learnt that its probabilities do not tell.
-        """
-        missed = own = error = lesson.values.new_zeros(())
+    def losses(self, lesson: Lesson, noisy: Tensor, sigma: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Nats a row by which the probabilities of its cells miss the teacher's, and at the least what cells after a cell tell
+        of it; and the squared error of what the denoiser
+        returns for ``noisy`` values (rows, V) at ``sigma`` (rows, 1), beside the teacher's ``raw`` (rows, V)."""
+        missed = error = lesson.values.new_zeros(())
         if self.cells:
             vectors = self.told(lesson.cells)
             states = self.norm(self.block((vectors.cumsum(1) - vectors) * self.scale + self.shift)).unbind(1)
@@ -129,13 +130,11 @@ class Student(nn.Module):
             for state, cell in zip(states, self.cells, strict=True):
                 found = F.linear(state, tables[cell], biases[cell]).float().log_softmax(1)
                 logs = lesson.logs[:, self.spans[cell]].float()
-                divergence = F.kl_div(found, logs, reduction="batchmean", log_target=True)
-                missed = missed + divergence
-                own = own + (divergence if cell == self.layout.target else F.nll_loss(found, lesson.cells[:, cell]))
+                missed = missed + F.kl_div(found, logs, reduction="batchmean", log_target=True)
         if self.values is not None:
             none = torch.zeros(0, len(self.cells), dtype=torch.bool, device=noisy.device)
             error = ((self.values(lesson.cells, none, noisy, sigma)[1] - raw) ** 2).sum(1).mean()
-        return missed, (missed + own) / 2, error
+        return missed, error
 
     def told(self, cells: Tensor) -> Tensor:
         """(rows, C, WIDTH) what each of the ``cells`` (rows, C) adds to a row's sum, in the order they are drawn in."""

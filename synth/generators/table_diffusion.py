@@ -232,9 +232,9 @@ class TableDiffusion(Generator):
 
     @torch.no_grad()
     def lesson(self, rows: int, draw: Draw) -> Lesson:
-        """Rows as they are sampled, each in an order of its own, with what their cells would be drawn by in a student's."""
+        """Rows as they are sampled, with probabilities of their cells from which a student learns them in its order."""
         cells, values = self.sample(rows, draw)
-        return Lesson(cells, values, self.unmasking().in_order(cells, Student.order(self.layout)))
+        return Lesson(cells, values, self.unmasking().conditionals(cells, draw, Student.order(self.layout)))
 
     @torch.no_grad()
     def asked(self, lesson: Lesson, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:

@@ -97,21 +97,19 @@ class Unmasking:
             weights = weights + classes.gather(1, partial.cells[:, self.target, None])[:, 0]
         return weights
 
-    def in_order(self, cells: Tensor, order: Sequence[int]) -> Tensor:
-        """Of rows with all their ``cells`` (rows, C): (rows, S) float16 logarithms of the probabilities of the states of each
-        cell given those before it in one order, and no values. The states of all cells stand side by side."""
-        rows = len(cells)
-        logs = torch.empty(rows, len(self.segments.cell), dtype=torch.float16, device=cells.device)
-        if not order:
-            return logs
-        partial = Partial.blank(self.layout, rows, cells.device)
-        shown, every = self.net.shown(partial), torch.arange(rows, device=cells.device)
-        for cell in order:
-            if cell == self.target:
-                shown = self.net.shown(partial, smooth=True)
-            logs[:, self._span(cell)] = self._head(self.net.masked(shown), slice(0, rows), cell).log_softmax(1)
-            partial.cells[:, cell], partial.hidden[:, cell] = cells[:, cell], False
-            self.net.reveal(shown, partial, every, torch.full_like(every, cell))
+    def conditionals(self, cells: Tensor, draw: Draw, order: Sequence[int]) -> Tensor:
+        """(rows, S) float16 logarithms of the probabilities of each cell's states, side by side, in rows of which all ``cells``
+        (rows, C) are known: given those before it in the ``order``, and of those after it that are not drawn later (by their
+        ranks) a part, of a uniformly random size."""
+        logs = torch.empty(len(cells), len(self.segments.cell), dtype=torch.float16, device=cells.device)
+        partial = Partial.blank(self.layout, len(cells), cells.device)
+        partial.cells, ranks = cells, self.segments.rank
+        seen = draw.uniform(*cells.shape) < draw.uniform(len(cells), 1)
+        for place, cell in enumerate(order):
+            partial.hidden = ~(seen & (ranks <= ranks[cell]))
+            partial.hidden[:, order[:place]], partial.hidden[:, cell] = False, True
+            found = self._logits(partial, cell, smooth=cell == self.target)
+            logs[:, self._span(cell)] = found.log_softmax(1)
         return logs
 
     def grant(self, partial: Partial, draw: Draw, given: Given, *, candidates: int, everything: bool) -> Tensor:

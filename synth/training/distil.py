@@ -1,6 +1,6 @@
 """After the training of a table diffusion model: a narrow student learns to draw its rows, for ``--quality fast``.
 
-The teacher draws blocks of rows and says how likely they are in the student's order; the student goes over the latest HELD
+The teacher draws blocks of rows and says how likely their cells are; the student goes over the latest HELD
 blocks, TURNS batches a block, while more come. How many blocks there are follows from the steps that the teacher took, so
 that a recipe repeats it; the notes of a run say how long it took.
 """
@@ -35,9 +35,8 @@ def blocks(training: TrainingRecipe, teacher: Generator) -> int:
     return min(training.steps // SOON, max(training.steps // EACH, LEAST), MOST)
 
 
-def distil(teacher: TableDiffusion, count: int, seed: int, precision: str, progress: Progress) -> float:
-    """Give ``teacher`` a student that has learnt from so many blocks of its rows, in a recipe's ``precision``; the nats a row
-    by which it misses the teacher's probabilities of the last ones."""
+def distil(teacher: TableDiffusion, count: int, seed: int, precision: str, progress: Progress) -> None:
+    """Give ``teacher`` a student that has learnt from so many blocks of its rows, in a recipe's ``precision``."""
     device = teacher.segments.first.device
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # initial weights
@@ -60,18 +59,17 @@ def distil(teacher: TableDiffusion, count: int, seed: int, precision: str, progr
             chosen = lessons[int(draw.uniform(1, 1) * len(lessons))].take((draw.uniform(BATCH, 1)[:, 0] * ROWS).long())
             sigma, noisy, raw = teacher.asked(chosen, draw)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                missed, of_cells, of_values = student.losses(chosen, noisy, sigma, raw)
+                missed, error = student.losses(chosen, noisy, sigma, raw)
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min((step + 1) / WARMUP, 1.4 * (1 - step / total), 1.0)
             optimizer.zero_grad()
-            (of_cells + of_values).backward()
+            (missed + error).backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             torch._foreach_lerp_(means, [weight.detach() for weight in weights], max(1 - EMA, 1 / (step + 1)))
-            lately += missed.detach() / TURNS
-        progress("teaching a fast student", (block + 1) / count, {})
+            lately += (missed + error).detach() / TURNS
+        progress("teaching a fast student", (block + 1) / count, {"loss": float(lately)})
     with torch.no_grad():
         for weight, mean in zip(weights, means, strict=True):
             weight.copy_(mean)
     teacher.student = student.eval()
-    return float(lately)

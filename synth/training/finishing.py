@@ -31,18 +31,16 @@ def finish(generator: Generator, recipe: Recipe, notes: list[str], progress: Pro
             notes.append(f"samples were raked to the training rows' shares of each cell's states, in {took:.0f} s")
         if count:
             began = time.monotonic()
-            missed = teach(generator, recipe, count, progress)
+            teach(generator, recipe, count, progress)
             notes.append(
-                f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows in "
-                f"{time.monotonic() - began:.0f} s; by {missed:.2g} nats a row it misses the model's probabilities"
+                f"a student for --quality fast has learnt from {count * distil.ROWS:,} rows in {time.monotonic() - began:.0f} s"
             )
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"distilled": count})})
 
 
-def teach(teacher: TableDiffusion, recipe: Recipe, count: int, progress: Progress) -> float:
-    """Give a trained model a student that has learnt from so many blocks of its rows, and rake it; the nats a row by which it
-    misses the model's probabilities."""
-    missed = distil.distil(teacher, count, recipe.seed, recipe.training.precision, progress)
+def teach(teacher: TableDiffusion, recipe: Recipe, count: int, progress: Progress) -> None:
+    """Give a trained model a student that has learnt from so many blocks of its rows, and rake it."""
+    distil.distil(teacher, count, recipe.seed, recipe.training.precision, progress)
     student = teacher.student
     if student is not None and raking.worth(recipe.training, teacher.layout):
         raking.rake(
@@ -53,4 +51,3 @@ def teach(teacher: TableDiffusion, recipe: Recipe, count: int, progress: Progres
             recipe.seed,
             "student",
         )
-    return missed
