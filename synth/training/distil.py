@@ -1,8 +1,8 @@
 """After the training of a table diffusion model: a narrow student learns to draw its rows, for ``--quality fast``.
 
-The teacher draws blocks of rows and says how likely their cells are; the student goes over the latest HELD blocks, TURNS batches
-a block, while more come. How many blocks there are follows from the steps that the teacher took, so that a recipe repeats it;
-the notes of a run say how long it took.
+The teacher draws blocks of rows and says how likely their cells are; the student goes over the latest HELD blocks, TURNS
+batches a block, while more come. How many blocks there are follows from the steps that the teacher took, so that a recipe
+repeats it; the notes of a run say how long it took.
 """
 
 from __future__ import annotations
