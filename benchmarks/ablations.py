@@ -154,7 +154,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             count, told = len(differences[FIGURES[0]]), [paired(found) for found in differences.values()]
         pairs = f"{count}, {failed[name]} diverged" if failed[name] else str(count)
         lines.append(f"| {name} | {mine[-1]['changed']} | {pairs} | " + " | ".join(told) + " |")
-    return "\n".join(lines)
+    lengths = ", ".join(f"{seconds:g}" for seconds in sorted({row["seconds"] for row in rows}))
+    return "\n".join([*lines, "", f"Seconds of one thread that each training had: {lengths}."])
 
 
 def mean(values: list[float | None]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import ablations
 import page_plots
 import redrawn
 import sampling_speed
@@ -30,7 +31,7 @@ from published_protocol import rows_of, shown
 HERE = Path(__file__).resolve().parent
 README, NOTES, PLOTS = HERE.parent / "README.md", HERE / "README.md", HERE / "plots"
 # Of the benchmarks' README, whose rows each section tells of, and by what.
-TOLD = {module.__name__: module.table for module in (redrawn, sampling_speed, solvers, step_floor, wide)}
+TOLD = {module.__name__: module.table for module in (ablations, redrawn, sampling_speed, solvers, step_floor, wide)}
 BUDGET_S, THREADS = 240.0, 2
 TABLES = ("adult", "default", "shoppers", "magic", "beijing")
 GENERATORS = (

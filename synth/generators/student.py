@@ -118,8 +118,8 @@ class Student(nn.Module):
 
     def losses(self, lesson: Lesson, noisy: Tensor, sigma: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Nats a row by which the probabilities of its cells miss the teacher's, and at the least what cells after a cell tell
-        of it; and the squared error of what the denoiser
-        returns for ``noisy`` values (rows, V) at ``sigma`` (rows, 1), beside the teacher's ``raw`` (rows, V)."""
+        of it; and the squared error of what the denoiser returns for ``noisy`` values (rows, V) at ``sigma`` (rows, 1), beside
+        the teacher's ``raw`` (rows, V)."""
         missed = error = lesson.values.new_zeros(())
         if self.cells:
             vectors = self.told(lesson.cells)
