@@ -57,7 +57,9 @@ def test_variants_are_held_against_the_baseline_of_their_own_table_seed_and_comm
     rows.append(
         {**{key: rows[-1][key] for key in ("table", "seed", "seconds", "commit")}, "variant": "wide", "failed": "so"}
     )
-    assert "| wide |  | 3, 1 diverged | +0.6 ± 0.058 |" in ablations.table(rows)
+    told = ablations.table(rows)
+    assert "| wide |  | 3, 1 diverged | +0.6 ± 0.058 |" in told
+    assert told.endswith("Seconds of one thread that each training had: 9.")
 
 
 def test_usefulness_is_a_share_of_what_real_rows_teach_and_more_is_better(ablations: ModuleType) -> None:
