@@ -24,8 +24,8 @@ demo: install
 # one more than there are cores, since some wait for nodes of clusters of their own.
 test: check
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not integration" -n 2 --dist loadfile
-	@$(BIN)/python -m pytest -m beside -n 3 --dist loadfile
-	@$(BIN)/python -m pytest -m "integration and not beside"
+	@$(BIN)/python -m pytest -m beside -n 3 --dist loadfile --durations 10
+	@$(BIN)/python -m pytest -m "integration and not beside" --durations 20
 
 check: install
 	@$(BIN)/ruff check .
