@@ -30,7 +30,7 @@ SMALL = {
 
 HASTY = {
     "tuning.plan.SHORTEST_S": 1.0, "tuning.plan.TRIAL_S": 0.5, "tuning.plan.START_S": 2.0, "tuning.plan.LEAST_S": 8.0,
-    "tuning.plan.SEARCH": 0.45, "tuning.plan.WAYS": 0.15, "tuning.longer.TRIAL_S": 0.5,
+    "tuning.plan.SEARCH": 0.4, "tuning.plan.WAYS": 0.2, "tuning.longer.TRIAL_S": 0.5,
 }  # fmt: skip
 """Rungs of seconds, and next to no reserves."""
 
@@ -62,7 +62,7 @@ def test_more_trials_than_slots_run_and_the_worse_are_stopped(
 
     # Rungs short enough that a planted trial which comes to the first of them before any other, and so goes on, leaves the
     # time for the next one to be judged.
-    wanted = study.Wanted(budget_s=110.0, families=["diffusion"], trials=10, store=str(store))
+    wanted = study.Wanted(budget_s=125.0, families=["diffusion"], trials=10, store=str(store))
     # As on a cluster that others have started, whose nodes share nothing but the place of the study.
     tuned = study.tune(str(table), Recipe.read(None, SMALL), str(out), wanted, address="auto", show=show)
     found = tuned.study
@@ -118,7 +118,7 @@ def test_a_population_that_is_killed_goes_on_from_its_checkpoints_without_losing
     settings["PYTHONPATH"] = str(Path(__file__).parents[2])
     # Short segments of two members, and no time for longer ones.
     settled = HASTY | {"tuning.plan.MEMBERS": 2, "tuning.plan.SEGMENTS": 12, "tuning.driver.SEGMENTS": 12}
-    settled |= {"tuning.plan.LEAST_S": 2.0, "tuning.plan.WAYS": 0.5}
+    settled |= {"tuning.plan.LEAST_S": 2.0, "tuning.plan.SEARCH": 0.45, "tuning.plan.WAYS": 0.5}
     program = "import tuning.plan, tuning.driver, artesian\n"
     program += "\n".join(f"{name} = {value}" for name, value in settled.items()) + "\nartesian.main()"
     command = [
